@@ -1,0 +1,427 @@
+"""Audio input: file or array to mono waveform, to the model's rate, to windows, to spectrogram.
+
+Waveforms are mono float32 in [-1, 1]. Times are in seconds, rates in Hz, positions in samples.
+Everything works on blocks too, so that a file of any length takes constant memory; blocks and whole give the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+BLOCK_SECONDS = 30  # of sound decoded or resampled at once
+_MOST_CHANNELS = 32  # more columns than this, and (n, channels) was (channels, n)
+_LARGEST_FILTER_BANK = 4_000_000  # floats; rates whose ratio needs more go to resampy itself
+
+
+# ---------------------------------------------------------------------------------------------- arrays and files
+
+
+def check_sample_rate(sample_rate) -> int:
+    """The rate as an int; TypeError or ValueError unless it is a positive whole number of Hz."""
+    if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
+        kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
+        raise kind(f"sr must be a sample rate in Hz such as 44100, got {sample_rate!r}")
+    if not (math.isfinite(sample_rate) and sample_rate > 0 and sample_rate == int(sample_rate)):
+        raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {sample_rate!r}")
+    return int(sample_rate)
+
+
+def to_waveform(audio) -> np.ndarray:
+    """Turn an array or tensor into a mono float32 waveform.
+
+    Parameters
+    ----------
+    audio : array or tensor, shape (n_samples,) or (n_samples, n_channels)
+        Floats in [-1, 1], or integers, which are scaled by their type's range.
+
+    Returns
+    -------
+    waveform : ndarray, shape (n_samples,), float32
+
+    Raises
+    ------
+    ValueError
+        If it is empty, has another shape, or holds NaN or infinity.
+    TypeError
+        If it isn't an array of real numbers.
+    """
+    samples = _as_array(audio)
+    if samples.ndim not in (1, 2):
+        raise ValueError(f"audio must have shape (n_samples,) or (n_samples, n_channels), got {samples.shape}")
+    if samples.size == 0:
+        raise ValueError(f"audio is empty: its shape is {samples.shape}; at least one sample is needed")
+    if samples.ndim == 2 and samples.shape[1] > min(_MOST_CHANNELS, samples.shape[0]):
+        raise ValueError(
+            f"audio of shape {samples.shape} would have {samples.shape[1]} channels; "
+            f"channels come last: pass audio.T, of shape {samples.shape[::-1]}"
+        )
+    return _finite(_downmix(_scale(samples)), "audio")
+
+
+def _as_array(audio) -> np.ndarray:
+    if hasattr(audio, "detach"):  # a torch tensor
+        audio = audio.detach().cpu()
+        audio = audio.numpy() if audio.dtype.itemsize > 2 or not audio.is_floating_point() else audio.float().numpy()
+    if not isinstance(audio, np.ndarray):
+        raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(audio).__name__}")
+    if audio.dtype.kind not in "iuf":
+        raise TypeError(f"audio must hold real numbers (floats in [-1, 1] or integers), got dtype {audio.dtype}")
+    return audio
+
+
+def _scale(samples: np.ndarray) -> np.ndarray:
+    """Floats in [-1, 1]: signed integers by their range, unsigned ones around its middle."""
+    if samples.dtype.kind == "f":
+        return samples
+    half_range = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    middle = half_range if samples.dtype.kind == "u" else 0.0
+    return (samples.astype(np.float64) - middle) / half_range
+
+
+def _downmix(samples: np.ndarray) -> np.ndarray:
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.promote_types(samples.dtype, np.float32))
+    return np.ascontiguousarray(mono, dtype=np.float32)
+
+
+def _finite(waveform: np.ndarray, name: str) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(waveform))
+    if bad.size:
+        raise ValueError(
+            f"{name} holds {bad.size} NaN or infinite samples, the first at sample {bad[0]}; "
+            "replace them, for example with numpy.nan_to_num"
+        )
+    return waveform
+
+
+def open_audio(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
+    """Open any sound or video file for reading block by block.
+
+    Sound files are read by soundfile, what it can't open by PyAV. In a container with video, the first sample
+    is the start of the file: sound that begins later, or has gaps, is filled with zeros, so times stay true.
+
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    blocks : iterator of ndarray, shape (n_samples,), float32
+        Mono blocks of any length, at least one sample in all.
+    sample_rate : int
+        In Hz.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded or has no sound, with its name.
+    """
+    path = existing_file(path)
+    opened = _open_with_soundfile(path) or _open_with_av(path)
+    blocks, sample_rate = opened
+    first = next(blocks, None)
+    if first is None:
+        raise OSError(f"{path} holds no sound: not one sample could be decoded")
+    return _checked_blocks(first, blocks, path), sample_rate
+
+
+def existing_file(path: str | Path) -> Path:
+    """`path` as a Path; FileNotFoundError or IsADirectoryError unless it is a file."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
+
+
+def _checked_blocks(first: np.ndarray, rest: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    yield _finite(first, str(path))
+    for block in rest:
+        yield _finite(block, str(path))
+
+
+def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
+    import soundfile
+
+    try:
+        file = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError:
+        return None
+
+    def blocks():
+        with file:
+            while (block := file.read(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)).size:
+                yield _downmix(block)
+
+    return blocks(), file.samplerate
+
+
+def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
+    import av
+
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise OSError(f"{path} can't be decoded: {error}") from error
+    stream = container.streams.best("audio")
+    if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
+        container.close()
+        raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
+    return _av_blocks(container, stream, path), stream.codec_context.sample_rate
+
+
+def _av_blocks(container, stream, path: Path) -> Iterator[np.ndarray]:
+    """Mono blocks on the container's own time line: gaps and a late start become zeros."""
+    import av
+
+    rate = stream.codec_context.sample_rate
+    resampler = av.AudioResampler(format="fltp", rate=rate)
+    origin = (container.start_time or 0) / av.time_base
+    position, damaged = 0, 0
+    tolerance = rate // 20  # containers round times, some to milliseconds: 50 ms is no gap
+    with container:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                if frame.time is not None:
+                    gap = round((frame.time - origin) * rate) - position
+                    if gap > tolerance:
+                        yield from _zeros(gap, rate)
+                        position += gap
+                frame.pts = None  # gaps are filled above
+                for part in resampler.resample(frame):
+                    samples = part.to_ndarray()  # (channels, n)
+                    position += samples.shape[1]
+                    yield _downmix(samples.T)
+    if damaged:
+        warnings.warn(f"{path}: {damaged} damaged packets of sound were left out", UserWarning, stacklevel=2)
+
+
+def _zeros(length: int, rate: int) -> Iterator[np.ndarray]:
+    block = BLOCK_SECONDS * rate
+    for start in range(0, length, block):
+        yield np.zeros(min(block, length - start), dtype=np.float32)
+
+
+def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
+    """The whole file as one mono float32 waveform of shape (n_samples,), and its rate; see `open_audio`."""
+    blocks, sample_rate = open_audio(path)
+    return np.concatenate(list(blocks)), sample_rate
+
+
+# ---------------------------------------------------------------------------------------------------- resampling
+
+
+def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
+    """Resample with the result of `resampy.resample(..., filter="kaiser_best")`, to 1e-5, much faster.
+
+    Parameters
+    ----------
+    waveform : ndarray, shape (n_samples,), float32
+    source_rate, target_rate : int
+        In Hz.
+
+    Returns
+    -------
+    resampled : ndarray, shape (max(1, floor(n_samples * target_rate / source_rate)),), float32
+    """
+    block = BLOCK_SECONDS * source_rate
+    blocks = (waveform[start : start + block] for start in range(0, len(waveform), block))
+    return np.concatenate(list(resample_blocks(blocks, source_rate, target_rate)))
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, target_rate: int) -> Iterator[np.ndarray]:
+    """`resample` on a stream: blocks in, blocks out, together the same samples as the whole gives."""
+    if source_rate == target_rate:
+        yield from blocks
+        return
+    # Cuts fall on whole seconds, where input and output samples coincide, with a second of context on both
+    # sides: longer than the filter.
+    context = max(1, math.ceil(400 * max(1, source_rate / target_rate) / source_rate))  # seconds
+    before, after = context * source_rate, context * source_rate
+    buffer = np.zeros(before, dtype=np.float32)
+    received, sent = 0, 0
+    for block in blocks:
+        received += len(block)
+        buffer = np.concatenate([buffer, block])
+        seconds = (len(buffer) - before - after) // source_rate
+        if seconds >= BLOCK_SECONDS:
+            part = buffer[: before + seconds * source_rate + after]
+            resampled = _resample_whole(part, source_rate, target_rate)
+            start = context * target_rate
+            yield resampled[start : start + seconds * target_rate]
+            sent += seconds * target_rate
+            buffer = buffer[seconds * source_rate :]
+    total = max(1, received * target_rate // source_rate)
+    buffer = np.concatenate([buffer, np.zeros(after, dtype=np.float32)])
+    start = context * target_rate
+    yield _resample_whole(buffer, source_rate, target_rate)[start : start + total - sent]
+
+
+def _resample_whole(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
+    bank = _filter_bank(source_rate, target_rate)
+    if bank is None:
+        import resampy
+
+        return resampy.resample(waveform, source_rate, target_rate, filter="kaiser_best").astype(np.float32)
+    filters, left, inputs = bank  # (taps, outputs a step), context to the left, inputs a step
+    import torch
+
+    taps, outputs = filters.shape
+    length = len(waveform) * target_rate // source_rate
+    steps = math.ceil(length / outputs)
+    padded = np.zeros((steps - 1) * inputs + taps, dtype=np.float32)
+    kept = min(len(waveform), len(padded) - left)
+    padded[left : left + kept] = waveform[:kept]
+    frames = torch.from_numpy(padded).unfold(0, taps, inputs)  # (steps, taps)
+    return (frames @ filters).flatten()[:length].numpy()
+
+
+@functools.lru_cache(maxsize=8)
+def _filter_bank(source_rate: int, target_rate: int):
+    """resampy's interpolated filter, sampled once at each phase: (taps, phases), left context, inputs a step.
+
+    Output sample t lies at input time t * source / target. Over one period of `inputs` input samples and
+    `outputs` output samples the phases repeat, so resampling is one matrix product. None if the matrix is too large.
+    """
+    from resampy.filters import get_filter
+
+    ratio = Fraction(target_rate, source_rate)
+    repeat = math.ceil(64 / ratio.numerator)  # periods a step: wide products are fast ones
+    outputs, inputs = ratio.numerator * repeat, ratio.denominator * repeat
+    half, precision, _ = get_filter("kaiser_best")
+    table = precision  # samples of the filter between two zero crossings
+    scale = min(1.0, target_rate / source_rate)
+    half = half * scale
+    slope = np.diff(half, append=half[-1])
+    step = int(scale * table)  # truncated, as resampy does
+    reach = len(half) // step + 1
+    if (2 * reach + inputs + 1) * outputs > _LARGEST_FILTER_BANK:
+        return None
+    filters = np.zeros((2 * reach + inputs + 1, outputs))
+    for output in range(outputs):
+        nearest, remainder = divmod(output * inputs, outputs)
+        fraction = scale * remainder / outputs
+        for distance, direction in ((fraction, -1), (scale - fraction, 1)):
+            position = distance * table
+            offset = int(position)
+            index = offset + step * np.arange((len(half) - offset) // step)
+            weights = half[index] + (position - offset) * slope[index]
+            first = nearest + (direction > 0)  # the left wing starts at the nearest input, the right one after it
+            np.add.at(filters[:, output], reach + first + direction * np.arange(len(index)), weights)
+    import torch
+
+    return torch.from_numpy(filters.astype(np.float32)), reach, inputs
+
+
+# ------------------------------------------------------------------------------------------------------- windows
+
+
+def count_windows(samples: int, window: int, hop_seconds: float, sample_rate: int) -> int:
+    """Number of windows that cover `samples`: 1 + ceil((samples - window) / hop), at least 1."""
+    if samples <= window:
+        return 1
+    return 1 + math.ceil((samples - window) / (hop_seconds * sample_rate) - 1e-9)
+
+
+def window_start(index: int, hop_seconds: float, sample_rate: int) -> int:
+    """First sample of window `index`: the nearest to index * hop, so that nothing drifts."""
+    return round(index * hop_seconds * sample_rate)
+
+
+# -------------------------------------------------------------------------------------------------- spectrograms
+
+
+def stft_power(waveforms, window_length: int, hop_length: int, n_fft: int):
+    """Squared magnitudes of the short-time Fourier transform with a periodic Hann window and no padding.
+
+    Parameters
+    ----------
+    waveforms : Tensor, shape (B, n_samples)
+    window_length, hop_length, n_fft : int
+        In samples; the window is followed by zeros up to `n_fft`.
+
+    Returns
+    -------
+    power : Tensor, shape (B, n_fft // 2 + 1, 1 + (n_samples - window_length) // hop_length)
+    """
+    import torch
+
+    frames = waveforms.unfold(-1, window_length, hop_length)  # (B, T, window_length)
+    window = torch.hann_window(window_length, dtype=waveforms.dtype, device=waveforms.device)
+    spectrum = torch.fft.rfft(frames * window, n=n_fft)  # (B, T, n_fft // 2 + 1)
+    return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=8)
+def mel_filter_bank(sample_rate: int, n_fft: int, n_mels: int, low: float, high: float) -> np.ndarray:
+    """Triangular filters of height 1, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
+
+    Returns
+    -------
+    filters : ndarray, shape (n_mels, n_fft // 2 + 1), float32
+    """
+    mel = 2595 * np.log10(1 + np.array([low, high]) / 700)
+    edges = 700 * (10 ** (np.linspace(*mel, n_mels + 2) / 2595) - 1)  # Hz
+    frequencies = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _linear257(waveforms):
+    """L3-Net's log-spectrogram: 10 ms windows, half overlapping, 512-point transform; no normalisation."""
+    power = stft_power(waveforms, window_length=480, hop_length=240, n_fft=512)
+    return power.clamp(min=1e-24).log() / 2  # of the magnitude
+
+
+def _linear257_scaled(waveforms):
+    """`linear257` / 5: a re-implementation calls it the L3 paper's normalisation, the paper doesn't give it."""
+    return _linear257(waveforms) / 5
+
+
+def _mel64(waveforms):
+    """64 log-mel bands, 80 frames a second, each around the middle of its 12.5 ms; about zero mean, unit spread."""
+    import torch
+    import torch.nn.functional as F
+
+    padded = F.pad(waveforms, (362, 362))  # (1024 - 300) / 2: frame k covers hop k
+    power = stft_power(padded, window_length=1024, hop_length=300, n_fft=1024)
+    filters = torch.from_numpy(mel_filter_bank(24_000, 1024, 64, 50.0, 12_000.0)).to(power)
+    return ((filters @ power + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one bin
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What a network hears: (B, sample_rate * window_seconds) waveforms to (B, bins, frames) spectrograms."""
+
+    sample_rate: int  # Hz
+    window_seconds: float
+    shape: tuple[int, int]  # bins, frames
+    spectrogram: Callable
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.sample_rate * self.window_seconds)
+
+
+FRONTENDS = {
+    "linear257": Frontend(48_000, 1.0, (257, 199), _linear257),
+    "linear257-scaled": Frontend(48_000, 1.0, (257, 199), _linear257_scaled),
+    "mel64": Frontend(24_000, 1.0, (64, 80), _mel64),
+}

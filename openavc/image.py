@@ -1,0 +1,129 @@
+"""Picture input: file or array to the float32 RGB square that a tower takes.
+
+Pictures are (H, W, 3), RGB, float32 in [0, 1] once read, so the same picture is the same whatever its dtype.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .audio import existing_file
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2"}
+_RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture upright (EXIF), grey as RGB, 16 bits kept, transparency laid on white.
+
+    Returns
+    -------
+    image : ndarray, shape (H, W, 3), float32 in [0, 1]
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded, with its name.
+    """
+    import cv2
+
+    path = existing_file(path)
+    encoded = np.fromfile(path, dtype=np.uint8)
+    pixels = _decode(encoded, cv2.IMREAD_UNCHANGED) if encoded[:2].tobytes() != b"\xff\xd8" else None  # not a JPEG
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # turns it upright, makes grey BGR
+    if pixels is None:
+        raise OSError(f"{path} ({encoded.size} bytes) can't be decoded as a picture")
+    return to_images(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])[0]
+
+
+def _decode(encoded: np.ndarray, flags: int) -> np.ndarray | None:
+    import cv2
+
+    try:
+        return cv2.imdecode(encoded, flags) if encoded.size else None
+    except cv2.error:
+        return None
+
+
+def to_images(image) -> np.ndarray:
+    """Turn an array or tensor into a stack of RGB pictures.
+
+    Parameters
+    ----------
+    image : array or tensor, shape (H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4
+        uint8, uint16, or floats in [0, 1].
+
+    Returns
+    -------
+    images : ndarray, shape (N, H, W, 3), float32 in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If it is empty, has another shape, or holds floats outside [0, 1].
+    TypeError
+        If it isn't an array of such numbers.
+    """
+    if hasattr(image, "detach"):
+        image = image.detach().cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be an array, a tensor, a path or a list of these, got {type(image).__name__}")
+    stack = _with_channels(image)
+    if stack.size == 0:
+        raise ValueError(f"image is empty: its shape is {image.shape}; at least one pixel is needed")
+    stack = _to_float(stack)
+    if stack.shape[-1] == 1:
+        return np.repeat(stack, 3, axis=-1)
+    if stack.shape[-1] == 4:
+        alpha = stack[..., 3:]
+        return stack[..., :3] * alpha + (1 - alpha)  # on white
+    return stack
+
+
+def _with_channels(image: np.ndarray) -> np.ndarray:
+    if image.ndim == 2:
+        return image[None, :, :, None]
+    if image.ndim == 3 and image.shape[2] in (1, 3, 4):
+        return image[None]
+    if image.ndim == 4 and image.shape[3] in (1, 3, 4):
+        return image
+    hint = ""
+    if image.ndim in (3, 4) and image.shape[-3] in (1, 3, 4):
+        hint = "; channels come last: move them with numpy.moveaxis(image, -3, -1)"
+    raise ValueError(f"image must have shape (H, W, 3) or (N, H, W, 3), got {image.shape}{hint}")
+
+
+def _to_float(stack: np.ndarray) -> np.ndarray:
+    if stack.dtype in (np.uint8, np.uint16):
+        return stack.astype(np.float32) / np.iinfo(stack.dtype).max
+    if stack.dtype.kind != "f":
+        raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
+    low, high = float(stack.min()), float(stack.max())
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        hint = "; divide by 255" if 1 < high <= 255 and low >= 0 else ""
+        raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
+    return stack.astype(np.float32)
+
+
+def shrink_to(image: np.ndarray, size: int) -> np.ndarray:
+    """Resize so that the shorter side is size * 256 / 224, from which squares of `size` are cropped."""
+    import cv2
+
+    height, width = image.shape[:2]
+    scale = round(size * _RESIZE) / min(height, width)
+    if scale == 1:
+        return image
+    target = (max(size, round(width * scale)), max(size, round(height * scale)))
+    return cv2.resize(image, target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """One picture (H, W, 3) to the centre square (size, size, 3) of its shrunk copy."""
+    shrunk = shrink_to(image, size)
+    top, left = (shrunk.shape[0] - size) // 2, (shrunk.shape[1] - size) // 2
+    return shrunk[top : top + size, left : left + size]

@@ -1,0 +1,66 @@
+"""L3-Net: Look, Listen and Learn (Arandjelovic and Zisserman, ICCV 2017, arXiv 1705.08168)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .layers import AudioVisualNet, ConvTower, check_embedding, pool_to_grid
+
+
+class L3Net(AudioVisualNet):
+    """Decides whether a picture and one second of sound come from the same video (Figure 2).
+
+    Inputs are a 224 x 224 RGB picture and a 257 x 199 log-spectrogram (1 s at 48 kHz, 10 ms windows, 5 ms hop).
+
+    Parameters
+    ----------
+    embedding_size : {6144, 512}
+        Of the sound's "features": conv4_2, 32 x 24, max-pooled to 4 x 3, or to a point. Pictures give 8192 or 512.
+    widths : 4 int
+        Channels of the towers' blocks; smaller ones than the paper's make a compact network, whose features
+        have 12 or 1 times the last width for sound, 16 or 1 times for pictures.
+    frontend : str
+        "linear257", or "linear257-scaled" (divided by 5; unsure whether the paper does so).
+    image_size : int
+        224 in the paper.
+    """
+
+    embeddings = ("features",)
+
+    def __init__(self, embedding_size=6144, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
+        super().__init__(frontend)
+        sizes = (12 * widths[3], widths[3])
+        if embedding_size not in sizes:
+            raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
+        self.whole = embedding_size == widths[3]
+        self.image_size = image_size
+        self.image_tower = ConvTower(3, widths)
+        self.audio_tower = ConvTower(1, widths)
+        self.fusion = nn.Sequential(nn.Linear(2 * widths[3], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
+
+    def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
+        """Spectrograms (B, 1, 257, 199) to max-pooled raw conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""
+        check_embedding(embedding, self.embeddings, "L3-Net")
+        return pool_to_grid(self.audio_tower.raw(spectrogram), *((1, 1) if self.whole else (4, 3)))
+
+    def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
+        """Pictures (B, 3, 224, 224) to max-pooled raw conv4_2: (B, 8192) from 4 x 4 cells, or (B, 512)."""
+        check_embedding(embedding, self.embeddings, "L3-Net")
+        return pool_to_grid(self.image_tower.raw(image), *((1, 1) if self.whole else (4, 4)))
+
+    def represent_audio(self, spectrogram: Tensor) -> Tensor:
+        """pool4, the maximum over the map: (B, 512)."""
+        return self.audio_tower(spectrogram).amax(dim=(2, 3))
+
+    def represent_image(self, image: Tensor) -> Tensor:
+        """pool4, the maximum over the map: (B, 512)."""
+        return self.image_tower(image).amax(dim=(2, 3))
+
+    def compare(self, image: Tensor, audio: Tensor) -> Tensor:
+        """Logits of (no correspondence, correspondence) from what `represent_*` gave: (B, 2)."""
+        return self.fusion(torch.cat([image, audio], dim=1))
+
+    def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
+        """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
+        return self.compare(self.represent_image(image), self.represent_audio(spectrogram))

@@ -1,0 +1,1 @@
+"""Training and evaluation of audio-visual correspondence models; imports `openavc`, never the reverse."""

@@ -1,0 +1,213 @@
+"""Shards of clips to batches of pairs: sampling, negatives and augmentation.
+
+Everything is a function of (seed, position): the n-th pair of a run is the same whatever the number of workers,
+and after a restart. Pairs carry a label, 1 if picture and sound belong together.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from openavc.audio import resample
+from openavc.image import fit, shrink_to
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Where one clip's parts lie in its shard, and when its frames were seen."""
+
+    key: str
+    shard: int
+    members: dict[str, tuple[int, int]]  # extension -> offset and size in the tar, bytes
+    sample_rate: int
+    samples: int
+    frame_times: np.ndarray  # seconds
+    frame_offsets: np.ndarray  # bytes, one more than frames
+    level: str
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+
+class Shards:
+    """Random access to the clips in a folder of WebDataset tars.
+
+    Parameters
+    ----------
+    folder : path
+        Holds `*.tar`, whose clips have members `wav` (or another format soundfile reads), `mjpeg` and `json`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no tar in it.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.paths = sorted(Path(folder).glob("*.tar"))
+        if not self.paths:
+            raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
+        self.maps = [np.memmap(path, mode="r", dtype=np.uint8) for path in self.paths]
+        self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
+
+    def _index(self, number: int, path: Path) -> list[Clip]:
+        members: dict[str, dict[str, tuple[int, int]]] = {}
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                members.setdefault(key, {})[extension] = (member.offset_data, member.size)
+        return [self._clip(key, number, parts) for key, parts in members.items()]
+
+    def _clip(self, key: str, shard: int, parts: dict) -> Clip:
+        about = json.loads(self._bytes(shard, parts["json"]))
+        times, offsets = np.array(about["frame_times"]), np.array(about["frame_offsets"])
+        return Clip(key, shard, parts, about["sample_rate"], about["samples"], times, offsets, about.get("level", ""))
+
+    def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
+        offset, size = place
+        return self.maps[shard][offset : offset + size].tobytes()
+
+    def frame(self, clip: Clip, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) float32 RGB in [0, 1]."""
+        import cv2
+
+        offset = clip.members["mjpeg"][0] + int(clip.frame_offsets[index])
+        size = int(clip.frame_offsets[index + 1] - clip.frame_offsets[index])
+        encoded = np.frombuffer(self._bytes(clip.shard, (offset, size)), np.uint8)
+        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+
+    def waveform(self, clip: Clip, middle: float, seconds: float, sample_rate: int) -> np.ndarray:
+        """`seconds` of sound around the time `middle`, zeros beyond the clip: (seconds * sample_rate,) float32."""
+        import soundfile
+
+        samples = round(seconds * clip.sample_rate)
+        start = round(middle * clip.sample_rate) - samples // 2
+        first, last = max(0, start), min(clip.samples, start + samples)
+        found = np.zeros(samples, dtype=np.float32)
+        if last > first:
+            with soundfile.SoundFile(io.BytesIO(self._bytes(clip.shard, clip.members["wav"]))) as file:
+                file.seek(first)
+                found[first - start : last - start] = file.read(last - first, dtype="float32")
+        wanted = round(seconds * sample_rate)
+        return found if clip.sample_rate == sample_rate else resample(found, clip.sample_rate, sample_rate)[:wanted]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pairs are drawn and augmented; times in seconds.
+
+    `negatives` is the share of pairs whose sound is from another clip; 0 where the objective makes its own from the
+    batch. Sound windows lie at a frame of their own clip, in positive and negative pairs alike, so the position on
+    the grid of frames gives nothing away (Objects that Sound, section 3.3).
+    """
+
+    windows_per_clip: int = 1
+    negatives: float = 0.5
+    misalignment: float = 0.0  # largest distance of the frame from the middle of its sound
+    quietest: float = -120.0  # dBFS; up to 8 windows are tried for a louder one
+    gain: tuple[float, float] = (0.9, 1.1)  # one factor a window, L3 paper
+    brightness: float = 32 / 255  # largest shift
+    saturation: tuple[float, float] = (0.5, 1.5)
+    flip: bool = True
+
+
+class Pairs(Dataset):
+    """Item `position` is `windows_per_clip` pairs from one clip; each pass visits every clip once in a new order.
+
+    Items are dicts of `image` (n, size, size, 3) in [0, 1], `waveform` (n, window_samples) and `label` (n,).
+    """
+
+    def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
+        self.shards, self.sampling, self.seed = shards, sampling, seed
+        self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([self.seed, position])
+        clip = self._clip(position)
+        pairs = [self._pair(clip, rng) for _ in range(self.sampling.windows_per_clip)]
+        images, waveforms, labels = zip(*pairs, strict=True)
+        return {
+            "image": torch.from_numpy(np.stack(images)),
+            "waveform": torch.from_numpy(np.stack(waveforms)),
+            "label": torch.tensor(labels),
+        }
+
+    def _clip(self, position: int) -> Clip:
+        epoch, place = divmod(position, len(self.shards.clips))
+        if self._order[0] != epoch:
+            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.shards.clips)))
+        return self.shards.clips[self._order[1][place]]
+
+    def _pair(self, clip: Clip, rng: np.random.Generator):
+        positive = rng.random() >= self.sampling.negatives
+        other = clip if positive else self._other(clip, rng)
+        for _ in range(8):
+            index = rng.integers(len(other.frame_times))
+            shift = rng.uniform(-1, 1) * self.sampling.misalignment
+            waveform = self.shards.waveform(other, other.frame_times[index] + shift, self.seconds, self.rate)
+            if level(waveform) >= self.sampling.quietest:
+                break
+        frame = index if positive else rng.integers(len(clip.frame_times))
+        image = self._augment_image(self.shards.frame(clip, frame), rng)
+        return image, waveform * np.float32(rng.uniform(*self.sampling.gain)), int(positive)
+
+    def _other(self, clip: Clip, rng: np.random.Generator) -> Clip:
+        while (other := self.shards.clips[rng.integers(len(self.shards.clips))]) is clip:
+            pass
+        return other
+
+    def _augment_image(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Random crop, flip, brightness and saturation (L3 paper)."""
+        image = shrink_to(image, self.size)
+        top, left = (rng.integers(side - self.size + 1) for side in image.shape[:2])
+        image = image[top : top + self.size, left : left + self.size]
+        if self.sampling.flip and rng.random() < 0.5:
+            image = image[:, ::-1]
+        grey = image.mean(axis=2, keepdims=True)
+        image = grey + (image - grey) * np.float32(rng.uniform(*self.sampling.saturation))
+        image = image + np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
+        return np.clip(image, 0, 1)
+
+
+def level(waveform: np.ndarray) -> float:
+    """Root mean square in dBFS; silence is -200."""
+    return 10 * np.log10(np.mean(np.square(waveform, dtype=np.float64)) + 1e-20)
+
+
+def concatenate(items: list[dict]) -> dict[str, torch.Tensor]:
+    """Collate items into one batch of pairs; windows of one clip stay neighbours."""
+    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+
+
+def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: float = -42.0):
+    """Evaluation pairs without augmentation, evenly spread over each clip.
+
+    Yields
+    ------
+    image : ndarray, shape (size, size, 3)
+    waveform : ndarray, shape (window_samples,)
+    clip : int
+        Number of the clip, so that negatives may come from the same or another one.
+    """
+    for number, clip in enumerate(shards.clips):
+        rng = np.random.default_rng([seed, number])
+        half = model.window_seconds / 2
+        inside = np.flatnonzero((clip.frame_times >= half) & (clip.frame_times <= clip.seconds - half))
+        kept = 0
+        for index in rng.permutation(inside):
+            waveform = shards.waveform(clip, clip.frame_times[index], model.window_seconds, model.sample_rate)
+            if level(waveform) >= quietest:
+                yield fit(shards.frame(clip, index), model.image_size), waveform, number
+                kept += 1
+            if kept == per_clip:
+                break

@@ -1,0 +1,313 @@
+"""Episodes with sound, pictures and true object boxes in step, rendered by ViZDoom into WebDataset shards.
+
+    python -m training.simulate --output shards/train --episodes 800 --seconds 20 --seed 0 --split train
+
+A player roams a level of Freedoom, is warped from object to object, meets summoned monsters, mostly turns
+towards them, and shoots. Each shard is a tar of episodes with three members: `wav` (mono, 16 bits), `mjpeg`
+(the JPEG frames one after the other) and `json` (times and byte offsets of the frames, boxes, events, map).
+Levels are split into training and held-out ones by name. Times are in seconds, boxes in fractions of the picture.
+An episode depends on (seed, split, number) alone. A shard is renamed when it is whole, so a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import multiprocessing
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+TICS_PER_SECOND = 35
+RENDER_RATE = 44_100  # Hz, 1260 samples a tic
+FRAME_SIZE = (160, 120)  # pixels, width x height, as stored
+EPISODES_PER_SHARD = 20
+
+HELD_OUT = {
+    "freedoom1": {"E1M3", "E2M5", "E2M7", "E2M9", "E3M1", "E4M1", "E4M6", "E4M7"},
+    "freedoom2": {"MAP08", "MAP10", "MAP17", "MAP20", "MAP29", "MAP32"},
+}
+LEVELS = {
+    "freedoom1": [f"E{episode}M{level}" for episode in range(1, 5) for level in range(1, 10)],
+    "freedoom2": [f"MAP{level:02d}" for level in range(1, 33)],
+}
+_COMMON = "ZombieMan ShotgunGuy DoomImp Demon LostSoul Cacodemon BaronOfHell Cyberdemon SpiderMastermind".split()
+_SECOND = "ChaingunGuy HellKnight Arachnotron PainElemental Revenant Fatso Archvile WolfensteinSS".split()
+MONSTERS = {"freedoom1": _COMMON, "freedoom2": _COMMON + _SECOND}
+ITEMS = (
+    "ExplosiveBarrel Medikit GreenArmor BlueArmor Shell Soulsphere RocketBox Backpack Megasphere Column TechLamp "
+    "TallRedColumn Candelabra HeartColumn RedTorch EvilEye TechPillar Clip HealthBonus ArmorBonus"
+).split()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a corpus is made of; the same settings give the same shards."""
+
+    seconds: float
+    seed: int
+    split: str
+    tics: int
+    sample_rate: int
+
+
+def levels(split: str) -> list[tuple[str, str]]:
+    """(game, level) of each of the 54 training or 14 held-out levels."""
+    held = split == "held"
+    return [(game, level) for game, names in LEVELS.items() for level in names if (level in HELD_OUT[game]) == held]
+
+
+def open_game(game_name: str, tics: int):
+    """A running, silent, invisible DoomGame with picture, sound, labels and object list."""
+    import vizdoom
+
+    game = vizdoom.DoomGame()
+    game.set_doom_game_path(str(Path(vizdoom.__file__).parent / f"{game_name}.wad"))
+    game.set_window_visible(False)
+    game.set_sound_enabled(False)  # the loudspeaker, not the buffer
+    game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
+    game.set_screen_format(vizdoom.ScreenFormat.RGB24)
+    game.set_render_hud(False)
+    game.set_render_messages(False)
+    game.set_render_crosshair(False)
+    game.set_render_weapon(True)
+    game.set_labels_buffer_enabled(True)
+    game.set_objects_info_enabled(True)
+    game.set_audio_buffer_enabled(True)
+    game.set_audio_sampling_rate(vizdoom.SamplingRate.SR_44100)
+    game.set_audio_buffer_size(tics)
+    game.add_game_args("+snd_efx 0 +sv_cheats 1 +sv_infiniteammo 1")
+    button = vizdoom.Button
+    weapons = [getattr(button, f"SELECT_WEAPON{slot}") for slot in range(1, 8)]
+    game.set_available_buttons(
+        [button.TURN_LEFT_RIGHT_DELTA, button.MOVE_FORWARD_BACKWARD_DELTA, button.MOVE_LEFT_RIGHT_DELTA]
+        + [button.ATTACK, button.USE, *weapons]
+    )
+    variable = vizdoom.GameVariable
+    game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])
+    game.set_episode_timeout(0)
+    return game
+
+
+class Player:
+    """Walks, turns towards monsters, shoots, and is warped about, all from one random stream."""
+
+    def __init__(self, rng: np.random.Generator, monsters: list[str], step_seconds: float):
+        self.rng, self.monsters, self.step = rng, monsters, step_seconds
+        self.trigger = rng.choice([0.0, 0.1, 0.25, 0.5])  # share of the time in which it shoots
+        self.attention = rng.uniform(0.5, 1.0)  # chance to choose a monster as what to look at
+        self.favourites = rng.choice(monsters, size=min(4, len(monsters)), replace=False)
+        self.clock = dict.fromkeys(("summon", "warp", "weapon", "shoot", "walk", "look"), 0.0)
+        self.shooting, self.looking, self.walk, self.offset, self.spin = False, True, (0.0, 0.0), 0.0, 0.0
+
+    def due(self, what: str, shortest: float, longest: float) -> bool:
+        """True once every `shortest` to `longest` seconds."""
+        self.clock[what] -= self.step
+        if self.clock[what] > 0:
+            return False
+        self.clock[what] = self.rng.uniform(shortest, longest)
+        return True
+
+    def commands(self, state) -> list[str]:
+        """Console commands to send before the next step."""
+        found = []
+        if self.due("warp", 5, 10) and state.objects:
+            target = state.objects[self.rng.integers(len(state.objects))]
+            found.append(f"warp {target.position_x:.0f} {target.position_y:.0f}")
+        if self.due("summon", 1, 5):
+            kind = self.favourites if self.rng.random() < 0.75 else ITEMS
+            found.append(f"summon {self.rng.choice(kind)}")
+        return found
+
+    def action(self, state) -> list[float]:
+        """Values of the buttons for the next step."""
+        if self.due("look", 0.8, 3):
+            self.looking, self.offset = self.rng.random() < self.attention, self.rng.uniform(-30, 30)
+            self.spin = self.rng.normal(0, 3)  # degrees a tic
+        if self.due("walk", 0.5, 2.5):
+            self.walk = (self.rng.choice([0, 10, 25, -10]), self.rng.choice([0, 0, 10, -10]))
+        if self.due("shoot", 0.3, 2):
+            self.shooting = self.rng.random() < self.trigger
+        weapons = [0] * 7
+        if self.due("weapon", 3, 8):
+            weapons[self.rng.integers(7)] = 1
+        turn = self.turn(state) if self.looking else self.spin
+        return [turn, *self.walk, int(self.shooting), int(self.rng.random() < 0.03), *weapons]
+
+    def turn(self, state) -> float:
+        """Degrees a tic (to the right) that bring the nearest monster, a visible one first, into view."""
+        visible = {label.object_id for label in state.labels}
+        x, y, angle = state.game_variables
+        candidates = [
+            (thing.id not in visible, math.hypot(thing.position_x - x, thing.position_y - y), thing)
+            for thing in state.objects
+            if thing.name in self.monsters
+        ]
+        if not candidates:
+            return self.spin
+        target = min(candidates, key=lambda candidate: candidate[:2])[2]
+        bearing = math.degrees(math.atan2(target.position_y - y, target.position_x - x))
+        left = (bearing - angle + self.offset + 180) % 360 - 180
+        return float(np.clip(-left / (self.step * TICS_PER_SECOND), -12, 12))
+
+
+def visible_objects(state, width: int, height: int) -> list:
+    """[name, category, x, y, width, height] of each object in the picture but the player, as fractions."""
+    return [
+        [label.object_name, label.object_category]
+        + [round(value, 4) for value in (label.x / width, label.y / height, label.width / width, label.height / height)]
+        for label in state.labels
+        if label.object_category != "Self"
+    ]
+
+
+def record_episode(game, monsters: list[str], rng: np.random.Generator, settings: Settings) -> dict:
+    """Play one episode; returns its waveform (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
+    import cv2
+
+    step_seconds = settings.tics / TICS_PER_SECOND
+    player = Player(rng, monsters, step_seconds)
+    for command in ["god", "give all"] + (["give infrared"] if rng.random() < 0.5 else []):
+        game.send_game_command(command)
+    chunks, frames, objects, events, times = [], [], [], [], []
+    for step in range(round(settings.seconds / step_seconds)):
+        state = game.get_state()
+        for command in player.commands(state):
+            game.send_game_command(command)
+            events.append([round(step * step_seconds, 4), command])
+        game.make_action(player.action(state), settings.tics)
+        state = game.get_state()
+        if state is None:  # the level was left through its exit
+            break
+        picture = cv2.resize(state.screen_buffer, FRAME_SIZE, interpolation=cv2.INTER_AREA)
+        frames.append(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
+        chunks.append(state.audio_buffer.copy())
+        objects.append(visible_objects(state, 320, 240))
+        times.append(round((step + 1) * step_seconds, 6))  # the picture shows the end of its stretch of sound
+    return {"audio": np.concatenate(chunks), "frames": frames, "times": times, "objects": objects, "events": events}
+
+
+def encode_episode(episode: dict, key: str, settings: Settings, about: dict) -> dict:
+    """A WebDataset sample of `wav`, `mjpeg` and `json`."""
+    import soundfile
+
+    from openavc.audio import resample
+
+    waveform = resample(episode["audio"].astype(np.float32).mean(axis=1) / 32768, RENDER_RATE, settings.sample_rate)
+    wav = io.BytesIO()
+    soundfile.write(wav, waveform, settings.sample_rate, format="WAV", subtype="PCM_16")
+    offsets = np.cumsum([0] + [len(frame) for frame in episode["frames"]]).tolist()
+    about = about | {
+        "sample_rate": settings.sample_rate,
+        "samples": len(waveform),
+        "frame_times": episode["times"],
+        "frame_offsets": offsets,
+        "objects": episode["objects"],
+        "events": episode["events"],
+    }
+    return {
+        "__key__": key,
+        "wav": wav.getvalue(),
+        "mjpeg": b"".join(episode["frames"]),
+        "json": json.dumps(about, separators=(",", ":")).encode(),
+    }
+
+
+def write_shard(path: Path, episodes: range, settings: Settings) -> None:
+    """Render the numbered episodes into one tar; the game is opened anew for each, so order doesn't matter."""
+    import webdataset
+
+    choices = levels(settings.split)
+    partial = path.with_name(f"{path.name}.partial")
+    with webdataset.TarWriter(str(partial), mtime=0) as writer:
+        for number in episodes:
+            rng = np.random.default_rng([settings.seed, settings.split == "held", number])
+            game_name, level = choices[rng.integers(len(choices))]
+            game = open_game(game_name, settings.tics)
+            game.set_doom_map(level)
+            game.set_doom_skill(int(rng.integers(1, 6)))
+            game.set_seed(int(rng.integers(1, 2**31)))
+            game.init()
+            try:
+                episode = record_episode(game, MONSTERS[game_name], rng, settings)
+            finally:
+                game.close()
+            about = {"scene": "roam", "split": settings.split, "level": f"{game_name}/{level}", "number": number}
+            key = f"{settings.split}-{settings.seed}-{number:06d}"
+            writer.write(encode_episode(episode, key, settings, about))
+    os.replace(partial, path)
+
+
+def _work(job: tuple[Path, range, Settings]) -> Path:
+    import cv2
+    import torch
+
+    cv2.setNumThreads(1)  # one process a core does the rest
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:  # the engine keeps files in the working folder, one engine each
+        os.chdir(folder)
+        write_shard(*job)
+        os.chdir("/")
+    return job[0]
+
+
+def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> list[Path]:
+    """Write all shards that are missing; returns the paths of all.
+
+    Raises
+    ------
+    ValueError
+        If `output` holds shards made with other settings.
+    """
+    from tqdm import tqdm
+
+    output = output.resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    record = output / "corpus.json"
+    mine = asdict(settings) | {"episodes": episodes}
+    if record.exists() and json.loads(record.read_text()) != mine:
+        raise ValueError(f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take another")
+    record.write_text(json.dumps(mine) + "\n")
+    starts = range(0, episodes, EPISODES_PER_SHARD)
+    jobs = [
+        (
+            output / f"{start // EPISODES_PER_SHARD:05d}.tar",
+            range(start, min(start + EPISODES_PER_SHARD, episodes)),
+            settings,
+        )
+        for start in starts
+    ]
+    missing = [job for job in jobs if not job[0].exists()]
+    with ProcessPoolExecutor(max(1, min(workers, len(missing))), multiprocessing.get_context("spawn")) as pool:
+        for _ in tqdm(pool.map(_work, missing), total=len(missing), unit="shard", disable=None):
+            pass
+    return [path for path, _, _ in jobs]
+
+
+@click.command(help=__doc__.split("\n")[0])
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the shards."
+)
+@click.option("--episodes", type=click.IntRange(min=1), required=True)
+@click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="Length of an episode.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--split", type=click.Choice(["train", "held"]), default="train", show_default=True)
+@click.option("--tics", type=click.IntRange(1, 35), default=4, show_default=True, help="Tics (1/35 s) a frame.")
+@click.option("--sample-rate", type=click.IntRange(8000, RENDER_RATE), default=24_000, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
+def main(output, episodes, seconds, seed, split, tics, sample_rate, workers):
+    try:
+        paths = simulate(output, episodes, Settings(seconds, seed, split, tics, sample_rate), workers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{len(paths)} shards, {episodes} episodes, {episodes * seconds / 3600:.2f} h in {output}")
+
+
+if __name__ == "__main__":
+    main()
