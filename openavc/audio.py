@@ -126,8 +126,7 @@ def open_audio(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
         If it can't be decoded or has no sound, with its name.
     """
     path = existing_file(path)
-    opened = _open_with_soundfile(path) or _open_with_av(path)
-    blocks, sample_rate = opened
+    blocks, sample_rate = _open_with_soundfile(path) or _open_with_av(path)
     first = next(blocks, None)
     if first is None:
         raise OSError(f"{path} holds no sound: not one sample could be decoded")
@@ -151,17 +150,26 @@ def _checked_blocks(first: np.ndarray, rest: Iterator[np.ndarray], path: Path) -
 
 
 def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
+    """Blocks and rate, or None if soundfile can't read the file's first samples: then PyAV is to try."""
     import soundfile
 
     try:
         file = soundfile.SoundFile(path)
+        length = BLOCK_SECONDS * file.samplerate
+        first = file.read(length, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError:
         return None
 
     def blocks():
+        block = first
         with file:
-            while (block := file.read(BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)).size:
+            while block.size:
                 yield _downmix(block)
+                try:
+                    block = file.read(length, dtype="float32", always_2d=True)
+                except soundfile.LibsndfileError as error:
+                    warnings.warn(f"{path}: the sound is damaged and ends early: {error}", UserWarning, stacklevel=2)
+                    return
 
     return blocks(), file.samplerate
 
@@ -171,14 +179,16 @@ def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
 
     try:
         container = av.open(str(path))
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        raise OSError(f"{path} can't be decoded: {error}") from error
+    except av.FFmpegError as error:
+        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
     stream = container.streams.best("audio")
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
         container.close()
         raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
-    return _av_blocks(container, stream, path), stream.codec_context.sample_rate
+    return _regroup(
+        _av_blocks(container, stream, path), stream.codec_context.sample_rate
+    ), stream.codec_context.sample_rate
 
 
 def _av_blocks(container, stream, path: Path) -> Iterator[np.ndarray]:
@@ -210,6 +220,18 @@ def _av_blocks(container, stream, path: Path) -> Iterator[np.ndarray]:
                     yield _downmix(samples.T)
     if damaged:
         warnings.warn(f"{path}: {damaged} damaged packets of sound were left out", UserWarning, stacklevel=2)
+
+
+def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of at least `length`: a codec's frames are too small to work on."""
+    held: list[np.ndarray] = []
+    for block in blocks:
+        held.append(block)
+        if sum(map(len, held)) >= length:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
 
 
 def _zeros(length: int, rate: int) -> Iterator[np.ndarray]:
@@ -260,7 +282,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, target_rate:
         received += len(block)
         buffer = np.concatenate([buffer, block])
         seconds = (len(buffer) - before - after) // source_rate
-        if seconds >= BLOCK_SECONDS:
+        if seconds >= 1:
             part = buffer[: before + seconds * source_rate + after]
             resampled = _resample_whole(part, source_rate, target_rate)
             start = context * target_rate

@@ -86,8 +86,14 @@ def open_game(game_name: str, tics: int):
     button = vizdoom.Button
     weapons = [getattr(button, f"SELECT_WEAPON{slot}") for slot in range(1, 8)]
     game.set_available_buttons(
-        [button.TURN_LEFT_RIGHT_DELTA, button.MOVE_FORWARD_BACKWARD_DELTA, button.MOVE_LEFT_RIGHT_DELTA]
-        + [button.ATTACK, button.USE, *weapons]
+        [
+            button.TURN_LEFT_RIGHT_DELTA,
+            button.MOVE_FORWARD_BACKWARD_DELTA,
+            button.MOVE_LEFT_RIGHT_DELTA,
+            button.ATTACK,
+            button.USE,
+            *weapons,
+        ]
     )
     variable = vizdoom.GameVariable
     game.set_available_game_variables([variable.POSITION_X, variable.POSITION_Y, variable.ANGLE])

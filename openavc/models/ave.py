@@ -52,12 +52,12 @@ class AVENet(AudioVisualNet):
             self.fc3.bias.copy_(torch.tensor([-1.0, 1.0]))  # undecided at distance 1, halfway of [0, 2]
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or to unit vectors of the joint space (B, 128)."""
+        """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
         return self._embed(self.audio_tower(spectrogram), self.audio_head, embedding)
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
-        """Pictures (B, 3, size, size) to pooled features (B, D) or to unit vectors of the joint space (B, 128)."""
+        """Pictures (B, 3, size, size) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
         return self._embed(self.image_tower(image), self.image_head, embedding)
 

@@ -1,0 +1,5 @@
+"""`python -m openavc` is `openavc`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,255 @@
+"""The command line: options and help, one vocabulary with the Python API; the work is done elsewhere.
+
+Nothing heavy is imported before a command runs, so `openavc --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+EPILOG = "Exit status: 0 if nothing failed, 1 if some did, 2 for wrong usage."
+
+
+class _Examples(click.Command):
+    """A command whose epilog keeps its line breaks."""
+
+    def format_epilog(self, context, formatter):
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write(self.epilog + "\n")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="openavc")
+def main():
+    """Embeddings of sound and pictures, learned from audio-visual correspondence.
+
+    Example: openavc audio *.wav --output emb/
+    """
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+
+
+def _command(example: str):
+    return main.command(cls=_Examples, epilog=f"Example:\n\n    {example}\n\n{EPILOG}")
+
+
+def _options(*options):
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_model = click.option("--model", help="Name (see `openavc models`) or weights file.  [default: the one that ships]")
+_device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
+_many = _options(
+    click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),
+    click.option(
+        "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of results."
+    ),
+    _model,
+    click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True),
+    click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
+    _device,
+    click.option("--overwrite", is_flag=True, help="Compute what is done already, too."),
+)
+_frame_rate = click.option(
+    "--frame-rate", type=click.FloatRange(min=0, min_open=True), help="Frames a second.  [default: all]"
+)
+
+
+@_command("openavc audio *.wav recordings/ --output emb/")
+@_many
+@click.option("--hop-size", type=float, default=0.1, show_default=True, help="Seconds between two windows.")
+@click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
+def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_size, center):
+    """Embed recordings, or the sound of videos: one .npz each, with embedding (T, D), timestamps and metadata."""
+    from . import files, inference, video
+
+    def compute(model, source):
+        vectors, timestamps = inference.get_audio_embedding(
+            source, model=model, embedding=embedding, hop_size=hop_size, center=center, batch_size=batch_size
+        )
+        return {"embedding": vectors, "timestamps": timestamps}
+
+    def check(model):
+        inference.check_hop(hop_size, model)
+        inference.check_embedding_option(model, "audio", embedding)
+
+    parameters = {"modality": "audio", "embedding": embedding, "hop_size": hop_size, "center": center}
+    _embed(
+        inputs, files.SOUND_EXTENSIONS | video.EXTENSIONS, output, model, device, overwrite, compute, check, parameters
+    )
+
+
+@_command("openavc image photos/ --output emb/")
+@_many
+def image(inputs, output, model, embedding, batch_size, device, overwrite):
+    """Embed pictures: one .npz each, with embedding (1, D), timestamps (0) and metadata."""
+    import numpy as np
+
+    from . import inference
+    from .image import EXTENSIONS
+
+    def compute(model, source):
+        vectors = inference.get_image_embedding(source, model=model, embedding=embedding, batch_size=batch_size)
+        return {"embedding": vectors, "timestamps": np.zeros(1)}
+
+    def check(model):
+        inference.check_embedding_option(model, "image", embedding)
+
+    parameters = {"modality": "image", "embedding": embedding}
+    _embed(inputs, EXTENSIONS, output, model, device, overwrite, compute, check, parameters)
+
+
+@_command("openavc video clips/ --output emb/ --frame-rate 10")
+@_many
+@_frame_rate
+def video(inputs, output, model, embedding, batch_size, device, overwrite, frame_rate):
+    """Embed the frames of videos and the sound around each: one .npz each, with audio (T, D), image (T, D), timestamps
+    and metadata."""
+    from . import inference
+    from .video import EXTENSIONS
+
+    def compute(model, source):
+        return inference.get_video_embedding(
+            source, model=model, embedding=embedding, frame_rate=frame_rate, batch_size=batch_size
+        )._asdict()
+
+    def check(model):
+        inference.check_embedding_option(model, "audio", embedding)
+        inference.check_embedding_option(model, "image", embedding)
+
+    parameters = {"modality": "video", "embedding": embedding, "frame_rate": frame_rate}
+    _embed(inputs, EXTENSIONS, output, model, device, overwrite, compute, check, parameters)
+
+
+def _embed(inputs, extensions, output, model, device, overwrite, compute, check, parameters):
+    """Plan, load, embed with a progress bar, report, and leave with the right status."""
+    from tqdm import tqdm
+
+    from . import files
+
+    jobs = files.plan_jobs(inputs, output, extensions)
+    if not jobs:
+        raise click.UsageError(f"no files found in {', '.join(inputs)}; known endings: {' '.join(sorted(extensions))}")
+    loaded = _load(model, device)
+    try:
+        check(loaded)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    outcomes = files.embed_files(jobs, lambda source: compute(loaded, source), loaded, parameters, overwrite)
+    counts = dict.fromkeys(("done", "skipped", "failed"), 0)
+    for outcome in tqdm(outcomes, total=len(jobs), unit="file", disable=None):
+        counts[outcome.status] += 1
+        if outcome.status == "failed":
+            name = str(outcome.job.source)
+            click.echo(f"failed: {outcome.reason if name in outcome.reason else f'{name}: {outcome.reason}'}", err=True)
+    where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
+    click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"; results in {where}")
+    sys.exit(1 if counts["failed"] else 0)
+
+
+def _load(model, device):
+    """The model, or a message and status: 2 for a name that doesn't exist, 1 for weights that can't be had."""
+    from .inference import get_model
+
+    try:
+        return get_model(model, device)
+    except (ValueError, FileNotFoundError) as error:
+        raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@_command("openavc score clip.mp4            or: openavc score bark.wav dog.jpg")
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
+@_model
+@click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@_device
+def score(inputs, model, frame_rate, device):
+    """Tell whether the sound and the picture of a video, or of two files, belong together.
+
+    For a video, one line a moment and the mean; for a sound and a picture, their score.
+    """
+    from . import correspondence
+
+    if len(inputs) > 2:
+        raise click.UsageError(f"give a video, or a sound and a picture; got {len(inputs)} files")
+    loaded = _load(model, device)
+    try:
+        if len(inputs) == 2:
+            value = correspondence.correspondence_score(inputs[0], None, inputs[1], loaded)
+            click.echo(f"{value:.3f}")
+            return
+        scores, timestamps = correspondence.video_scores(inputs[0], loaded, frame_rate=frame_rate)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    for time, value in zip(timestamps, scores, strict=True):
+        click.echo(f"{time:8.2f} s  {value:.3f}")
+    click.echo(f"    mean    {scores.mean():.3f}")
+
+
+@_command("openavc models --json")
+@click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
+def models(as_json):
+    """List the models, the default first."""
+    from .weights import manifest
+
+    if as_json:
+        click.echo(json.dumps(manifest(), indent=2))
+        return
+    for entry in manifest():
+        place = " or ".join(source["type"] for source in entry["sources"])
+        sizes = ", ".join(f"{kind} {size}" for kind, size in entry["embedding_size"].items())
+        click.echo(
+            f"{entry['name']:<16} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; {place}"
+        )
+
+
+@_command("openavc download NAME")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+def download(names):
+    """Fetch and verify the weights of models, for work without a network later."""
+    from .weights import fetch
+
+    failed = False
+    for name in names:
+        try:
+            click.echo(f"{name}: {fetch(name)}")
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            failed = True
+            click.echo(f"failed: {name}: {error}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+@_command("openavc verify")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+def verify(names):
+    """Check the weights on this machine against the manifest; all models by default."""
+    from .weights import list_models, verify_local
+
+    failed = False
+    for name in names or list_models():
+        try:
+            path = verify_local(name)
+            click.echo(f"{name}: {'not downloaded' if path is None else f'good, {path}'}")
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            failed = True
+            click.echo(f"failed: {name}: {error}", err=True)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

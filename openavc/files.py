@@ -1,0 +1,175 @@
+"""Many files to many .npz: which ones, under which name, skipped when done, reported when broken.
+
+Each result is written under a temporary name and renamed, so a killed run leaves nothing half done, and the next run
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from .weights import sha256_of
+
+SOUND_EXTENSIONS = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma"),
+    *(".amr", ".ac3", ".mka", ".w64", ".rf64"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to embed, and where the result goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: "done", "skipped" or "failed", the last with its reason."""
+
+    job: Job
+    status: str
+    reason: str = ""
+
+
+def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) -> list[Job]:
+    """Find the files behind files, folders and globs, and give each its own .npz below `output`.
+
+    A folder keeps its structure, a file its name. Where two results would have one name, all are placed by their
+    path below the folder common to all sources, and files that differ in their extension alone keep it.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        Files of any name, folders (searched recursively for `extensions`), or glob patterns.
+    """
+    found: dict[Path, Path] = {}  # absolute source -> relative place
+    for item in inputs:
+        for source, place in _expand(item, extensions):
+            found.setdefault(Path(os.path.abspath(source)), place)
+    if _collide(place.with_suffix("") for place in found.values()) and len(found) > 1:
+        common = Path(os.path.commonpath([source.parent for source in found]))
+        found = {source: source.relative_to(common) for source in found}
+    stems = Counter(place.with_suffix("") for place in found.values())
+    return [
+        Job(source, output / (place.with_suffix(".npz") if stems[place.with_suffix("")] == 1 else f"{place}.npz"))
+        for source, place in found.items()
+    ]
+
+
+def _collide(places: Iterable[Path]) -> bool:
+    return any(number > 1 for number in Counter(places).values())
+
+
+def _expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
+    path = Path(item)
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.suffix.lower() in extensions and file.is_file() and not file.name.startswith("."):
+                yield file, file.relative_to(path)
+    elif not path.exists() and glob.has_magic(str(item)):
+        for match in sorted(glob.glob(str(item), recursive=True)):
+            yield from _expand(match, extensions)
+    else:
+        yield path, Path(path.name)  # missing ones too: they are reported as failed
+
+
+def embed_files(
+    jobs: Iterable[Job],
+    compute: Callable[[Path], dict[str, np.ndarray]],
+    model,
+    parameters: dict,
+    overwrite: bool = False,
+) -> Iterator[Outcome]:
+    """Embed file after file; one that fails costs nothing but itself.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+    compute : callable
+        Path to the arrays of its .npz.
+    model : module
+        Its name and weights' digest are recorded.
+    parameters : dict
+        What the result depends on beside source and model.
+    overwrite : bool
+        Whether to compute what is there already, too.
+
+    Yields
+    ------
+    Outcome
+        One for each job, in order.
+    """
+    for job in jobs:
+        try:
+            wanted = {"model": model.name, "weights_sha256": model.sha256, "parameters": parameters}
+            if not overwrite and is_done(job, wanted):
+                yield Outcome(job, "skipped")
+                continue
+            arrays = compute(job.source)
+            write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
+            yield Outcome(job, "done")
+        except Exception as error:  # whatever a decoder raises on one file, the others go on
+            expected = isinstance(error, OSError | ValueError) and str(error)
+            yield Outcome(job, "failed", str(error) if expected else f"{type(error).__name__}: {error}")
+
+
+def is_done(job: Job, wanted: dict) -> bool:
+    """Whether the result is there, whole, of the same source, model and parameters."""
+    metadata = read_metadata(job.target)
+    if metadata is None or any(metadata.get(key) != value for key, value in wanted.items()):
+        return False
+    before, status = metadata.get("source", {}), job.source.stat()
+    if before.get("bytes") != status.st_size:
+        return False
+    return before.get("modified_ns") == status.st_mtime_ns or before.get("sha256") == sha256_of(job.source)
+
+
+def describe(source: Path) -> dict:
+    """Name, size, time and digest of a source file."""
+    status = source.stat()
+    return {
+        "name": source.name,
+        "bytes": status.st_size,
+        "modified_ns": status.st_mtime_ns,
+        "sha256": sha256_of(source),
+    }
+
+
+def read_metadata(path: Path) -> dict | None:
+    """The metadata of a result, or None if there is none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return json.loads(str(archive["metadata"]))
+    except FileNotFoundError:
+        return None
+    except Exception:  # a damaged archive raises whatever zipfile, zlib or numpy raise; it is made anew
+        return None
+
+
+def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> None:
+    """Write an .npz of the arrays and `metadata` (JSON) under a temporary name, then rename it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with open(partial, "wb") as file:
+        np.savez(file, **arrays, metadata=np.array(json.dumps(metadata)))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def package_version() -> str:
+    try:
+        return version("openavc")
+    except PackageNotFoundError:  # a checkout that isn't installed
+        return "unknown"

@@ -1,0 +1,465 @@
+"""Recordings, pictures and videos to embeddings: windows, batches, streams.
+
+Lists, files and streams all go through the same few generators, so they give the same numbers; only what is being
+worked on is in memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .audio import check_sample_rate, count_windows, open_audio, resample_blocks, to_waveform, window_start
+from .image import fit, read_image, to_images
+from .video import read_frames
+from .weights import choose_device, load_model
+
+_loaded: dict[tuple, object] = {}  # models asked for by name, kept between calls
+
+
+def get_audio_embedding(
+    audio,
+    sr=None,
+    model=None,
+    *,
+    embedding="features",
+    hop_size=0.1,
+    center=True,
+    batch_size=32,
+    device=None,
+    dtype=None,
+    progress=False,
+):
+    """Embed one recording, or a list of them, window by window.
+
+    Parameters
+    ----------
+    audio : array or tensor (n,) or (n, channels), path, or list of these
+        Floats in [-1, 1], or integers, which are scaled by their type's range.
+    sr : int, or list of int for a list
+        Sample rate in Hz; required for arrays, taken from the file for paths.
+    model : str, path, model or None
+        A name of `list_models()`, a weights file, what `load_model` returned, or None for the default.
+    embedding : {"features", "joint"}
+        Pooled convolutional features, or the space that sound and pictures share.
+    hop_size : float
+        Time between two windows, in seconds.
+    center : bool
+        Whether window k is centred on its timestamp; otherwise it begins there.
+    batch_size : int
+        Windows that go through the network at once.
+    device, dtype : optional
+        As in `load_model`.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    embedding : ndarray, shape (T, D), float32
+    timestamps : ndarray, shape (T,), float64
+        In seconds. For a list of recordings, two lists.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays, rates and options that make no sense.
+    FileNotFoundError, OSError
+        For files that are missing or can't be decoded.
+    """
+    model = get_model(model, device, dtype)
+    check_embedding_option(model, "audio", embedding)
+    check_batch_size(batch_size)
+    check_hop(hop_size, model)
+    items, rates = pair_rates(audio, sr)
+
+    def windows():
+        for index, (item, rate) in enumerate(zip(_progress(items, progress, "recording"), rates, strict=True)):
+            yield from ((index, *window) for window in audio_windows(item, rate, model, hop_size, center))
+
+    found = [([], []) for _ in items]
+    for (index, timestamp), vector in embed_windows(model, windows(), embedding, batch_size):
+        found[index][0].append(vector)
+        found[index][1].append(timestamp)
+    embeddings = [np.stack(vectors) for vectors, _ in found]
+    timestamps = [np.array(times, dtype=np.float64) for _, times in found]
+    return (embeddings, timestamps) if isinstance(audio, list) else (embeddings[0], timestamps[0])
+
+
+def stream_audio_embedding(
+    path_or_chunks,
+    sr=None,
+    model=None,
+    *,
+    embedding="features",
+    hop_size=0.1,
+    center=True,
+    batch_size=32,
+    device=None,
+    dtype=None,
+):
+    """Embed a recording of any length in constant memory: the numbers of `get_audio_embedding`, one by one.
+
+    Parameters
+    ----------
+    path_or_chunks : path, or iterable of arrays (n,) or (n, channels)
+        Chunks follow one another without gap, all at the rate `sr`. With `batch_size=1` each embedding comes as
+        soon as its window and about two seconds of context for resampling have been received.
+    sr, model, embedding, hop_size, center, batch_size, device, dtype
+        As in `get_audio_embedding`.
+
+    Yields
+    ------
+    embedding : ndarray, shape (D,), float32
+    timestamp : float
+        In seconds.
+    """
+    model = get_model(model, device, dtype)
+    check_embedding_option(model, "audio", embedding)
+    check_batch_size(batch_size)
+    check_hop(hop_size, model)
+    if not isinstance(path_or_chunks, str | os.PathLike):
+        if isinstance(path_or_chunks, np.ndarray) or hasattr(path_or_chunks, "detach"):
+            path_or_chunks = [path_or_chunks]
+        if not isinstance(path_or_chunks, Iterable):
+            raise TypeError(f"expected a path or an iterable of chunks, got {type(path_or_chunks).__name__}")
+        if sr is None:
+            raise ValueError("sr is required for chunks of samples: pass their sample rate in Hz")
+        sr = check_sample_rate(sr)
+    return _stream(path_or_chunks, sr, model, embedding, hop_size, center, batch_size)
+
+
+def _stream(source, sr, model, embedding, hop_size, center, batch_size):
+    windows = ((None, *window) for window in audio_windows(source, sr, model, hop_size, center))
+    for (_, timestamp), vector in embed_windows(model, windows, embedding, batch_size):
+        yield vector, timestamp
+
+
+def get_image_embedding(
+    image,
+    model=None,
+    *,
+    embedding="features",
+    frame_rate=None,
+    batch_size=32,
+    device=None,
+    dtype=None,
+    progress=False,
+):
+    """Embed one picture, a stack of pictures, or a list of these.
+
+    Parameters
+    ----------
+    image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
+        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted.
+    frame_rate : float, or list of float for a list
+        If given, pictures are frames of a video, and their times are returned too.
+    model, embedding, batch_size, device, dtype, progress
+        As in `get_audio_embedding`.
+
+    Returns
+    -------
+    embedding : ndarray, shape (N, D), float32
+        With `frame_rate`, (embedding, timestamps (N,) in seconds). For a list, a list of such.
+    """
+    model = get_model(model, device, dtype)
+    check_embedding_option(model, "image", embedding)
+    check_batch_size(batch_size)
+    items = image if isinstance(image, list) else [image]
+    if not items:
+        raise ValueError("the list of pictures is empty")
+    rates = check_frame_rates(frame_rate, len(items))
+
+    def squares():
+        for index, item in enumerate(_progress(items, progress, "picture")):
+            yield from ((index, square) for square in image_squares(item, model))
+
+    found = [[] for _ in items]
+    for index, vector in embed_squares(model, squares(), embedding, batch_size):
+        found[index].append(vector)
+    results = [np.stack(vectors) for vectors in found]
+    if frame_rate is not None:
+        results = [(result, np.arange(len(result)) / rate) for result, rate in zip(results, rates, strict=True)]
+    return results if isinstance(image, list) else results[0]
+
+
+class VideoEmbedding(NamedTuple):
+    """What `get_video_embedding` returns: sound and picture of the same moments."""
+
+    audio: np.ndarray  # (T, D) float32, windows centred on the frames
+    image: np.ndarray  # (T, D) float32
+    timestamps: np.ndarray  # (T,) float64, presentation times in seconds
+
+
+def get_video_embedding(
+    path,
+    model=None,
+    *,
+    embedding="features",
+    frame_rate=None,
+    batch_size=32,
+    device=None,
+    dtype=None,
+    progress=False,
+) -> VideoEmbedding:
+    """Embed the frames of a video and the sound around each of them.
+
+    Parameters
+    ----------
+    path : str or path
+    frame_rate : float, optional
+        Frames a second to embed; all frames by default.
+    model, embedding, batch_size, device, dtype, progress
+        As in `get_audio_embedding`.
+
+    Returns
+    -------
+    VideoEmbedding
+        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the file is missing, can't be decoded, or lacks pictures or sound.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or path, got {type(path).__name__}")
+    model = get_model(model, device, dtype)
+    check_embedding_option(model, "audio", embedding)
+    check_embedding_option(model, "image", embedding)
+    check_batch_size(batch_size)
+    if frame_rate is not None:
+        check_frame_rates(frame_rate, 1)
+    blocks, rate = open_audio(path)  # fails before the pictures are worked on
+    frames = _progress(read_frames(path, frame_rate), progress, "frame")
+    squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in frames)
+    times, images = zip(*embed_squares(model, squares, embedding, batch_size), strict=True)
+    sounds = resample_blocks(blocks, rate, model.sample_rate)
+    half = model.window_samples // 2
+    starts = [round(time * model.sample_rate) - half for time in times]
+    windows = ((start, window) for start, window in cut_windows(sounds, starts, model.window_samples))
+    audio = [vector for _, vector in embed_windows(model, windows, embedding, batch_size)]
+    return VideoEmbedding(np.stack(audio), np.stack(images), np.array(times, dtype=np.float64))
+
+
+# -------------------------------------------------------------------------------------------- windows and squares
+
+
+def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, np.ndarray]]:
+    """(timestamp, window) of one recording at the model's rate; warns once of silence or of less than a window."""
+    blocks, rate = open_source(source, sr)
+    seen = {"samples": 0, "loud": False}
+
+    def watched():
+        if center:
+            yield np.zeros(model.window_samples // 2, dtype=np.float32)
+        for block in resample_blocks(blocks, rate, model.sample_rate):
+            seen["samples"] += len(block)
+            seen["loud"] = seen["loud"] or bool(block.any())
+            yield block
+
+    def count(samples: int) -> int:
+        return count_windows(samples, model.window_samples, hop_size, model.sample_rate)
+
+    starts = (window_start(k, hop_size, model.sample_rate) for k in itertools.count())
+    for start, window in cut_windows(watched(), starts, model.window_samples, count):
+        yield start / model.sample_rate, window
+    name = f"{source}" if isinstance(source, str | os.PathLike) else "the audio"
+    if not seen["loud"]:
+        warnings.warn(f"{name} is silent; it is embedded all the same", UserWarning, stacklevel=2)
+    elif seen["samples"] < model.window_samples:
+        seconds = f"{seen['samples'] / model.sample_rate:.3g} s"
+        warnings.warn(
+            f"{name} is {seconds} long, shorter than one window of {model.window_seconds:g} s; zeros are added",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def open_source(source, sr) -> tuple[Iterator[np.ndarray], int]:
+    """Mono blocks and their rate, of a path, an array or an iterable of chunks."""
+    if isinstance(source, str | os.PathLike):
+        return open_audio(source)
+    if isinstance(source, np.ndarray) or hasattr(source, "detach") or not isinstance(source, Iterable):
+        return iter([to_waveform(source)]), sr
+    return _nonempty((to_waveform(chunk) for chunk in source), "there are no chunks of sound"), sr
+
+
+def _nonempty(blocks: Iterator, message: str) -> Iterator:
+    first = next(blocks, None)
+    if first is None:
+        raise ValueError(message)
+    return itertools.chain([first], blocks)
+
+
+def cut_windows(
+    blocks: Iterator[np.ndarray],
+    starts: Iterable[int],
+    length: int,
+    count: Callable[[int], int] | None = None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Cut windows out of a stream, with zeros before its start and after its end.
+
+    Parameters
+    ----------
+    blocks : iterator of ndarray
+    starts : iterable of int, ascending
+        First sample of each window; may be endless if `count` is given.
+    length : int
+        Of a window, in samples.
+    count : callable, optional
+        Number of windows for a stream of so many samples.
+
+    Yields
+    ------
+    start : int
+    window : ndarray, shape (length,)
+    """
+    buffer, origin, ended = np.zeros(0, dtype=np.float32), 0, False
+    for index, start in enumerate(starts):
+        while not ended and origin + len(buffer) < start + length:
+            block = next(blocks, None)
+            if block is None:
+                ended = True
+                break
+            spent = min(max(0, start - origin), len(buffer))
+            buffer, origin = np.concatenate([buffer[spent:], block]), origin + spent
+        if ended and count is not None and index >= count(origin + len(buffer)):
+            return
+        window = np.zeros(length, dtype=np.float32)
+        first, last = max(start, origin), min(start + length, origin + len(buffer))
+        if last > first:
+            window[first - start : last - start] = buffer[first - origin : last - origin]
+        yield start, window
+
+
+def image_squares(item, model) -> Iterator[np.ndarray]:
+    """The pictures of a path, an array or a stack, as squares (size, size, 3) for the model."""
+    if isinstance(item, str | os.PathLike):
+        yield fit(read_image(item), model.image_size)
+        return
+    if isinstance(item, list):
+        raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
+    if not hasattr(item, "detach") and not isinstance(item, np.ndarray):
+        to_images(item)  # raises
+    stack = item if item.ndim == 4 else item[None]
+    if len(stack) == 0:
+        to_images(stack)  # raises
+    for picture in stack:
+        yield fit(to_images(picture)[0], model.image_size)
+
+
+def embed_windows(model, windows: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
+    """(what came before the window, vector) for tuples that end with a window of samples."""
+    return run_batches(windows, batch_size, model, lambda batch: model.embed_audio(hear(model, batch), embedding))
+
+
+def embed_squares(model, squares: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
+    """(what came before the picture, vector) for tuples that end with a square picture."""
+    return run_batches(squares, batch_size, model, lambda batch: model.embed_image(see(model, batch), embedding))
+
+
+def hear(model, waveforms):
+    """Waveforms (B, n) to the spectrograms that the model's sound tower takes, in the model's dtype."""
+    return model.prepare_audio(waveforms).to(next(model.parameters()).dtype)
+
+
+def see(model, squares):
+    """Pictures (B, size, size, 3) to what the model's picture tower takes, in the model's dtype."""
+    return model.prepare_image(squares).to(next(model.parameters()).dtype)
+
+
+def run_batches(items: Iterator[tuple], batch_size: int, model, network: Callable) -> Iterator[tuple]:
+    """(key, float32 vector) of each item; its key is what stood before the array, a tuple if it was several."""
+    import torch
+
+    device = next(model.parameters()).device
+    while batch := list(itertools.islice(items, batch_size)):
+        keys = [item[0] if len(item) == 2 else item[:-1] for item in batch]
+        arrays = torch.from_numpy(np.stack([item[-1] for item in batch])).to(device)
+        with torch.inference_mode():
+            vectors = network(arrays).float().cpu().numpy()
+        yield from zip(keys, vectors, strict=True)
+
+
+# ------------------------------------------------------------------------------------------------------- arguments
+
+
+def get_model(model, device=None, dtype=None):
+    """The model an argument stands for; those asked for by name or path are loaded once."""
+    if hasattr(model, "embed_audio") or hasattr(model, "embed_image"):
+        return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
+    stamp = None
+    if model is not None and Path(str(model)).is_file():
+        stamp = os.stat(model).st_mtime_ns
+    key = (None if model is None else str(model), str(choose_device(device)), str(dtype), stamp)
+    if key not in _loaded:
+        _loaded[key] = load_model(model, device=device, dtype=dtype)
+    return _loaded[key]
+
+
+def check_embedding_option(model, modality: str, embedding: str) -> None:
+    """ValueError unless the model embeds that modality in that way."""
+    if not hasattr(model, f"embed_{modality}"):
+        raise ValueError(f"{model.name} doesn't embed {modality}; choose another model of openavc.list_models()")
+    if embedding not in model.embeddings:
+        raise ValueError(
+            f"{model.name} has no embedding {embedding!r}; it has {', '.join(map(repr, model.embeddings))}"
+        )
+
+
+def check_batch_size(batch_size) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+
+
+def check_hop(hop_size, model) -> None:
+    number = isinstance(hop_size, int | float | np.number) and not isinstance(hop_size, bool)
+    if not (number and math.isfinite(hop_size) and hop_size * model.sample_rate >= 1):
+        least = 1 / model.sample_rate
+        raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {hop_size!r}")
+
+
+def check_frame_rates(frame_rate, items: int) -> list[float]:
+    """A rate for each item; ValueError unless they are positive numbers."""
+    rates = frame_rate if isinstance(frame_rate, list) else [frame_rate] * items
+    if len(rates) != items:
+        raise ValueError(f"{len(rates)} frame rates were given for {items} items: give one, or one for each")
+    for rate in rates if frame_rate is not None else []:
+        number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
+        if not (number and math.isfinite(rate) and rate > 0):
+            raise ValueError(f"frame_rate must be a positive number of frames a second, got {rate!r}")
+    return rates
+
+
+def pair_rates(audio, sr) -> tuple[list, list]:
+    """(recordings, a checked rate for each, None for paths) of one recording or a list."""
+    items = audio if isinstance(audio, list) else [audio]
+    if not items:
+        raise ValueError("the list of recordings is empty")
+    rates = sr if isinstance(sr, list | tuple) else [sr] * len(items)
+    if len(rates) != len(items):
+        raise ValueError(f"{len(rates)} sample rates were given for {len(items)} recordings: give one, or one for each")
+    checked = []
+    for item, rate in zip(items, rates, strict=True):
+        is_path = isinstance(item, str | os.PathLike)
+        if not is_path and not isinstance(item, np.ndarray) and not hasattr(item, "detach"):
+            raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(item).__name__}")
+        if rate is None and not is_path:
+            raise ValueError("sr is required for an array: pass its sample rate in Hz")
+        checked.append(None if is_path else check_sample_rate(rate))
+    return items, checked
+
+
+def _progress(items: Iterable, shown: bool, unit: str) -> Iterable:
+    if not shown:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, unit=unit)

