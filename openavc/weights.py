@@ -209,29 +209,37 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
     if "architecture" not in metadata:
         raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
-    model = _build(json.loads(metadata["architecture"]), options)
+    architecture = json.loads(metadata["architecture"]) | options
+    model = build_model(architecture)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
     device = choose_device(device)
-    model.name, model.sha256 = name, sha256_of(path)
+    model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
     model = model.to(device=device, dtype=_dtype(dtype) or torch.float32, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
 
 
-def _build(architecture: dict, options: dict):
+def build_model(architecture: dict):
+    """An untrained network from `architecture`, one of `models.ARCHITECTURES`, and its options.
+
+    Raises
+    ------
+    ValueError
+        If there is no such architecture or option.
+    """
     from .models import ARCHITECTURES
 
-    settings = dict(architecture)
-    kind = settings.pop("architecture", None)
+    options = dict(architecture)
+    kind = options.pop("architecture", None)
     if kind not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {kind!r}; known: {', '.join(ARCHITECTURES)}")
     known = list(inspect.signature(ARCHITECTURES[kind]).parameters)
     unknown = [option for option in options if option not in known]
     if unknown:
         raise ValueError(f"{kind} has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
-    return ARCHITECTURES[kind](**(settings | options))
+    return ARCHITECTURES[kind](**options)
 
 
 def choose_device(device=None):

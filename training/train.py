@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from openavc.models import ARCHITECTURES
+from openavc.weights import build_model
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,8 +37,8 @@ PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
 def build(config: dict):
     """(model, objective, optimizer), freshly initialised from the configuration's seed."""
     torch.manual_seed(config["seed"])
-    model = ARCHITECTURES[config["model"]["architecture"]](**options(config["model"], "architecture"))
-    objective = OBJECTIVES[config["objective"]["name"]](**options(config["objective"], "name"))
+    model = build_model(config["model"])
+    objective = OBJECTIVES[config["objective"]["name"]](**without_name(config["objective"]))
     parameters = [*model.parameters(), *objective.parameters()]
     settings = config["optimizer"]
     optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings["name"]](
@@ -47,9 +47,9 @@ def build(config: dict):
     return model.to(memory_format=torch.channels_last), objective, optimizer
 
 
-def options(table: dict, *without: str) -> dict:
-    """A configuration table but for some of its keys."""
-    return {key: value for key, value in table.items() if key not in without}
+def without_name(table: dict) -> dict:
+    """A configuration table's options."""
+    return {key: value for key, value in table.items() if key != "name"}
 
 
 def learning_rate(step: int, steps: int, settings: dict) -> float:

@@ -1,0 +1,147 @@
+"""Evaluate a model beside chance and the same network untrained.
+
+python -m training.evaluate avc --model ave-small --data shards/held
+python -m training.evaluate retrieval --model ave-small --data shards/held
+python -m training.evaluate esc --model runs/ave_small/weights.safetensors --data esc10 --json esc.json
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from openavc.inference import get_model
+from openavc.weights import build_model
+
+UNTRAINED_SEEDS = 5
+
+
+def untrained(model, seed: int):
+    """The same network, freshly initialised."""
+    torch.manual_seed(seed)
+    fresh = build_model(model.architecture).eval()
+    fresh.name, fresh.architecture = "untrained", model.architecture
+    return fresh
+
+
+def table(title: str, rows: dict[str, dict[str, str]]) -> str:
+    """Rows of named cells as aligned text."""
+    columns = list(next(iter(rows.values())))
+    lines = [[title, *columns]] + [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join(
+        line[0].ljust(widths[0])
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )
+
+
+def spread(values) -> str:
+    """Mean and standard deviation."""
+    return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"
+
+
+def report(name: str, figures: dict[str, float], json_path: Path | None, **more) -> None:
+    """Write the figures with the command that measured them."""
+    command = "python -m training.evaluate " + shlex.join(sys.argv[1:])
+    if json_path:
+        metrics = [
+            {"name": f"{name} {key}", "value": round(value, 4), "command": command} for key, value in figures.items()
+        ]
+        json_path.write_text(json.dumps({"metrics": metrics, **more}, indent=2) + "\n")
+
+
+def _shared(function):
+    for option in (
+        click.option(
+            "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too."
+        ),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of negatives."),
+        click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True),
+        click.option("--model", required=True, help="Name or weights file."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(help=__doc__.split("\n")[0])
+@click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count(), help="Of the CPU.")
+def main(threads):
+    torch.set_num_threads(threads)
+
+
+def _compare(title: str, measure, chance: dict, model, pairs, json_path, seed) -> None:
+    from .correspondence import represent
+
+    trained = measure(model, represent(model, pairs), seed)
+    fresh = untrained(model, 0)
+    blank = measure(fresh, represent(fresh, pairs), seed)
+    kinds = {model.name: trained, "untrained": blank, "chance": chance}
+    rows = {
+        key: {kind: f"{figures[key]:.2f}" if key in figures else "" for kind, figures in kinds.items()}
+        for key in trained
+    }
+    click.echo(table(f"{title}, {len(pairs[0])} pairs", rows))
+    report(title, trained, json_path, untrained=blank, chance=chance, pairs=len(pairs[0]))
+
+
+@main.command()
+@_shared
+@click.option("--per-clip", type=click.IntRange(min=2), default=10, show_default=True, help="Pairs a clip.")
+def avc(model, data, seed, json_path, per_clip):
+    """Audio-visual correspondence on held-out shards: accuracy, 2AFC, AUC, mean scores."""
+    from . import correspondence
+
+    model = get_model(model)
+    chance = dict.fromkeys(("own decision", "threshold", "2AFC other clip", "2AFC same clip", "AUC"), 50.0)
+    pairs = correspondence.load_pairs(model, data, per_clip, seed)
+    _compare("AVC", correspondence.avc, chance, model, pairs, json_path, seed)
+
+
+@main.command()
+@_shared
+@click.option("--per-clip", type=click.IntRange(min=1), default=10, show_default=True, help="Pairs a clip.")
+def retrieval(model, data, seed, json_path, per_clip):
+    """100-way retrieval on held-out shards, pictures to sounds and back."""
+    from . import correspondence
+
+    model = get_model(model)
+    chance = {f"{kind} R@{k}": float(k) for kind in ("image to audio", "audio to image", "mean") for k in (1, 5, 10)}
+    pairs = correspondence.load_pairs(model, data, per_clip, seed)
+    _compare("retrieval", correspondence.retrieval, chance, model, pairs, json_path, seed)
+
+
+@main.command()
+@_shared
+def esc(model, data, seed, json_path):
+    """Sound classification with frozen features: linear SVM, 5 nearest neighbours, few-shot."""
+    from .esc import embed_clips, log_mel_statistics, probe, read_dataset
+
+    model, dataset = get_model(model), read_dataset(data)
+    trained = probe(embed_clips(model, dataset), dataset)
+    fresh = [
+        {key: np.mean(values) for key, values in probe(embed_clips(untrained(model, k), dataset), dataset).items()}
+        for k in range(seed, seed + UNTRAINED_SEEDS)
+    ]
+    mel = probe(log_mel_statistics(dataset), dataset)
+    rows = {
+        f"{model.name} (folds)": {key: spread(values) for key, values in trained.items()},
+        f"untrained ({UNTRAINED_SEEDS} seeds)": {key: spread([run[key] for run in fresh]) for key in trained},
+        "log-mel statistics (folds)": {key: spread(values) for key, values in mel.items()},
+        "chance": {key: f"{100 / len(dataset.classes):.1f}" for key in trained},
+    }
+    click.echo(table(f"{data.name}, {len(dataset.paths)} clips, {len(dataset.classes)} classes", rows))
+    figures = {key: float(np.mean(values)) for key, values in trained.items()}
+    baseline = {key: [float(run[key]) for run in fresh] for key in trained}
+    report(f"ESC ({data.name})", figures, json_path, folds=trained, untrained=baseline, log_mel=mel)
+
+
+if __name__ == "__main__":
+    main()
