@@ -105,8 +105,14 @@ def svm_accuracy(features: list[np.ndarray], labels: np.ndarray, train: np.ndarr
     targets = np.concatenate([np.full(len(features[index]), labels[index]) for index in chosen])
     classifier = LinearSVC(C=SVM_C, random_state=0).fit(np.concatenate([features[index] for index in chosen]), targets)
     tested = np.flatnonzero(test)
-    scores = np.stack([classifier.decision_function(features[index]).mean(axis=0) for index in tested])
+    scores = np.stack([_scores(classifier, features[index]).mean(axis=0) for index in tested])
     return float((classifier.classes_[scores.argmax(axis=1)] == labels[tested]).mean())
+
+
+def _scores(classifier, windows: np.ndarray) -> np.ndarray:
+    """(windows, classes); for two classes scikit-learn gives the second one's alone."""
+    scores = classifier.decision_function(windows)
+    return scores if scores.ndim == 2 else np.stack([-scores, scores], axis=1)
 
 
 def neighbour_accuracy(features: list[np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

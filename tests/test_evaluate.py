@@ -1,0 +1,124 @@
+"""Evaluations on data whose answer is known."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import nn
+
+from training.evaluate import correspondence, esc
+
+
+class Cosine(nn.Module):
+    """Compares by the dot product."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def compare(self, image, audio):
+        similarity = (image * audio).sum(dim=1)
+        return torch.stack([-similarity, similarity], dim=1)
+
+
+def pairs(image, audio, per_clip=4):
+    return correspondence.Represented(image, audio, np.arange(len(image)) // per_clip)
+
+
+def test_a_perfect_model_is_always_right():
+    vectors = np.eye(480, dtype=np.float32)
+    figures = correspondence.avc(Cosine(), pairs(2 * vectors - 0.002, vectors), seed=0)
+    for name in ("own decision", "threshold", "2AFC other clip", "2AFC same clip", "AUC"):
+        assert figures[name] == 100
+    assert figures["mean score of true pairs"] > 0.9 > 0.6 > figures["mean score of mismatched pairs"]
+    ranks = correspondence.retrieval(Cosine(), pairs(vectors, vectors), seed=0, draws=2)
+    assert set(ranks.values()) == {100.0}
+
+
+def test_a_model_that_knows_nothing_is_at_chance():
+    rng = np.random.default_rng(0)
+    blind = pairs(*rng.standard_normal((2, 2000, 8)).astype(np.float32))
+    figures = correspondence.avc(Cosine(), blind, seed=0)
+    for name in ("own decision", "threshold", "2AFC other clip", "2AFC same clip", "AUC"):
+        assert figures[name] == pytest.approx(50, abs=4)
+    ranks = correspondence.retrieval(Cosine(), blind, seed=0, draws=20)
+    assert ranks["mean R@1"] == pytest.approx(1, abs=0.8)
+    assert ranks["mean R@10"] == pytest.approx(10, abs=2)
+
+
+def test_a_model_that_gives_one_score_to_all_gains_nothing_by_ties():
+    constant = pairs(np.ones((400, 2), np.float32), np.ones((400, 2), np.float32))
+    figures = correspondence.avc(Cosine(), constant, seed=0)
+    assert (figures["own decision"], figures["2AFC other clip"], figures["AUC"]) == (50, 50, 50)
+    assert correspondence.retrieval(Cosine(), constant, seed=0, draws=1)["mean R@1"] == 0
+
+
+def test_a_model_that_knows_only_the_clip_fails_on_negatives_of_the_same_clip():
+    clip = np.repeat(np.eye(120, dtype=np.float32), 4, axis=0)
+    figures = correspondence.avc(Cosine(), pairs(clip, clip), seed=0)
+    assert figures["2AFC other clip"] == 100
+    assert figures["2AFC same clip"] == 50
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Tones of three pitches in three folds, in ESC's layout."""
+    rng, rows = np.random.default_rng(0), []
+    for fold in (1, 2, 3):
+        for name, pitch in (("low", 200), ("middle", 900), ("high", 4000)):
+            for take in range(4):
+                time = np.arange(2 * 16_000) / 16_000
+                sound = np.sin(2 * np.pi * pitch * rng.uniform(0.97, 1.03) * time) * rng.uniform(0.1, 0.9)
+                filename = f"{fold}-{name}-{take}.wav"
+                (tmp_path / name).mkdir(exist_ok=True)
+                soundfile.write(tmp_path / name / filename, sound + 0.01 * rng.standard_normal(len(time)), 16_000)
+                rows.append({"filename": filename, "fold": fold, "class": name})
+    with open(tmp_path / "meta.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["filename", "fold", "class"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return esc.read_dataset(tmp_path)
+
+
+def test_easy_classes_are_told_apart_by_log_mel_statistics(dataset):
+    assert (len(dataset.paths), dataset.classes) == (36, ["high", "low", "middle"])
+    figures = esc.probe(esc.log_mel_statistics(dataset), dataset)
+    assert all(len(folds) == 3 for folds in figures.values())
+    assert all(np.mean(folds) > 95 for folds in figures.values())
+
+
+def test_random_features_are_at_chance(dataset):
+    rng = np.random.default_rng(1)
+    features = [rng.standard_normal((3, 16)) for _ in dataset.paths]
+    figures = esc.probe(features, dataset)
+    assert all(np.mean(folds) < 60 for folds in figures.values())
+
+
+def test_statistics_of_the_test_fold_are_not_used():
+    features = [np.array([[0.0], [2.0]]), np.array([[100.0], [100.0]])]
+    train = np.array([True, False])
+    standardised = esc._standardised(features, train)
+    np.testing.assert_allclose(standardised[0], [[-1], [1]], atol=1e-6)
+    np.testing.assert_allclose(standardised[1], [[99], [99]], rtol=1e-6)
+
+
+def test_an_svm_score_is_the_mean_over_the_windows_of_a_clip():
+    """One wild window may not outvote two plain ones by number, but by score it does."""
+    features = [np.full((3, 1), -1.0), np.full((3, 1), 1.0), np.array([[-1.0], [-1.0], [9.0]])]
+    labels, train = np.array([0, 1, 1]), np.array([True, True, False])
+    assert esc.svm_accuracy(features, labels, train, ~train) == 1.0
+
+
+def test_the_untrained_network_differs_from_seed_to_seed_and_repeats():
+    from training.evaluate.__main__ import untrained
+
+    architecture = {"architecture": "ave", "widths": [4, 4, 4, 4], "frontend": "mel64", "image_size": 16}
+    model = SimpleNamespace(architecture=architecture)
+    first, again, other = (untrained(model, seed) for seed in (0, 0, 1))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert not torch.equal(first.audio_tower.layers[0].weight, other.audio_tower.layers[0].weight)
+    assert not first.training

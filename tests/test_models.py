@@ -1,0 +1,151 @@
+"""The networks against the papers' tables and formulas."""
+
+import pytest
+import torch
+from torch import nn
+
+from openavc.models import AVENet, L3Net
+from openavc.models.layers import ConvTower, pool_to_grid
+
+
+@pytest.mark.parametrize(
+    ("channels", "stride", "size", "expected"),
+    [
+        (3, 1, (224, 224), (28, 28)),  # L3 paper, Figure 2
+        (1, 1, (257, 199), (32, 24)),
+        (3, 2, (224, 224), (14, 14)),  # Objects that Sound, Figure 2
+        (1, 2, (257, 199), (16, 12)),
+        (1, 2, (257, 200), (16, 12)),
+    ],
+)
+def test_the_last_map_has_the_papers_shape(channels, stride, size, expected):
+    tower = ConvTower(channels, first_stride=stride)
+    with torch.no_grad():
+        assert tower(torch.zeros(1, channels, *size)).shape == (1, 512, *expected)
+
+
+def test_a_tower_has_eight_3x3_convolutions_each_with_batch_norm_and_relu_and_three_pools():
+    kinds = [type(layer) for layer in ConvTower(3).layers]
+    block = [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 2
+    assert kinds == [*block, *([nn.MaxPool2d, *block] * 3)]
+    widths = [layer.out_channels for layer in ConvTower(3).layers if isinstance(layer, nn.Conv2d)]
+    assert widths == [64, 64, 128, 128, 256, 256, 512, 512]
+
+
+def test_l3_towers_have_the_papers_number_of_weights():
+    sizes = [(1, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512)]
+    expected = sum(9 * a * b + b + 2 * b for a, b in sizes)  # kernel, bias, BatchNorm's scale and shift
+    assert sum(p.numel() for p in ConvTower(1).parameters()) == expected
+    assert expected == pytest.approx(4.7e6, rel=0.01)  # openl3.md: "~4.7 M per tower"
+
+
+@pytest.mark.parametrize(("size", "audio", "image"), [(6144, 6144, 8192), (512, 512, 512)])
+def test_l3_embeds_raw_conv4_2_in_the_papers_sizes(size, audio, image):
+    torch.manual_seed(0)
+    model = L3Net(embedding_size=size).eval()
+    with torch.no_grad():
+        sound = model.embed_audio(torch.randn(1, 1, 257, 199))
+        picture = model.embed_image(torch.randn(1, 3, 224, 224))
+    assert sound.shape == (1, audio)
+    assert picture.shape == (1, image)
+    assert model.embeddings == ("features",)
+
+
+def test_l3_features_are_taken_before_relu():
+    torch.manual_seed(0)
+    model = L3Net(widths=(4, 4, 4, 4), embedding_size=48, image_size=32).eval()
+    with torch.no_grad():
+        sound = torch.randn(4, 1, 257, 199)
+        raw = model.audio_tower.raw(sound)
+        after = model.audio_tower(sound)
+    assert (raw < 0).any()
+    assert (after >= 0).all()
+    batch_norm = model.audio_tower.layers[-2]
+    torch.testing.assert_close(after, torch.relu(batch_norm(raw)))
+
+
+def test_pooling_to_a_grid_keeps_the_order_row_column_channel():
+    feature_map = torch.arange(2 * 3 * 8 * 6.0).reshape(2, 3, 8, 6)
+    pooled = pool_to_grid(feature_map, 4, 3)
+    assert pooled.shape == (2, 4 * 3 * 3)
+    row, column, channel = 2, 1, 2
+    expected = feature_map[1, channel, 4:6, 2:4].max()
+    assert pooled[1, (row * 3 + column) * 3 + channel] == expected
+
+
+@pytest.fixture
+def small_ave():
+    torch.manual_seed(0)
+    return AVENet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=16)
+
+
+def test_ave_joint_embeddings_are_unit_vectors(small_ave):
+    with torch.no_grad():
+        image = small_ave.embed_image(torch.randn(5, 3, 32, 32), "joint")
+        audio = small_ave.embed_audio(torch.randn(5, 1, 64, 80), "joint")
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(5))
+    torch.testing.assert_close(audio.norm(dim=1), torch.ones(5))
+
+
+def test_ave_score_falls_strictly_with_the_distance_at_the_start(small_ave):
+    angle = torch.linspace(0, torch.pi, 20)
+    image = torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)  # from the same to the opposite direction
+    audio = torch.tensor([[1.0, 0.0]]).repeat(20, 1)
+    score = small_ave.compare(image, audio).softmax(dim=1)[:, 1]
+    assert (score.diff() < 0).all()
+
+
+def test_ave_decides_by_the_euclidean_distance_not_its_square(small_ave):
+    image, audio = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    weight, bias = small_ave.fc3.weight[:, 0], small_ave.fc3.bias
+    torch.testing.assert_close(small_ave.compare(image, audio)[0], weight * 2**0.5 + bias)
+
+
+def test_ave_gradient_is_finite_where_both_embeddings_are_the_same(small_ave):
+    vector = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    small_ave.compare(vector, vector.detach().clone())[0, 1].backward()
+    assert torch.isfinite(vector.grad).all()
+
+
+def test_ave_features_are_the_maximum_or_maximum_and_mean_of_the_last_map():
+    torch.manual_seed(0)
+    options = {"widths": (4, 4, 8, 8), "frontend": "mel64", "image_size": 32}
+    model = AVENet(**options, features="max-mean").eval()
+    spectrogram = torch.randn(2, 1, 64, 80)
+    with torch.no_grad():
+        feature_map = model.audio_tower(spectrogram)
+        features = model.embed_audio(spectrogram)
+    torch.testing.assert_close(features[:, :8], feature_map.amax(dim=(2, 3)))
+    torch.testing.assert_close(features[:, 8:], feature_map.mean(dim=(2, 3)))
+    with torch.no_grad():
+        assert AVENet(**options).embed_audio(spectrogram).shape == (2, 8)
+
+
+def test_full_size_ave_gives_128_values_and_takes_the_papers_inputs():
+    model = AVENet().eval()
+    assert (model.sample_rate, model.window_seconds, model.image_size) == (48_000, 1.0, 224)
+    with torch.no_grad():
+        spectrogram = model.prepare_audio(torch.randn(1, 48_000))
+        assert spectrogram.shape == (1, 1, 257, 199)
+        assert model.embed_audio(spectrogram, "joint").shape == (1, 128)
+        assert model.embed_audio(spectrogram).shape == (1, 512)
+        assert model(torch.zeros(1, 3, 224, 224), spectrogram).shape == (1, 2)
+
+
+def test_pictures_are_prepared_to_minus_one_to_one_whatever_their_dtype(small_ave):
+    bytes_ = torch.randint(0, 256, (1, 32, 32, 3), dtype=torch.uint8)
+    prepared = small_ave.prepare_image(bytes_)
+    torch.testing.assert_close(prepared, small_ave.prepare_image(bytes_.float() / 255))
+    torch.testing.assert_close(prepared[0, 1, 2, 3], bytes_[0, 2, 3, 1] / 127.5 - 1)
+    assert prepared.shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("network", [L3Net, AVENet])
+def test_an_option_that_does_not_exist_is_refused_with_what_does(network):
+    with pytest.raises(ValueError, match=r"'mel65'.*linear257"):
+        network(frontend="mel65")
+
+
+def test_l3_refuses_an_embedding_size_it_does_not_have():
+    with pytest.raises(ValueError, match="6144, 512, got 100"):
+        L3Net(embedding_size=100)
