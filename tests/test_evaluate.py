@@ -71,7 +71,7 @@ def dataset(tmp_path):
         for name, pitch in (("low", 200), ("middle", 900), ("high", 4000)):
             for take in range(4):
                 time = np.arange(2 * 16_000) / 16_000
-                sound = np.sin(2 * np.pi * pitch * rng.uniform(0.97, 1.03) * time) * rng.uniform(0.1, 0.9)
+                sound = np.sin(2 * np.pi * pitch * rng.uniform(0.97, 1.03) * time) * rng.uniform(0.4, 0.6)
                 filename = f"{fold}-{name}-{take}.wav"
                 (tmp_path / name).mkdir(exist_ok=True)
                 soundfile.write(tmp_path / name / filename, sound + 0.01 * rng.standard_normal(len(time)), 16_000)

@@ -1,0 +1,33 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from openavc.models import AVENet
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of shared media files, which aren't part of the project."""
+    root = Path(__file__).parents[1]
+    folder = Path(os.environ.get("OPENAVC_SHARED", root.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"the shared media files are not at {folder}: set OPENAVC_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A tiny untrained network; tests that change it copy it first."""
+    torch.manual_seed(0)
+    network = AVENet(
+        widths=(4, 4, 8, 8),
+        frontend="mel64",
+        image_size=64,
+        audio_first_stride=(2, 1),
+        features="max-mean",
+        joint_size=8,
+    ).eval()
+    network.name, network.sha256 = "tiny", "0" * 64
+    return network
