@@ -104,13 +104,30 @@ def _from_package(entry: dict, source: dict) -> Path:
 
 
 def _from_hub(entry: dict, source: dict) -> Path:
+    """Downloads, or takes from the cache; what is damaged there is deleted and downloaded once more."""
+    damage = ""
+    for _ in range(2):
+        try:
+            path = Path(_download(entry, source))
+        except OSError as error:
+            raise OSError(damage + str(error)) from error
+        try:
+            return verify(path, entry, "It was deleted.")
+        except OSError as error:
+            damage = f"{error} "
+            path.resolve().unlink(missing_ok=True)  # the blob
+            path.unlink(missing_ok=True)  # the link to it
+    raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
+
+
+def _download(entry: dict, source: dict) -> str:
     """hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     where = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
     try:
-        path = hf_hub_download(
+        return hf_hub_download(
             source["repo"], source["filename"], revision=source["revision"], cache_dir=cache_folder()
         )
     except LocalEntryNotFoundError as error:
@@ -123,12 +140,6 @@ def _from_hub(entry: dict, source: dict) -> Path:
         raise OSError(f"{where} can't be downloaded: {error}") from error
     except Exception as error:  # a connection that breaks raises whatever the HTTP library raises
         raise OSError(f"{where} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
-    try:
-        return verify(Path(path), entry, f"It was deleted; try again: openavc download {entry['name']}.")
-    except OSError:
-        Path(path).resolve().unlink(missing_ok=True)  # the blob
-        Path(path).unlink(missing_ok=True)  # the link to it
-        raise
 
 
 _FETCHERS = {"package": _from_package, "hub": _from_hub}
@@ -136,18 +147,24 @@ _FETCHERS = {"package": _from_package, "hub": _from_hub}
 
 def verify_local(name: str) -> Path | None:
     """The verified file of a model if it is on this machine already, else None; OSError if it is damaged."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     entry = _entry(name)
     for source in entry["sources"]:
-        if source["type"] == "package" and (PRETRAINED / entry["file"]).exists():
+        if source["type"] == "package":
             return _from_package(entry, source)
-        if source["type"] == "hub":
-            found = try_to_load_from_cache(
-                source["repo"], source["filename"], revision=source["revision"], cache_dir=cache_folder()
+        try:
+            path = hf_hub_download(
+                source["repo"],
+                source["filename"],
+                revision=source["revision"],
+                cache_dir=cache_folder(),
+                local_files_only=True,
             )
-            if isinstance(found, str):
-                return verify(Path(found), entry, f"Delete it, then run: openavc download {name}.")
+        except LocalEntryNotFoundError:
+            continue
+        return verify(Path(path), entry, f"Run: openavc download {name}, which replaces it.")
     return None
 
 
@@ -200,6 +217,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     import torch
     from safetensors import SafetensorError, safe_open
 
+    device, dtype = choose_device(device), _dtype(dtype)
     name, path = locate(name_or_path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -209,15 +227,19 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
     if "architecture" not in metadata:
         raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
-    architecture = json.loads(metadata["architecture"]) | options
+    architecture = json.loads(metadata["architecture"])
+    if not isinstance(architecture, dict):
+        raise ValueError(
+            f"{path} has {architecture!r} for its architecture; a network's name and options were expected"
+        )
+    architecture |= options
     model = build_model(architecture)
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
-    device = choose_device(device)
     model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
-    model = model.to(device=device, dtype=_dtype(dtype) or torch.float32, memory_format=torch.channels_last)
+    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
 
 
@@ -251,7 +273,7 @@ def choose_device(device=None):
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, TypeError) as error:
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
         raise ValueError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
     return chosen
 
@@ -260,8 +282,8 @@ def _dtype(dtype):
     import torch
 
     if dtype is None:
-        return None
+        return torch.float32
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if isinstance(found, torch.dtype) and found.is_floating_point:
+    if found in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         return found
     raise ValueError(f"dtype must be float32, float16, bfloat16 or float64, got {dtype!r}")

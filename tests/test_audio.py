@@ -257,7 +257,13 @@ def test_sixteen_channels_are_averaged(tmp_path):
 def test_window_count_is_the_formula_and_covers_every_sample(rate, hop):
     step = Fraction(hop) * rate
     edges = [rate + k * step for k in range(400)]  # the last sample of a full window, and one beyond it
-    for samples in {1, rate - 1, rate, *(math.floor(edge) for edge in edges), *(math.floor(edge) + 1 for edge in edges)}:
+    for samples in {
+        1,
+        rate - 1,
+        rate,
+        *(math.floor(edge) for edge in edges),
+        *(math.floor(edge) + 1 for edge in edges),
+    }:
         count = count_windows(samples, rate, float(hop), rate)
         assert count == max(1, 1 + math.ceil((samples - rate) / step))
         assert (count - 1) * step + rate >= samples

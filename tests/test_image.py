@@ -38,7 +38,7 @@ def write(path, rgb, *parameters):
     return path
 
 
-def write_png(path, rows, bits, colour_type, extra=b""):
+def write_png(path, rows, bits, colour_type, extra=()):
     """A PNG by hand, for kinds that cv2 doesn't write; `rows` holds the bytes of each row."""
 
     def chunk(kind, data):
@@ -46,7 +46,7 @@ def write_png(path, rows, bits, colour_type, extra=b""):
 
     width = rows.shape[1] * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0))
-    for kind, data in extra or []:
+    for kind, data in extra:
         header += chunk(kind, data)
     pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
@@ -126,7 +126,7 @@ def test_sixteen_bit_files_keep_their_sixteen_bits(channels, tmp_path):
 @pytest.mark.parametrize(
     "convert",
     [
-        lambda image: (image.astype(np.uint16) * 257),
+        lambda image: image.astype(np.uint16) * 257,
         lambda image: image / 255,
         lambda image: (image / 255).astype(np.float32),
         lambda image: torch.from_numpy(image),

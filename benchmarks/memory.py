@@ -1,0 +1,46 @@
+"""Peak memory of embedding one hour of sound.
+
+    python benchmarks/memory.py
+
+Writes an hour of noise at 44.1 kHz stereo, embeds it with the command line at hop 0.1 s in a process of its own, and
+prints that process's peak beside the same process embedding ten seconds, which is what the libraries alone take.
+"""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATE = 44_100
+
+
+def write_noise(path: Path, seconds: int) -> None:
+    rng = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", RATE, 2, subtype="PCM_16") as file:
+        for _ in range(seconds // 10):
+            file.write(rng.uniform(-0.5, 0.5, (10 * RATE, 2)))
+
+
+def embed(path: Path, output: Path) -> tuple[float, float]:
+    """(peak resident memory in MB, seconds) of `openavc audio`; peaks only grow, so measure the smaller job first."""
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-m", "openavc", "audio", str(path), "--output", str(output)], check=True)
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, time.monotonic() - started
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, seconds in (("ten seconds", 10), ("one hour", 3600)):
+            path = Path(folder) / f"{seconds}.wav"
+            write_noise(path, seconds)
+            peak, took = embed(path, Path(folder) / "out")
+            print(f"{name}: peak {peak:.0f} MB, {took:.1f} s, {seconds / took:.0f} times real time", flush=True)
+
+
+if __name__ == "__main__":
+    main()
