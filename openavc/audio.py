@@ -7,6 +7,7 @@ Everything works on blocks too, so that a file of any length takes constant memo
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -91,11 +92,11 @@ def _downmix(samples: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(mono, dtype=np.float32)
 
 
-def _finite(waveform: np.ndarray, name: str) -> np.ndarray:
+def _finite(waveform: np.ndarray, name: str, position: int = 0) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(waveform))
     if bad.size:
         raise ValueError(
-            f"{name} holds {bad.size} NaN or infinite samples, the first at sample {bad[0]}; "
+            f"{name} holds {bad.size} NaN or infinite samples, the first at sample {position + bad[0]}; "
             "replace them, for example with numpy.nan_to_num"
         )
     return waveform
@@ -144,9 +145,10 @@ def existing_file(path: str | Path) -> Path:
 
 
 def _checked_blocks(first: np.ndarray, rest: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
-    yield _finite(first, str(path))
-    for block in rest:
-        yield _finite(block, str(path))
+    position = 0
+    for block in itertools.chain([first], rest):
+        yield _finite(block, str(path), position)
+        position += len(block)
 
 
 def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
@@ -157,7 +159,7 @@ def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
         file = soundfile.SoundFile(path)
         length = BLOCK_SECONDS * file.samplerate
         first = file.read(length, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
 
     def blocks():
@@ -174,52 +176,72 @@ def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
     return blocks(), file.samplerate
 
 
-def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
+def open_container(path: Path):
+    """The PyAV container of a file; OSError with its name if it can't be opened."""
     import av
 
     try:
-        container = av.open(str(path))
+        return av.open(f"file:{path}", metadata_errors="replace")  # "file:", or 12:30.mkv would be a protocol
     except av.FFmpegError as error:
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
+
+
+def decode_stream(container, stream, path: Path) -> Iterator:
+    """The frames of one stream; damaged packets are left out, with one warning."""
+    import av
+
+    packets, damaged = container.demux(stream), 0
+    while True:
+        try:
+            packet = next(packets, None)  # after an error in the container itself, this is the end
+            frames = packet.decode() if packet is not None else None
+        except av.FFmpegError:
+            damaged += 1
+            continue
+        if frames is None:
+            break
+        yield from frames
+    if damaged:
+        warnings.warn(f"{path}: {damaged} damaged packets of {stream.type} were left out", UserWarning, stacklevel=2)
+
+
+def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
+    container = open_container(path)
     stream = container.streams.best("audio")
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
         container.close()
         raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
-    return _regroup(
-        _av_blocks(container, stream, path), stream.codec_context.sample_rate
-    ), stream.codec_context.sample_rate
+    rate = stream.codec_context.sample_rate
+    return _regroup(_av_blocks(container, stream, path, rate), rate), rate
 
 
-def _av_blocks(container, stream, path: Path) -> Iterator[np.ndarray]:
+def _av_blocks(container, stream, path: Path, rate: int) -> Iterator[np.ndarray]:
     """Mono blocks on the container's own time line: gaps and a late start become zeros."""
     import av
 
-    rate = stream.codec_context.sample_rate
-    resampler = av.AudioResampler(format="fltp", rate=rate)
     origin = (container.start_time or 0) / av.time_base
-    position, damaged = 0, 0
-    tolerance = rate // 20  # containers round times, some to milliseconds: 50 ms is no gap
+    position, tolerance = 0, 0
     with container:
-        for packet in container.demux(stream):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                damaged += 1
-                continue
-            for frame in frames:
-                if frame.time is not None:
-                    gap = round((frame.time - origin) * rate) - position
-                    if gap > tolerance:
-                        yield from _zeros(gap, rate)
-                        position += gap
-                frame.pts = None  # gaps are filled above
-                for part in resampler.resample(frame):
-                    samples = part.to_ndarray()  # (channels, n)
-                    position += samples.shape[1]
-                    yield _downmix(samples.T)
-    if damaged:
-        warnings.warn(f"{path}: {damaged} damaged packets of sound were left out", UserWarning, stacklevel=2)
+        for frame in decode_stream(container, stream, path):
+            if frame.time is not None:
+                gap = round((frame.time - origin) * rate) - position
+                if gap > tolerance:
+                    yield from _zeros(gap, rate)
+                    position += gap
+            samples = _frame_samples(frame)
+            if frame.sample_rate != rate:  # some streams change their rate on the way
+                samples = resample(samples, frame.sample_rate, rate)
+            position += len(samples)
+            tolerance = rate // 20  # containers round times, some to milliseconds: within the sound, 50 ms is no gap
+            yield samples
+
+
+def _frame_samples(frame) -> np.ndarray:
+    """A decoded frame as a mono waveform, whatever its sample format."""
+    samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) if interleaved
+    channels = frame.layout.nb_channels
+    return _downmix(_scale(samples.T if frame.format.is_planar else samples.reshape(-1, channels)))
 
 
 def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:

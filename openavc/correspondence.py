@@ -14,7 +14,7 @@ from .audio import open_audio, resample_blocks
 from .image import fit, to_images
 from .inference import (
     audio_windows,
-    check_frame_rates,
+    check_frame_rate,
     cut_windows,
     get_model,
     hear,
@@ -91,7 +91,7 @@ class VideoScore(NamedTuple):
 def video_scores(path, model=None, *, frame_rate=1.0, device=None) -> VideoScore:
     """Probability that frame and sound belong together along a video, `frame_rate` times a second."""
     model = _comparing(model, device)
-    check_frame_rates(frame_rate, 1)
+    check_frame_rate(frame_rate)
     blocks, rate = open_audio(path)
     squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in read_frames(path, frame_rate))
     times, images = zip(*_represent_images(model, squares), strict=True)

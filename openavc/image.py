@@ -69,11 +69,7 @@ def to_images(image) -> np.ndarray:
     TypeError
         If it isn't an array of such numbers.
     """
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().numpy()
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"image must be an array, a tensor, a path or a list of these, got {type(image).__name__}")
-    stack = _with_channels(image)
+    stack = to_stack(image)
     if stack.size == 0:
         raise ValueError(f"image is empty: its shape is {image.shape}; at least one pixel is needed")
     stack = _to_float(stack)
@@ -85,7 +81,13 @@ def to_images(image) -> np.ndarray:
     return stack
 
 
-def _with_channels(image: np.ndarray) -> np.ndarray:
+def to_stack(image) -> np.ndarray:
+    """The pictures of an array or tensor as (N, H, W, C), values untouched; errors as `to_images`."""
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+        image = image.float().numpy() if image.is_floating_point() else image.numpy()
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be an array, a tensor, a path or a list of these, got {type(image).__name__}")
     if image.ndim == 2:
         return image[None, :, :, None]
     if image.ndim == 3 and image.shape[2] in (1, 3, 4):
@@ -105,7 +107,7 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
         raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
     low, high = float(stack.min()), float(stack.max())
     if not (low >= 0 and high <= 1):  # also catches NaN
-        hint = "; divide by 255" if 1 < high <= 255 and low >= 0 else ""
+        hint = "; divide by 255" if 2 <= high <= 255 and low >= 0 else ""
         raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
     return stack.astype(np.float32)
 
@@ -122,8 +124,16 @@ def shrink_to(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
+def _centre(image: np.ndarray) -> np.ndarray:
+    """The middle of a picture more than 4 times as long as wide: the rest won't be seen, but costs memory."""
+    height, width = image.shape[:2]
+    longest = 4 * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return image[top : height - top, left : width - left]
+
+
 def fit(image: np.ndarray, size: int) -> np.ndarray:
     """One picture (H, W, 3) to the centre square (size, size, 3) of its shrunk copy."""
-    shrunk = shrink_to(image, size)
+    shrunk = shrink_to(_centre(image), size)
     top, left = (shrunk.shape[0] - size) // 2, (shrunk.shape[1] - size) // 2
     return shrunk[top : top + size, left : left + size]

@@ -6,6 +6,7 @@ worked on is in memory.
 
 from __future__ import annotations
 
+import collections
 import itertools
 import math
 import os
@@ -17,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .audio import check_sample_rate, count_windows, open_audio, resample_blocks, to_waveform, window_start
-from .image import fit, read_image, to_images
+from .image import fit, read_image, to_images, to_stack
 from .video import read_frames
-from .weights import choose_device, load_model
+from .weights import choose_device, load_model, to_dtype
 
 _loaded: dict[tuple, object] = {}  # models asked for by name, kept between calls
 
@@ -235,16 +236,17 @@ def get_video_embedding(
     check_embedding_option(model, "image", embedding)
     check_batch_size(batch_size)
     if frame_rate is not None:
-        check_frame_rates(frame_rate, 1)
+        check_frame_rate(frame_rate)
     blocks, rate = open_audio(path)  # fails before the pictures are worked on
     frames = _progress(read_frames(path, frame_rate), progress, "frame")
     squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in frames)
     times, images = zip(*embed_squares(model, squares, embedding, batch_size), strict=True)
-    sounds = resample_blocks(blocks, rate, model.sample_rate)
+    sounds = watched(resample_blocks(blocks, rate, model.sample_rate), str(path), model)
     half = model.window_samples // 2
     starts = [round(time * model.sample_rate) - half for time in times]
     windows = ((start, window) for start, window in cut_windows(sounds, starts, model.window_samples))
     audio = [vector for _, vector in embed_windows(model, windows, embedding, batch_size)]
+    collections.deque(sounds, maxlen=0)  # to the end of the sound, which tells whether it is silent
     return VideoEmbedding(np.stack(audio), np.stack(images), np.array(times, dtype=np.float64))
 
 
@@ -254,27 +256,28 @@ def get_video_embedding(
 def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, np.ndarray]]:
     """(timestamp, window) of one recording at the model's rate; warns once of silence or of less than a window."""
     blocks, rate = open_source(source, sr)
-    seen = {"samples": 0, "loud": False}
-
-    def watched():
-        if center:
-            yield np.zeros(model.window_samples // 2, dtype=np.float32)
-        for block in resample_blocks(blocks, rate, model.sample_rate):
-            seen["samples"] += len(block)
-            seen["loud"] = seen["loud"] or bool(block.any())
-            yield block
+    name = str(source) if isinstance(source, str | os.PathLike) else "the audio"
+    sound = watched(resample_blocks(blocks, rate, model.sample_rate), name, model)
+    silence = [np.zeros(model.window_samples // 2, dtype=np.float32)] if center else []
 
     def count(samples: int) -> int:
         return count_windows(samples, model.window_samples, hop_size, model.sample_rate)
 
     starts = (window_start(k, hop_size, model.sample_rate) for k in itertools.count())
-    for start, window in cut_windows(watched(), starts, model.window_samples, count):
+    for start, window in cut_windows(itertools.chain(silence, sound), starts, model.window_samples, count):
         yield start / model.sample_rate, window
-    name = f"{source}" if isinstance(source, str | os.PathLike) else "the audio"
-    if not seen["loud"]:
+
+
+def watched(blocks: Iterator[np.ndarray], name: str, model) -> Iterator[np.ndarray]:
+    """The same blocks; at their end one warning if they were silent or shorter than a window."""
+    samples, loud = 0, False
+    for block in blocks:
+        samples, loud = samples + len(block), loud or bool(block.any())
+        yield block
+    if not loud:
         warnings.warn(f"{name} is silent; it is embedded all the same", UserWarning, stacklevel=2)
-    elif seen["samples"] < model.window_samples:
-        seconds = f"{seen['samples'] / model.sample_rate:.3g} s"
+    elif samples < model.window_samples:
+        seconds = f"{samples / model.sample_rate:.3g} s"
         warnings.warn(
             f"{name} is {seconds} long, shorter than one window of {model.window_seconds:g} s; zeros are added",
             UserWarning,
@@ -346,9 +349,7 @@ def image_squares(item, model) -> Iterator[np.ndarray]:
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
-    if not hasattr(item, "detach") and not isinstance(item, np.ndarray):
-        to_images(item)  # raises
-    stack = item if item.ndim == 4 else item[None]
+    stack = to_stack(item)
     if len(stack) == 0:
         to_images(stack)  # raises
     for picture in stack:
@@ -394,7 +395,10 @@ def run_batches(items: Iterator[tuple], batch_size: int, model, network: Callabl
 def get_model(model, device=None, dtype=None):
     """The model an argument stands for; those asked for by name or path are loaded once."""
     if hasattr(model, "embed_audio") or hasattr(model, "embed_image"):
-        return model if device is None and dtype is None else model.to(device=device, dtype=dtype)
+        place = None if device is None else choose_device(device)
+        return (
+            model if device is None and dtype is None else model.to(place, None if dtype is None else to_dtype(dtype))
+        )
     stamp = None
     if model is not None and Path(str(model)).is_file():
         stamp = os.stat(model).st_mtime_ns
@@ -432,10 +436,14 @@ def check_frame_rates(frame_rate, items: int) -> list[float]:
     if len(rates) != items:
         raise ValueError(f"{len(rates)} frame rates were given for {items} items: give one, or one for each")
     for rate in rates if frame_rate is not None else []:
-        number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
-        if not (number and math.isfinite(rate) and rate > 0):
-            raise ValueError(f"frame_rate must be a positive number of frames a second, got {rate!r}")
+        check_frame_rate(rate)
     return rates
+
+
+def check_frame_rate(rate) -> None:
+    number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
+    if not (number and math.isfinite(rate) and rate > 0):
+        raise ValueError(f"frame_rate must be a positive number of frames a second, got {rate!r}")
 
 
 def pair_rates(audio, sr) -> tuple[list, list]:

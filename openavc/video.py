@@ -5,13 +5,12 @@ Times are in seconds from the start of the file, whichever of picture and sound 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .audio import existing_file
+from .audio import decode_stream, existing_file, open_container
 
 EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
 
@@ -38,44 +37,29 @@ def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[t
     OSError
         If it can't be decoded or has no picture, with its name.
     """
-    import av
-
     path = existing_file(path)
-    try:
-        container = av.open(str(path))
-    except av.FFmpegError as error:
-        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
-    with container:
+    with open_container(path) as container:
         stream = container.streams.best("video")
         if stream is None or stream.codec_context is None:
             raise OSError(f"{path} holds no pictures that can be decoded")
         found = False
-        for time, frame in _sample(_decode(container, stream, path), frame_rate):
+        for time, frame in _sample(_timed(container, stream, path), frame_rate):
             found = True
             yield time, _upright(frame)
         if not found:
             raise OSError(f"{path}: not one picture could be decoded")
 
 
-def _decode(container, stream, path: Path) -> Iterator[tuple[float, object]]:
-    """(time, frame) in order of presentation; damaged packets are left out, with one warning."""
+def _timed(container, stream, path: Path) -> Iterator[tuple[float, object]]:
+    """(time, frame) in order of presentation."""
     import av
 
     origin = (container.start_time or 0) / av.time_base
     stream.thread_type = "AUTO"
-    damaged, last = 0, -1.0
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            damaged += 1
-            continue
-        for frame in frames:
-            time = last if frame.time is None else frame.time - origin
-            last = max(time, 0.0)
-            yield last, frame
-    if damaged:
-        warnings.warn(f"{path}: {damaged} damaged packets of video were left out", UserWarning, stacklevel=2)
+    last = 0.0
+    for frame in decode_stream(container, stream, path):
+        last = last if frame.time is None else max(frame.time - origin, 0.0)
+        yield last, frame
 
 
 def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
@@ -84,8 +68,9 @@ def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
         return
     wanted = 0  # multiple of 1 / frame_rate
     for time, frame in frames:
-        if time * frame_rate >= wanted - 1e-6:
-            wanted = int(time * frame_rate + 1e-6) + 1
+        reached = (time + 0.001) * frame_rate  # some containers round times to milliseconds
+        if reached >= wanted:
+            wanted = int(reached) + 1
             yield time, frame
 
 

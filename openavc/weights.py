@@ -186,6 +186,8 @@ def locate(name_or_path=None) -> tuple[str, Path]:
     looks_like_path = isinstance(name_or_path, os.PathLike) or path.suffix == ".safetensors" or len(path.parts) > 1
     if path.is_file():
         return path.stem, path
+    if looks_like_path and path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the weights file in it")
     if looks_like_path:
         raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
     _entry(name_or_path)  # raises, with the nearest names
@@ -217,7 +219,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     import torch
     from safetensors import SafetensorError, safe_open
 
-    device, dtype = choose_device(device), _dtype(dtype)
+    device, dtype = choose_device(device), to_dtype(dtype)
     name, path = locate(name_or_path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -227,12 +229,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
     if "architecture" not in metadata:
         raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
-    architecture = json.loads(metadata["architecture"])
-    if not isinstance(architecture, dict):
-        raise ValueError(
-            f"{path} has {architecture!r} for its architecture; a network's name and options were expected"
-        )
-    architecture |= options
+    architecture = _read_architecture(path, metadata["architecture"]) | options
     model = build_model(architecture)
     try:
         model.load_state_dict(tensors, strict=True)
@@ -241,6 +238,18 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
     model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
+
+
+def _read_architecture(path: Path, header: str) -> dict:
+    try:
+        architecture = json.loads(header)
+    except json.JSONDecodeError:
+        architecture = header
+    if not isinstance(architecture, dict):
+        raise ValueError(
+            f"{path} has {header!r} for its architecture; a JSON object of a network's options was expected"
+        )
+    return architecture
 
 
 def build_model(architecture: dict):
@@ -278,7 +287,8 @@ def choose_device(device=None):
     return chosen
 
 
-def _dtype(dtype):
+def to_dtype(dtype=None):
+    """The torch dtype asked for by itself or by name, float32 for None; ValueError for others."""
     import torch
 
     if dtype is None:

@@ -164,7 +164,7 @@ def test_transparent_arrays_are_laid_on_white():
 
 @pytest.mark.parametrize("shape", [(3, 70, 80), (1, 70, 80), (4, 70, 80), (2, 3, 70, 80)])
 def test_channels_first_are_refused_with_the_way_to_move_them(shape, model):
-    with pytest.raises(ValueError, match="channels come last.*moveaxis") as caught:
+    with pytest.raises(ValueError, match=r"channels come last.*moveaxis") as caught:
         openavc.get_image_embedding(np.zeros(shape, np.uint8), model)
     assert str(shape) in str(caught.value)
 

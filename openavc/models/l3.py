@@ -30,14 +30,14 @@ class L3Net(AudioVisualNet):
 
     def __init__(self, embedding_size=6144, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
         super().__init__(frontend)
-        sizes = (12 * widths[3], widths[3])
+        sizes = (12 * widths[-1], widths[-1])
         if embedding_size not in sizes:
             raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
-        self.whole = embedding_size == widths[3]
+        self.whole = embedding_size == widths[-1]
         self.image_size = image_size
         self.image_tower = ConvTower(3, widths)
         self.audio_tower = ConvTower(1, widths)
-        self.fusion = nn.Sequential(nn.Linear(2 * widths[3], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
+        self.fusion = nn.Sequential(nn.Linear(2 * widths[-1], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Spectrograms (B, 1, 257, 199) to max-pooled raw conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""

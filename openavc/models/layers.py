@@ -25,6 +25,8 @@ class ConvTower(nn.Module):
 
     def __init__(self, in_channels: int, widths=(64, 128, 256, 512), first_stride=1):
         super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"widths must be the channels of 4 blocks, got {widths!r}")
         layers: list[nn.Module] = []
         for block, width in enumerate(widths):
             if block:
