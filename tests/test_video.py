@@ -213,6 +213,24 @@ def test_a_click_at_a_frame_is_in_the_middle_of_its_window(tmp_path):
     assert audio[row + 1].argmax() == RATE // 4 - RATE // 25
 
 
+def test_frames_in_the_wrong_order_have_ascending_times_and_their_own_sound(tmp_path):
+    sound = noise(RATE)
+    write_video(tmp_path / "a.mkv", [k / 25 for k in range(8)], sound=sound)
+    with av.open(str(tmp_path / "a.mkv")) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
+        streams = [target.add_stream_from_template(stream) for stream in source.streams]
+        for packet in source.demux():
+            if packet.dts is not None:
+                if packet.stream.type == "video":
+                    packet.dts -= 40  # ms
+                    packet.pts = {80: 120, 120: 80}.get(packet.pts, packet.pts)  # the third and fourth change places
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    audio, _, timestamps = openavc.get_video_embedding(tmp_path / "b.mkv", Hears())
+    assert (np.diff(timestamps) >= 0).all()
+    windows = np.stack([cut(sound, time * RATE, RATE // 2) for time in timestamps])
+    np.testing.assert_allclose(audio, windows, atol=1e-6)
+
+
 def test_rows_are_those_of_the_window_and_the_picture_embedded_alone(model, tmp_path):
     sound, times = noise(44_100 * 2), [k / 10 for k in range(20)]
     path = write_video(tmp_path / "a.mov", times, "mpeg4", sound=sound, rate=44_100, size=(80, 120))
