@@ -14,7 +14,7 @@ import openavc
 from openavc.audio import resample
 
 
-def seconds(function, repeats: int = 3) -> float:
+def seconds(function, repeats: int = 5) -> float:
     """Best time of a call, after one that warms up."""
     function()
     times = []

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 BLOCK_SECONDS = 30  # of sound decoded or resampled at once
+_HIGHEST_RATE = 10_000_000  # Hz
 _MOST_CHANNELS = 32  # more columns than this, and (n, channels) was (channels, n)
 _LARGEST_FILTER_BANK = 4_000_000  # floats; rates whose ratio needs more go to resampy itself
 
@@ -30,7 +31,7 @@ def check_sample_rate(sample_rate) -> int:
     if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
         kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
         raise kind(f"sr must be a sample rate in Hz such as 44100, got {sample_rate!r}")
-    if not (math.isfinite(sample_rate) and sample_rate > 0 and sample_rate == int(sample_rate)):
+    if not (math.isfinite(sample_rate) and 0 < sample_rate <= _HIGHEST_RATE and sample_rate == int(sample_rate)):
         raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {sample_rate!r}")
     return int(sample_rate)
 
@@ -89,7 +90,8 @@ def _scale(samples: np.ndarray) -> np.ndarray:
 
 def _downmix(samples: np.ndarray) -> np.ndarray:
     mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.promote_types(samples.dtype, np.float32))
-    return np.ascontiguousarray(mono, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite and is refused as such
+        return np.ascontiguousarray(mono, dtype=np.float32)
 
 
 def _finite(waveform: np.ndarray, name: str, position: int = 0) -> np.ndarray:
@@ -239,6 +241,10 @@ def _av_blocks(container, stream, path: Path, rate: int) -> Iterator[np.ndarray]
 
 def _frame_samples(frame) -> np.ndarray:
     """A decoded frame as a mono waveform, whatever its sample format."""
+    if frame.format.is_planar and frame.layout.nb_channels > 8:  # to_ndarray would read past the planes and crash
+        import av
+
+        [frame] = av.AudioResampler(format="flt").resample(frame)
     samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) if interleaved
     channels = frame.layout.nb_channels
     return _downmix(_scale(samples.T if frame.format.is_planar else samples.reshape(-1, channels)))

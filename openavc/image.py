@@ -12,6 +12,7 @@ import numpy as np
 from .audio import existing_file
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2"}
+_ROUNDING = 1e-4  # beyond [0, 1] that the arithmetic of a caller may leave
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
 
@@ -106,10 +107,10 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
     if stack.dtype.kind != "f":
         raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
     low, high = float(stack.min()), float(stack.max())
-    if not (low >= 0 and high <= 1):  # also catches NaN
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
         hint = "; divide by 255" if 2 <= high <= 255 and low >= 0 else ""
         raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
-    return stack.astype(np.float32)
+    return stack.astype(np.float32).clip(0, 1)
 
 
 def shrink_to(image: np.ndarray, size: int) -> np.ndarray:

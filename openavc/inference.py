@@ -7,6 +7,7 @@ worked on is in memory.
 from __future__ import annotations
 
 import collections
+import copy
 import itertools
 import math
 import os
@@ -395,10 +396,7 @@ def run_batches(items: Iterator[tuple], batch_size: int, model, network: Callabl
 def get_model(model, device=None, dtype=None):
     """The model an argument stands for; those asked for by name or path are loaded once."""
     if hasattr(model, "embed_audio") or hasattr(model, "embed_image"):
-        place = None if device is None else choose_device(device)
-        return (
-            model if device is None and dtype is None else model.to(place, None if dtype is None else to_dtype(dtype))
-        )
+        return _converted(model, device, dtype)
     stamp = None
     if model is not None and Path(str(model)).is_file():
         stamp = os.stat(model).st_mtime_ns
@@ -406,6 +404,18 @@ def get_model(model, device=None, dtype=None):
     if key not in _loaded:
         _loaded[key] = load_model(model, device=device, dtype=dtype)
     return _loaded[key]
+
+
+def _converted(model, device, dtype):
+    """The model itself, or a copy on another device or of another dtype: the caller's stays as it is."""
+    if device is None and dtype is None:
+        return model
+    parameter = next(model.parameters())
+    device = parameter.device if device is None else choose_device(device)
+    dtype = parameter.dtype if dtype is None else to_dtype(dtype)
+    if (device, dtype) == (parameter.device, parameter.dtype):
+        return model
+    return copy.deepcopy(model).to(device=device, dtype=dtype)
 
 
 def check_embedding_option(model, modality: str, embedding: str) -> None:
@@ -424,8 +434,7 @@ def check_batch_size(batch_size) -> None:
 
 
 def check_hop(hop_size, model) -> None:
-    number = isinstance(hop_size, int | float | np.number) and not isinstance(hop_size, bool)
-    if not (number and math.isfinite(hop_size) and hop_size * model.sample_rate >= 1):
+    if not (_is_real(hop_size) and math.isfinite(hop_size) and hop_size * model.sample_rate >= 1):
         least = 1 / model.sample_rate
         raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {hop_size!r}")
 
@@ -441,9 +450,12 @@ def check_frame_rates(frame_rate, items: int) -> list[float]:
 
 
 def check_frame_rate(rate) -> None:
-    number = isinstance(rate, int | float | np.number) and not isinstance(rate, bool)
-    if not (number and math.isfinite(rate) and rate > 0):
+    if not (_is_real(rate) and math.isfinite(rate) and rate > 0):
         raise ValueError(f"frame_rate must be a positive number of frames a second, got {rate!r}")
+
+
+def _is_real(value) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def pair_rates(audio, sr) -> tuple[list, list]:

@@ -51,14 +51,14 @@ def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[t
 
 
 def _timed(container, stream, path: Path) -> Iterator[tuple[float, object]]:
-    """(time, frame) in order of presentation."""
+    """(time, frame) in order of presentation; times never go back, even where a damaged file's do."""
     import av
 
     origin = (container.start_time or 0) / av.time_base
     stream.thread_type = "AUTO"
     last = 0.0
     for frame in decode_stream(container, stream, path):
-        last = last if frame.time is None else max(frame.time - origin, 0.0)
+        last = last if frame.time is None else max(frame.time - origin, last)
         yield last, frame
 
 

@@ -281,8 +281,8 @@ def choose_device(device=None):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError, TypeError, ImportError, NotImplementedError) as error:
         raise ValueError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
     return chosen
 

@@ -13,8 +13,9 @@ from openavc.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^(?:\$ )?(openavc .*?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
-TRAINING = re.findall(r"^python -m (training\S*)", README, flags=re.MULTILINE)
+SHELL = "\n".join(re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL))
+COMMANDS = re.findall(r"^(openavc .*?)(?:\s+#.*)?$", SHELL, flags=re.MULTILINE)
+TRAINING = re.findall(r"^python -m (training\S*)", SHELL, flags=re.MULTILINE)
 
 
 def test_the_python_on_the_first_screen_prints_what_is_shown_below_it():

@@ -56,7 +56,10 @@ def export(run: Path, name: str, metrics: list[dict], trained_on: str, recipe: s
 @click.option(
     "--metrics", multiple=True, type=click.Path(exists=True, path_type=Path), help="From training.evaluate --json."
 )
-@click.option("--trained-on", default="20 hours rendered by training.simulate (ViZDoom, Freedoom), 54 training levels; no natural recordings")
+@click.option(
+    "--trained-on",
+    default="20 hours rendered by training.simulate (ViZDoom, Freedoom), 54 training levels; no natural recordings",
+)
 @click.option("--recipe", default="training/configs/ave_small.toml")
 @click.option("--license", default="Apache-2.0")
 def main(run, name, metrics, trained_on, recipe, license):
