@@ -220,16 +220,7 @@ def download(names):
     """Fetch and verify the weights of models, for work without a network later."""
     from .weights import fetch
 
-    failed = False
-    for name in names:
-        try:
-            click.echo(f"{name}: {fetch(name)}")
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        except OSError as error:
-            failed = True
-            click.echo(f"failed: {name}: {error}", err=True)
-    sys.exit(1 if failed else 0)
+    _each(names, lambda name: str(fetch(name)))
 
 
 @_command("openavc verify")
@@ -238,11 +229,19 @@ def verify(names):
     """Check the weights on this machine against the manifest; all models by default."""
     from .weights import list_models, verify_local
 
+    def state(name):
+        path = verify_local(name)
+        return "not downloaded" if path is None else f"good, {path}"
+
+    _each(names or list_models(), state)
+
+
+def _each(names, state):
+    """A line for each model; status 1 if the files of some can't be had, 2 for a name that doesn't exist."""
     failed = False
-    for name in names or list_models():
+    for name in names:
         try:
-            path = verify_local(name)
-            click.echo(f"{name}: {'not downloaded' if path is None else f'good, {path}'}")
+            click.echo(f"{name}: {state(name)}")
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
