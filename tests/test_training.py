@@ -1,6 +1,5 @@
 """Pairs, objectives and the loop: sampling without shortcuts, losses by hand, resuming as if never stopped."""
 
-import io
 import json
 import math
 import subprocess
@@ -9,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 import webdataset
 from torch import nn
 
 from training import simulate
-from training.data import Pairs, Sampling, Shards, held_out_pairs, level
+from training.data import Pairs, Sampling, Shards, encode_clip, held_out_pairs, level
 from training.objectives import Contrastive, Correspondence
 from training.train import learning_rate, train
 
@@ -37,22 +35,15 @@ def shards(tmp_path_factory):
         with webdataset.TarWriter(str(folder / f"{tar:05d}.tar")) as writer:
             for clip in range(3 * tar, 3 * tar + 3):
                 time = np.arange(round(RATE * SECONDS)) / RATE
-                wav = io.BytesIO()
-                soundfile.write(wav, 0.5 * np.sin(2 * np.pi * 200 * (clip + 1) * time), RATE, format="WAV")
+                tone = 0.5 * np.sin(2 * np.pi * 200 * (clip + 1) * time)
                 frames = [
                     cv2.imencode(".jpg", coloured_frame(clip, k)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[
                         1
                     ].tobytes()
                     for k in range(FRAMES)
                 ]
-                about = {
-                    "sample_rate": RATE,
-                    "samples": len(time),
-                    "frame_times": [(k + 1) * SECONDS / FRAMES for k in range(FRAMES)],
-                    "frame_offsets": np.cumsum([0] + [len(frame) for frame in frames]).tolist(),
-                }
-                sample = {"wav": wav.getvalue(), "mjpeg": b"".join(frames), "json": json.dumps(about).encode()}
-                writer.write({"__key__": f"clip{clip}", **sample})
+                times = [(k + 1) * SECONDS / FRAMES for k in range(FRAMES)]
+                writer.write(encode_clip(f"clip{clip}", tone, RATE, frames, times, {}, ("wav", "flac")[tar]))
     return folder
 
 

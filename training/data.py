@@ -34,8 +34,53 @@ class Clip:
     level: str
 
     @property
+    def sound(self) -> tuple[int, int]:
+        """Offset and size of the sound."""
+        return self.members["wav"] if "wav" in self.members else self.members["flac"]
+
+    @property
     def seconds(self) -> float:
         return self.samples / self.sample_rate
+
+
+def encode_clip(
+    key: str,
+    waveform: np.ndarray,
+    sample_rate: int,
+    frames: list[bytes],
+    frame_times: list[float],
+    about: dict,
+    sound_format: str = "wav",
+) -> dict:
+    """A clip as a WebDataset sample, which `Shards` reads.
+
+    Parameters
+    ----------
+    key : str
+        Unique in the corpus, without dots.
+    waveform : ndarray, shape (n_samples,)
+        Mono, in [-1, 1]; kept in 16 bits.
+    frames : list of bytes
+        JPEG files.
+    frame_times : list of float
+        Seconds from the first sample, one for each frame.
+    about : dict
+        Whatever else is known: level, labels, boxes, source.
+    sound_format : {"wav", "flac"}
+        flac is half the size, but a window of it takes longer to read.
+    """
+    import soundfile
+
+    sound = io.BytesIO()
+    soundfile.write(sound, waveform, sample_rate, format=sound_format.upper(), subtype="PCM_16")
+    about = about | {
+        "sample_rate": sample_rate,
+        "samples": len(waveform),
+        "frame_times": frame_times,
+        "frame_offsets": np.cumsum([0] + [len(frame) for frame in frames]).tolist(),
+    }
+    described = json.dumps(about, separators=(",", ":")).encode()
+    return {"__key__": key, sound_format: sound.getvalue(), "mjpeg": b"".join(frames), "json": described}
 
 
 class Shards:
@@ -44,7 +89,7 @@ class Shards:
     Parameters
     ----------
     folder : path
-        Holds `*.tar`, whose clips have members `wav` (or another format soundfile reads), `mjpeg` and `json`.
+        Holds `*.tar`, whose clips have members `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
 
     Raises
     ------
@@ -94,7 +139,7 @@ class Shards:
         first, last = max(0, start), min(clip.samples, start + samples)
         found = np.zeros(samples, dtype=np.float32)
         if last > first:
-            with soundfile.SoundFile(io.BytesIO(self._bytes(clip.shard, clip.members["wav"]))) as file:
+            with soundfile.SoundFile(io.BytesIO(self._bytes(clip.shard, clip.sound))) as file:
                 file.seek(first)
                 found[first - start : last - start] = file.read(last - first, dtype="float32")
         wanted = round(seconds * sample_rate)

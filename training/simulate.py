@@ -11,7 +11,6 @@ An episode depends on (seed, split, number) alone. A shard is renamed when it is
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import multiprocessing
@@ -201,28 +200,13 @@ def record_episode(game, monsters: list[str], rng: np.random.Generator, settings
 
 def encode_episode(episode: dict, key: str, settings: Settings, about: dict) -> dict:
     """A WebDataset sample of `wav`, `mjpeg` and `json`."""
-    import soundfile
-
     from openavc.audio import resample
 
+    from .data import encode_clip
+
     waveform = resample(episode["audio"].astype(np.float32).mean(axis=1) / 32768, RENDER_RATE, settings.sample_rate)
-    wav = io.BytesIO()
-    soundfile.write(wav, waveform, settings.sample_rate, format="WAV", subtype="PCM_16")
-    offsets = np.cumsum([0] + [len(frame) for frame in episode["frames"]]).tolist()
-    about = about | {
-        "sample_rate": settings.sample_rate,
-        "samples": len(waveform),
-        "frame_times": episode["times"],
-        "frame_offsets": offsets,
-        "objects": episode["objects"],
-        "events": episode["events"],
-    }
-    return {
-        "__key__": key,
-        "wav": wav.getvalue(),
-        "mjpeg": b"".join(episode["frames"]),
-        "json": json.dumps(about, separators=(",", ":")).encode(),
-    }
+    about = about | {"objects": episode["objects"], "events": episode["events"]}
+    return encode_clip(key, waveform, settings.sample_rate, episode["frames"], episode["times"], about)
 
 
 def write_shard(path: Path, episodes: range, settings: Settings) -> None:
