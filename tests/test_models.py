@@ -39,7 +39,7 @@ def test_l3_towers_have_the_papers_number_of_weights():
     assert expected == pytest.approx(4.7e6, rel=0.01)  # openl3.md: "~4.7 M per tower"
 
 
-@pytest.mark.parametrize(("size", "audio", "image"), [(6144, 6144, 8192), (512, 512, 512)])
+@pytest.mark.parametrize(("size", "audio", "image"), [(None, 6144, 8192), (6144, 6144, 8192), (512, 512, 512)])
 def test_l3_embeds_raw_conv4_2_in_the_papers_sizes(size, audio, image):
     torch.manual_seed(0)
     model = L3Net(embedding_size=size).eval()
@@ -53,7 +53,7 @@ def test_l3_embeds_raw_conv4_2_in_the_papers_sizes(size, audio, image):
 
 def test_l3_features_are_taken_before_relu():
     torch.manual_seed(0)
-    model = L3Net(widths=(4, 4, 4, 4), embedding_size=48, image_size=32).eval()
+    model = L3Net(widths=(4, 4, 4, 4), image_size=32).eval()
     with torch.no_grad():
         sound = torch.randn(4, 1, 257, 199)
         raw = model.audio_tower.raw(sound)

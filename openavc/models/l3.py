@@ -15,8 +15,9 @@ class L3Net(AudioVisualNet):
 
     Parameters
     ----------
-    embedding_size : {6144, 512}
-        Of the sound's "features": conv4_2, 32 x 24, max-pooled to 4 x 3, or to a point. Pictures give 8192 or 512.
+    embedding_size : {6144, 512}, optional
+        Of the sound's "features": conv4_2, 32 x 24, max-pooled to 4 x 3 (the default), or to a point. Pictures then
+        give 8192 or 512.
     widths : 4 int
         Channels of the towers' blocks; smaller ones than the paper's make a compact network, whose features
         have 12 or 1 times the last width for sound, 16 or 1 times for pictures.
@@ -28,12 +29,12 @@ class L3Net(AudioVisualNet):
 
     embeddings = ("features",)
 
-    def __init__(self, embedding_size=6144, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
+    def __init__(self, embedding_size=None, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
         super().__init__(frontend)
         sizes = (12 * widths[-1], widths[-1])
-        if embedding_size not in sizes:
+        if embedding_size is not None and embedding_size not in sizes:
             raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
-        self.whole = embedding_size == widths[-1]
+        self.whole = embedding_size == widths[-1]  # pooled to a point
         self.image_size = image_size
         self.image_tower = ConvTower(3, widths)
         self.audio_tower = ConvTower(1, widths)
