@@ -21,7 +21,12 @@ TRAINING = re.findall(r"^python -m (training\S*)", SHELL, flags=re.MULTILINE)
 def test_the_python_on_the_first_screen_prints_what_is_shown_below_it():
     code, output = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", README, flags=re.DOTALL).groups()
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert result.stdout == output
+    number = r"-?\d+\.?\d*"
+    assert re.sub(number, "#", result.stdout) == re.sub(number, "#", output)
+    # Another processor may round the second decimal the other way.
+    assert [float(n) for n in re.findall(number, result.stdout)] == pytest.approx(
+        [float(n) for n in re.findall(number, output)], abs=0.011
+    )
 
 
 def test_the_first_command_puts_its_result_where_readme_says(tmp_path, monkeypatch):
