@@ -30,19 +30,21 @@ def check_sample_rate(sample_rate) -> int:
     """The rate as an int; TypeError or ValueError unless it is a positive whole number of Hz."""
     if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
         kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
-        raise kind(f"sr must be a sample rate in Hz such as 44100, got {sample_rate!r}")
-    if not (math.isfinite(sample_rate) and 0 < sample_rate <= _HIGHEST_RATE and sample_rate == int(sample_rate)):
-        raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {sample_rate!r}")
+        raise kind(f"sr must be a sample rate in Hz such as 44100, got {repr(sample_rate)[:60]}")
+    if not (0 < sample_rate <= _HIGHEST_RATE and sample_rate == int(sample_rate)):
+        raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {str(sample_rate)[:40]}")
     return int(sample_rate)
 
 
-def to_waveform(audio) -> np.ndarray:
+def to_waveform(audio, any_length: bool = False) -> np.ndarray:
     """Turn an array or tensor into a mono float32 waveform.
 
     Parameters
     ----------
     audio : array or tensor, shape (n_samples,) or (n_samples, n_channels)
         Floats in [-1, 1], or integers, which are scaled by their type's range.
+    any_length : bool
+        Whether there may be fewer samples than channels, as in the last chunk of a stream.
 
     Returns
     -------
@@ -60,11 +62,13 @@ def to_waveform(audio) -> np.ndarray:
         raise ValueError(f"audio must have shape (n_samples,) or (n_samples, n_channels), got {samples.shape}")
     if samples.size == 0:
         raise ValueError(f"audio is empty: its shape is {samples.shape}; at least one sample is needed")
-    if samples.ndim == 2 and samples.shape[1] > min(_MOST_CHANNELS, samples.shape[0]):
+    most = _MOST_CHANNELS if any_length else min(_MOST_CHANNELS, samples.shape[0])
+    if samples.ndim == 2 and samples.shape[1] > most:
         raise ValueError(
             f"audio of shape {samples.shape} would have {samples.shape[1]} channels; "
             f"channels come last: pass audio.T, of shape {samples.shape[::-1]}"
         )
+    _warn_of_wrong_scale(samples)
     return _finite(_downmix(_scale(samples)), "audio")
 
 
@@ -77,6 +81,24 @@ def _as_array(audio) -> np.ndarray:
     if audio.dtype.kind not in "iuf":
         raise TypeError(f"audio must hold real numbers (floats in [-1, 1] or integers), got dtype {audio.dtype}")
     return audio
+
+
+def _warn_of_wrong_scale(samples: np.ndarray) -> None:
+    """16-bit samples in wider numbers are the usual mistake: far too loud as floats, near silence as int32 or int64."""
+    peak = float(np.abs(samples).max())
+    if samples.dtype.kind == "f" and 10 < peak < np.inf:
+        warnings.warn(
+            f"the audio reaches {peak:.6g}, floats are expected in [-1, 1]: divide 16-bit samples by 32768",
+            UserWarning,
+            stacklevel=4,
+        )
+    if samples.dtype.kind == "i" and samples.itemsize > 2 and 0 < peak < 2.0 ** (8 * samples.itemsize - 15):
+        warnings.warn(
+            f"the {samples.dtype} audio reaches only {peak:.6g} of its type's range and is near silence: "
+            "convert 16-bit samples with astype('int16')",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _scale(samples: np.ndarray) -> np.ndarray:

@@ -140,6 +140,10 @@ def _embed(inputs, extensions, output, model, device, overwrite, compute, check,
     jobs = files.plan_jobs(inputs, output, extensions)
     if not jobs:
         raise click.UsageError(f"no files found in {', '.join(inputs)}; known endings: {' '.join(sorted(extensions))}")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
     loaded = _load(model, device)
     try:
         check(loaded)
@@ -147,11 +151,15 @@ def _embed(inputs, extensions, output, model, device, overwrite, compute, check,
         raise click.UsageError(str(error)) from None
     outcomes = files.embed_files(jobs, lambda source: compute(loaded, source), loaded, parameters, overwrite)
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
-    for outcome in tqdm(outcomes, total=len(jobs), unit="file", disable=None):
-        counts[outcome.status] += 1
-        if outcome.status == "failed":
-            name = str(outcome.job.source)
-            click.echo(f"failed: {outcome.reason if name in outcome.reason else f'{name}: {outcome.reason}'}", err=True)
+    try:
+        for outcome in tqdm(outcomes, total=len(jobs), unit="file", disable=None):
+            counts[outcome.status] += 1
+            if outcome.status == "failed":
+                name, reason = str(outcome.job.source), outcome.reason
+                click.echo(f"failed: {reason if name in reason else f'{name}: {reason}'}", err=True)
+    except KeyboardInterrupt:
+        click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
+        sys.exit(130)
     where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
     click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"; results in {where}")
     sys.exit(1 if counts["failed"] else 0)
@@ -182,7 +190,7 @@ def score(inputs, model, frame_rate, device):
     from . import correspondence
 
     if len(inputs) > 2:
-        raise click.UsageError(f"give a video, or a sound and a picture; got {len(inputs)} files")
+        raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
     loaded = _load(model, device)
     try:
         if len(inputs) == 2:
@@ -191,7 +199,8 @@ def score(inputs, model, frame_rate, device):
             return
         scores, timestamps = correspondence.video_scores(inputs[0], loaded, frame_rate=frame_rate)
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+        hint = " (the sound comes first, then the picture)" if len(inputs) == 2 else ""
+        raise click.ClickException(f"{error}{hint}") from None
     for time, value in zip(timestamps, scores, strict=True):
         click.echo(f"{time:8.2f} s  {value:.3f}")
     click.echo(f"    mean    {scores.mean():.3f}")

@@ -10,20 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .audio import open_audio, resample_blocks
-from .image import fit, to_images
+from .audio import open_audio
 from .inference import (
     audio_windows,
     check_frame_rate,
-    cut_windows,
     get_model,
-    hear,
     image_squares,
     pair_rates,
+    pictures,
     run_batches,
-    see,
+    spectrograms,
+    video_squares,
+    video_windows,
 )
-from .video import read_frames
 
 
 def correspondence_score(audio, sr, image, model=None, *, device=None):
@@ -93,12 +92,11 @@ def video_scores(path, model=None, *, frame_rate=1.0, device=None) -> VideoScore
     model = _comparing(model, device)
     check_frame_rate(frame_rate)
     blocks, rate = open_audio(path)
-    squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in read_frames(path, frame_rate))
-    times, images = zip(*_represent_images(model, squares), strict=True)
-    starts = [round(time * model.sample_rate) - model.window_samples // 2 for time in times]
-    windows = cut_windows(resample_blocks(blocks, rate, model.sample_rate), starts, model.window_samples)
-    sounds = np.stack([vector for _, vector in _represent_windows(model, windows)])
-    return VideoScore(_probabilities(model, np.stack(images), sounds), np.array(times))
+    squares = video_squares(path, frame_rate, model)
+    times, images = zip(*represent_images(model, squares), strict=True)
+    windows = video_windows(blocks, rate, path, times, model)
+    sounds = np.stack([vector for _, vector in represent_windows(model, windows)])
+    return VideoScore(probabilities(model, np.stack(images), sounds), np.array(times))
 
 
 def _comparing(model, device):
@@ -124,25 +122,29 @@ def _single(scores: np.ndarray, single: bool):
 
 
 def _matrix(model, recordings: list, rates: list, pictures: list[np.ndarray]) -> np.ndarray:
-    images = np.stack([vector for _, vector in _represent_images(model, enumerate(pictures))])  # (M, D)
+    images = np.stack([vector for _, vector in represent_images(model, enumerate(pictures))])  # (M, D)
     rows = []
     for recording, rate in zip(recordings, rates, strict=True):
         windows = audio_windows(recording, rate, model, hop_size=model.window_seconds / 2, center=False)
-        sounds = np.stack([vector for _, vector in _represent_windows(model, windows)])  # (W, D)
-        every = np.repeat(sounds, len(images), axis=0), np.tile(images, (len(sounds), 1))
-        rows.append(_probabilities(model, every[1], every[0]).reshape(len(sounds), len(images)).mean(axis=0))
-    return np.stack(rows)
+        total, count = np.zeros(len(images)), 0
+        for _, sound in represent_windows(model, windows):
+            total += probabilities(model, images, np.repeat(sound[None], len(images), axis=0))
+            count += 1
+        rows.append(total / count)
+    return np.stack(rows).astype(np.float32)
 
 
-def _represent_windows(model, windows):
-    return run_batches(iter(windows), 32, model, lambda batch: model.represent_audio(hear(model, batch)))
+def represent_windows(model, windows):
+    """(key, what `compare` takes) of (key, window) pairs."""
+    return run_batches(iter(windows), 32, model, lambda batch: model.represent_audio(spectrograms(model, batch)))
 
 
-def _represent_images(model, squares):
-    return run_batches(iter(squares), 32, model, lambda batch: model.represent_image(see(model, batch)))
+def represent_images(model, squares):
+    """(key, what `compare` takes) of (key, square picture) pairs."""
+    return run_batches(iter(squares), 32, model, lambda batch: model.represent_image(pictures(model, batch)))
 
 
-def _probabilities(model, images: np.ndarray, sounds: np.ndarray) -> np.ndarray:
+def probabilities(model, images: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     """Softmax of the model's two logits for each row: (n,) float32."""
     import torch
 

@@ -60,11 +60,22 @@ def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) 
     if _collide(place.with_suffix("") for place in found.values()) and len(found) > 1:
         common = Path(os.path.commonpath([source.parent for source in found]))
         found = {source: source.relative_to(common) for source in found}
-    stems = Counter(place.with_suffix("") for place in found.values())
-    return [
-        Job(source, output / (place.with_suffix(".npz") if stems[place.with_suffix("")] == 1 else f"{place}.npz"))
-        for source, place in found.items()
-    ]
+    return [Job(source, output / name) for source, name in _result_names(found).items()]
+
+
+def _result_names(found: dict[Path, Path]) -> dict[Path, Path]:
+    """`clip.npz` for each place, `clip.wav.npz` where that would be one name for two."""
+    kept: set[Path] = set()  # sources whose result keeps their extension
+    while True:
+        names = {
+            source: place.with_name(f"{place.name}.npz") if source in kept else place.with_suffix(".npz")
+            for source, place in found.items()
+        }
+        times = Counter(names.values())
+        clashing = {source for source, name in names.items() if times[name] > 1} - kept
+        if not clashing:
+            return names
+        kept |= clashing
 
 
 def _collide(places: Iterable[Path]) -> bool:
@@ -116,6 +127,8 @@ def embed_files(
             if not overwrite and is_done(job, wanted):
                 yield Outcome(job, "skipped")
                 continue
+            if not overwrite:
+                check_replaceable(job, parameters)
             arrays = compute(job.source)
             write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
             yield Outcome(job, "done")
@@ -129,17 +142,29 @@ def is_done(job: Job, wanted: dict) -> bool:
     metadata = read_metadata(job.target)
     if metadata is None or any(metadata.get(key) != value for key, value in wanted.items()):
         return False
-    before, status = metadata.get("source", {}), job.source.stat()
-    if before.get("bytes") != status.st_size:
+    before, now = metadata.get("source", {}), job.source.stat()
+    if before.get("bytes") != now.st_size:
         return False
-    return before.get("modified_ns") == status.st_mtime_ns or before.get("sha256") == sha256_of(job.source)
+    untouched = (before.get("path"), before.get("modified_ns")) == (str(job.source), now.st_mtime_ns)
+    return untouched or before.get("sha256") == sha256_of(job.source)
+
+
+def check_replaceable(job: Job, parameters: dict) -> None:
+    """FileExistsError if the result there is of another file, or of another kind, which it would be wrong to lose."""
+    metadata = read_metadata(job.target) or {}
+    path, kind = metadata.get("source", {}).get("path"), metadata.get("parameters", {}).get("modality")
+    if metadata and (path, kind) != (str(job.source), parameters.get("modality")):
+        raise FileExistsError(
+            f"{job.source}: {job.target} holds the {kind} embedding of {path}; choose another --output, or --overwrite"
+        )
 
 
 def describe(source: Path) -> dict:
-    """Name, size, time and digest of a source file."""
+    """Name, path, size, time and digest of a source file."""
     status = source.stat()
     return {
         "name": source.name,
+        "path": str(source),
         "bytes": status.st_size,
         "modified_ns": status.st_mtime_ns,
         "sha256": sha256_of(source),
@@ -161,11 +186,15 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
     """Write an .npz of the arrays and `metadata` (JSON) under a temporary name, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, **arrays, metadata=np.array(json.dumps(metadata)))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, **arrays, metadata=np.array(json.dumps(metadata)))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:  # a full disk, Ctrl-C
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def package_version() -> str:

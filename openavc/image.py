@@ -17,7 +17,7 @@ _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture upright (EXIF), grey as RGB, 16 bits kept, transparency laid on white.
+    """Read a picture upright (EXIF; not where it has transparency), grey as RGB, 16 bits kept, transparency on white.
 
     Returns
     -------
@@ -39,7 +39,10 @@ def read_image(path: str | Path) -> np.ndarray:
         pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # turns it upright, makes grey BGR
     if pixels is None:
         raise OSError(f"{path} ({encoded.size} bytes) can't be decoded as a picture")
-    return to_images(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])[0]
+    try:
+        return to_images(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])[0]
+    except (TypeError, ValueError) as error:  # a TIFF of floats, say
+        raise OSError(f"{path} holds a kind of picture that isn't taken: {error}") from error
 
 
 def _decode(encoded: np.ndarray, flags: int) -> np.ndarray | None:

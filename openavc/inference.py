@@ -1,7 +1,7 @@
 """Recordings, pictures and videos to embeddings: windows, batches, streams.
 
-Lists, files and streams all go through the same few generators, so they give the same numbers; only what is being
-worked on is in memory.
+Lists, files and streams all go through the same few generators, so they give the same numbers; beside the
+results only what is being worked on is in memory.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import copy
 import itertools
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from .image import fit, read_image, to_images, to_stack
 from .video import read_frames
 from .weights import choose_device, load_model, to_dtype
 
+_LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames a second
 _loaded: dict[tuple, object] = {}  # models asked for by name, kept between calls
 
 
@@ -239,15 +239,10 @@ def get_video_embedding(
     if frame_rate is not None:
         check_frame_rate(frame_rate)
     blocks, rate = open_audio(path)  # fails before the pictures are worked on
-    frames = _progress(read_frames(path, frame_rate), progress, "frame")
-    squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in frames)
+    squares = video_squares(path, frame_rate, model, progress)
     times, images = zip(*embed_squares(model, squares, embedding, batch_size), strict=True)
-    sounds = watched(resample_blocks(blocks, rate, model.sample_rate), str(path), model)
-    half = model.window_samples // 2
-    starts = [round(time * model.sample_rate) - half for time in times]
-    windows = ((start, window) for start, window in cut_windows(sounds, starts, model.window_samples))
+    windows = video_windows(blocks, rate, path, times, model)
     audio = [vector for _, vector in embed_windows(model, windows, embedding, batch_size)]
-    collections.deque(sounds, maxlen=0)  # to the end of the sound, which tells whether it is silent
     return VideoEmbedding(np.stack(audio), np.stack(images), np.array(times, dtype=np.float64))
 
 
@@ -258,7 +253,7 @@ def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, 
     """(timestamp, window) of one recording at the model's rate; warns once of silence or of less than a window."""
     blocks, rate = open_source(source, sr)
     name = str(source) if isinstance(source, str | os.PathLike) else "the audio"
-    sound = watched(resample_blocks(blocks, rate, model.sample_rate), name, model)
+    sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), name, model)
     silence = [np.zeros(model.window_samples // 2, dtype=np.float32)] if center else []
 
     def count(samples: int) -> int:
@@ -269,7 +264,21 @@ def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, 
         yield start / model.sample_rate, window
 
 
-def watched(blocks: Iterator[np.ndarray], name: str, model) -> Iterator[np.ndarray]:
+def video_squares(path, frame_rate, model, progress: bool = False) -> Iterator[tuple[float, np.ndarray]]:
+    """(time, square picture) of the frames of a video."""
+    for time, frame in _progress(read_frames(path, frame_rate), progress, "frame"):
+        yield time, fit(to_images(frame)[0], model.image_size)
+
+
+def video_windows(blocks, rate, path, times, model) -> Iterator[tuple[int, np.ndarray]]:
+    """(first sample, window) centred on each of the times, from the blocks of the video's sound."""
+    sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), str(path), model)
+    starts = [round(time * model.sample_rate) - model.window_samples // 2 for time in times]
+    yield from cut_windows(sound, starts, model.window_samples)
+    collections.deque(sound, maxlen=0)  # to its end, which tells whether it is silent
+
+
+def warn_if_silent(blocks: Iterator[np.ndarray], name: str, model) -> Iterator[np.ndarray]:
     """The same blocks; at their end one warning if they were silent or shorter than a window."""
     samples, loud = 0, False
     for block in blocks:
@@ -292,14 +301,18 @@ def open_source(source, sr) -> tuple[Iterator[np.ndarray], int]:
         return open_audio(source)
     if isinstance(source, np.ndarray) or hasattr(source, "detach") or not isinstance(source, Iterable):
         return iter([to_waveform(source)]), sr
-    return _nonempty((to_waveform(chunk) for chunk in source), "there are no chunks of sound"), sr
+    return _chunks(source), sr
 
 
-def _nonempty(blocks: Iterator, message: str) -> Iterator:
-    first = next(blocks, None)
-    if first is None:
-        raise ValueError(message)
-    return itertools.chain([first], blocks)
+def _chunks(source: Iterable) -> Iterator[np.ndarray]:
+    """Mono chunks of a stream; empty ones are passed over."""
+    empty = True
+    for chunk in source:
+        if 0 not in getattr(chunk, "shape", ()):
+            empty = False
+            yield to_waveform(chunk, any_length=True)
+    if empty:
+        raise ValueError("there is no sound in the stream: no chunk held a sample")
 
 
 def cut_windows(
@@ -359,20 +372,22 @@ def image_squares(item, model) -> Iterator[np.ndarray]:
 
 def embed_windows(model, windows: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
     """(what came before the window, vector) for tuples that end with a window of samples."""
-    return run_batches(windows, batch_size, model, lambda batch: model.embed_audio(hear(model, batch), embedding))
+    return run_batches(
+        windows, batch_size, model, lambda batch: model.embed_audio(spectrograms(model, batch), embedding)
+    )
 
 
 def embed_squares(model, squares: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
     """(what came before the picture, vector) for tuples that end with a square picture."""
-    return run_batches(squares, batch_size, model, lambda batch: model.embed_image(see(model, batch), embedding))
+    return run_batches(squares, batch_size, model, lambda batch: model.embed_image(pictures(model, batch), embedding))
 
 
-def hear(model, waveforms):
+def spectrograms(model, waveforms):
     """Waveforms (B, n) to the spectrograms that the model's sound tower takes, in the model's dtype."""
     return model.prepare_audio(waveforms).to(next(model.parameters()).dtype)
 
 
-def see(model, squares):
+def pictures(model, squares):
     """Pictures (B, size, size, 3) to what the model's picture tower takes, in the model's dtype."""
     return model.prepare_image(squares).to(next(model.parameters()).dtype)
 
@@ -400,7 +415,7 @@ def get_model(model, device=None, dtype=None):
     stamp = None
     if model is not None and Path(str(model)).is_file():
         stamp = os.stat(model).st_mtime_ns
-    key = (None if model is None else str(model), str(choose_device(device)), str(dtype), stamp)
+    key = (None if model is None else str(model), choose_device(device), to_dtype(dtype), stamp)
     if key not in _loaded:
         _loaded[key] = load_model(model, device=device, dtype=dtype)
     return _loaded[key]
@@ -429,14 +444,14 @@ def check_embedding_option(model, modality: str, embedding: str) -> None:
 
 
 def check_batch_size(batch_size) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or not 1 <= batch_size < 2**31:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {_short(batch_size)}")
 
 
 def check_hop(hop_size, model) -> None:
-    if not (_is_real(hop_size) and math.isfinite(hop_size) and hop_size * model.sample_rate >= 1):
-        least = 1 / model.sample_rate
-        raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {hop_size!r}")
+    least = 1 / model.sample_rate
+    if not (_is_real(hop_size) and least * (1 - 1e-9) <= hop_size <= _LONGEST_HOP):
+        raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {_short(hop_size)}")
 
 
 def check_frame_rates(frame_rate, items: int) -> list[float]:
@@ -450,8 +465,13 @@ def check_frame_rates(frame_rate, items: int) -> list[float]:
 
 
 def check_frame_rate(rate) -> None:
-    if not (_is_real(rate) and math.isfinite(rate) and rate > 0):
-        raise ValueError(f"frame_rate must be a positive number of frames a second, got {rate!r}")
+    if not (_is_real(rate) and 0 < rate <= _HIGHEST_FRAME_RATE):
+        raise ValueError(f"frame_rate must be a positive number of frames a second, got {_short(rate)}")
+
+
+def _short(value) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:40]}... ({len(text)} characters)"
 
 
 def _is_real(value) -> bool:

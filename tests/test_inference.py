@@ -110,6 +110,22 @@ def test_streaming_gives_the_whole(model, noise, chunk):
     assert relative_difference(np.stack([vector for vector, _ in stream]), expected) < 1e-4
 
 
+def test_a_stream_may_have_empty_chunks_and_end_with_fewer_samples_than_channels(model, noise):
+    stereo = np.stack([noise, noise], axis=1)[:44_101]
+    expected, _ = openavc.get_audio_embedding(stereo, 44_100, model)
+    chunks = [stereo[:20_000], stereo[:0], stereo[20_000:44_100], stereo[44_100:]]
+    stream = [vector for vector, _ in openavc.stream_audio_embedding(chunks, 44_100, model)]
+    assert relative_difference(np.stack(stream), expected) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("dtype", "hint"), [(np.float32, "divide 16-bit samples by 32768"), (np.int64, "astype"), (np.int32, "astype")]
+)
+def test_16_bit_samples_in_a_wider_type_are_pointed_out(model, noise, dtype, hint):
+    with pytest.warns(UserWarning, match=hint):
+        openavc.get_audio_embedding((noise * 32768).astype(dtype), 44_100, model)
+
+
 def test_a_stream_answers_before_its_end(model):
     def endless():
         while True:

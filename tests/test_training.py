@@ -15,7 +15,7 @@ from torch import nn
 from training import simulate
 from training.data import Pairs, Sampling, Shards, encode_clip, held_out_pairs, level
 from training.objectives import Contrastive, Correspondence
-from training.train import learning_rate, train
+from training.train import build, learning_rate, make_loader, train, train_step
 
 CONFIGS = sorted((Path(simulate.__file__).parent / "configs").glob("*.toml"))
 RATE, FRAMES, SECONDS = 24_000, 20, 4.0
@@ -104,7 +104,7 @@ def test_positive_and_negative_sounds_lie_on_the_same_grid(shards, monkeypatch):
         seen.clear()
         for position in range(50):
             pairs[position]
-        assert len(seen) == 400
+        assert len(seen) == (400 if negatives == 0 else 800)  # of negatives, picture and sound are each of a moment
         assert all(np.abs(clip.frame_times - middle).min() < 1e-9 for clip, middle in seen)
 
 
@@ -224,7 +224,8 @@ def read_config(path: Path) -> dict:
 def tiny(config: dict, **changes) -> dict:
     """The configuration at a reduced size."""
     model = config["model"] | {"widths": [4, 4, 8, 8], "image_size": 16}
-    return config | {"model": model, "batch_size": 4, "steps": 4, "checkpoint_every": 1} | changes
+    data = config["data"] | {"workers": 1}
+    return config | {"model": model, "data": data, "batch_size": 4, "steps": 4, "checkpoint_every": 1} | changes
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -232,15 +233,19 @@ def test_every_recipe_makes_a_step_that_moves_every_parameter(path, shards, tmp_
     from safetensors.torch import load_file
 
     config = tiny(read_config(path))
-    train(config, shards, tmp_path / "a", stop_after=1)
-    train(config, shards, tmp_path / "b", stop_after=4)
-    assert all(math.isfinite(json.loads(line)["loss"]) for line in (tmp_path / "b/log.jsonl").read_text().splitlines())
-    before, after = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in "ab")
-    # A convolution's bias before BatchNorm has no effect, so only weight decay or noise may move it.
-    still = [name for name, value in before["model"].items() if torch.equal(value, after["model"][name])]
-    assert [name for name in still if not name.endswith("bias")] == []
-    saved = load_file(tmp_path / "b/weights.safetensors")
-    assert saved.keys() == after["model"].keys()
+    model, objective, optimizer = build(config, torch.device("cpu"))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    batch = next(iter(make_loader(config, Shards(shards), model, objective, 0, 1)))
+    shown = train_step(model.train(), objective, optimizer, batch, config["precision"])
+    assert math.isfinite(shown["loss"])
+    for name, parameter in [*model.named_parameters(), *objective.named_parameters()]:
+        # A bias before BatchNorm has no effect: its gradient is rounding.
+        assert parameter.grad.abs().max() > 0 or name.endswith("bias"), name
+    assert not any(
+        torch.equal(value, before[name]) for name, value in model.named_parameters() if name.endswith("weight")
+    )
+    assert train(config, shards, tmp_path / "run", stop_after=2) == 2
+    assert load_file(tmp_path / "run/weights.safetensors").keys() == before.keys()
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(shards, tmp_path):
@@ -254,10 +259,60 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(shards, tmp_path):
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+def test_what_was_logged_after_the_last_checkpoint_is_not_logged_twice(shards, tmp_path):
+    config = tiny(read_config(CONFIGS[0]), steps=4)
+    train(config, shards, tmp_path, stop_after=2)
+    with (tmp_path / "log.jsonl").open("a") as log:  # killed before the next checkpoint
+        log.write(json.dumps({"step": 3}) + "\n")
+    train(config, shards, tmp_path)
+    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"stepz": 3}, "unknown keys stepz"),
+        ({"precision": "bfloat16"}, "one of float32, bf16, got 'bfloat16'"),
+        ({"optimizer": {"name": "adam", "learning_rate": 1, "weight_decay": 0, "schedule": "cosin"}}, "'cosin'"),
+        ({"data": {"windows_per_klip": 2}}, "unknown keys windows_per_klip"),
+        ({"batch_size": 2}, "at least two clips, got 2"),
+        ({"batch_size": 5}, "multiple of 2"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused_before_anything_is_written(shards, tmp_path, change, said):
+    with pytest.raises(ValueError, match=said):
+        train(tiny(read_config(CONFIGS[0]), **change), shards, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_quiet_moment_gives_nothing_away_about_the_label(tmp_path):
+    """Bright while loud, dark in silence: pictures of negative pairs must be as bright as those of positive ones."""
+    import cv2
+
+    loud = np.repeat(np.tile([1.0, 0.0], 10), RATE // 2)  # half a second each
+    frames = [
+        cv2.imencode(".jpg", np.full((24, 32, 3), 250 * ((k // 2) % 2 == 0), np.uint8))[1].tobytes() for k in range(40)
+    ]
+    times = [0.125 + 0.25 * k for k in range(40)]
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
+        for clip in range(4):
+            writer.write(encode_clip(f"c{clip}", 0.5 * loud, RATE, frames, times, {}))
+
+    class Short(Contract):
+        window_seconds = 0.2
+
+    pairs = Pairs(Shards(tmp_path), Short, plain(negatives=0.5, windows_per_clip=8, quietest=-42), seed=0)
+    bright = {0: [], 1: []}
+    for position in range(60):
+        for image, label in zip(pairs[position]["image"], pairs[position]["label"], strict=True):
+            bright[int(label)].append(float(image.mean()) > 0.5)
+    assert np.mean(bright[0]) == pytest.approx(np.mean(bright[1]), abs=0.03)
+
+
 def test_a_run_refuses_to_go_on_with_another_configuration(shards, tmp_path):
     config = tiny(read_config(CONFIGS[0]))
     train(config, shards, tmp_path / "run", stop_after=1)
-    with pytest.raises(ValueError, match="seed"):
+    with pytest.raises(ValueError, match="other values of seed"):
         train(config | {"seed": 1}, shards, tmp_path / "run")
 
 

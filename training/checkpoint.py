@@ -32,12 +32,12 @@ def load_checkpoint(run: Path, parts: dict) -> int:
 
 def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.dtype = torch.float16) -> None:
     """Write the model as safetensors with its architecture in the header, as `openavc.load_model` reads it."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     def convert(tensor):
         return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
 
     partial = path.with_name(f"{path.name}.partial")
     tensors = {name: convert(tensor) for name, tensor in model.state_dict().items()}
-    save_file(tensors, partial, metadata={"architecture": json.dumps(architecture)})
+    partial.write_bytes(save(tensors, metadata={"architecture": json.dumps(architecture)}))
     os.replace(partial, path)

@@ -32,6 +32,7 @@ class Clip:
     frame_times: np.ndarray  # seconds
     frame_offsets: np.ndarray  # bytes, one more than frames
     level: str
+    source: str  # the video it was cut from
 
     @property
     def sound(self) -> tuple[int, int]:
@@ -115,7 +116,17 @@ class Shards:
     def _clip(self, key: str, shard: int, parts: dict) -> Clip:
         about = json.loads(self._bytes(shard, parts["json"]))
         times, offsets = np.array(about["frame_times"]), np.array(about["frame_offsets"])
-        return Clip(key, shard, parts, about["sample_rate"], about["samples"], times, offsets, about.get("level", ""))
+        return Clip(
+            key,
+            shard,
+            parts,
+            about["sample_rate"],
+            about["samples"],
+            times,
+            offsets,
+            about.get("level", ""),
+            about.get("source", key),
+        )
 
     def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
         offset, size = place
@@ -172,6 +183,8 @@ class Pairs(Dataset):
     """
 
     def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
+        if len({clip.source for clip in shards.clips}) < 2:
+            raise ValueError("clips of at least two videos are needed, for negatives")
         self.shards, self.sampling, self.seed = shards, sampling, seed
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -195,19 +208,25 @@ class Pairs(Dataset):
 
     def _pair(self, clip: Clip, rng: np.random.Generator):
         positive = rng.random() >= self.sampling.negatives
-        other = clip if positive else self._other(clip, rng)
-        for _ in range(8):
-            index = rng.integers(len(other.frame_times))
-            shift = rng.uniform(-1, 1) * self.sampling.misalignment
-            waveform = self.shards.waveform(other, other.frame_times[index] + shift, self.seconds, self.rate)
-            if level(waveform) >= self.sampling.quietest:
-                break
-        frame = index if positive else rng.integers(len(clip.frame_times))
-        image = self._augment_image(self.shards.frame(clip, frame), rng)
+        index, waveform = self._moment(clip, rng)
+        if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
+            _, waveform = self._moment(self._other(clip, rng), rng)
+        image = self._augment_image(self.shards.frame(clip, index), rng)
         return image, waveform * np.float32(rng.uniform(*self.sampling.gain)), int(positive)
 
+    def _moment(self, clip: Clip, rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        """A frame of the clip and the sound around it, loud enough if that is found in 8 attempts."""
+        for _ in range(8):
+            index = rng.integers(len(clip.frame_times))
+            shift = rng.uniform(-1, 1) * self.sampling.misalignment
+            waveform = self.shards.waveform(clip, clip.frame_times[index] + shift, self.seconds, self.rate)
+            if level(waveform) >= self.sampling.quietest:
+                break
+        return int(index), waveform
+
     def _other(self, clip: Clip, rng: np.random.Generator) -> Clip:
-        while (other := self.shards.clips[rng.integers(len(self.shards.clips))]) is clip:
+        """A clip of another video."""
+        while (other := self.shards.clips[rng.integers(len(self.shards.clips))]).source == clip.source:
             pass
         return other
 
@@ -235,15 +254,16 @@ def concatenate(items: list[dict]) -> dict[str, torch.Tensor]:
 
 
 def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: float = -42.0):
-    """Evaluation pairs without augmentation, evenly spread over each clip.
+    """Evaluation pairs without augmentation: random moments of each clip, but for its edges and its quiet windows.
 
     Yields
     ------
     image : ndarray, shape (size, size, 3)
     waveform : ndarray, shape (window_samples,)
-    clip : int
-        Number of the clip, so that negatives may come from the same or another one.
+    video : int
+        Number of the video it is from, so that negatives may come from the same or another one.
     """
+    sources = {source: number for number, source in enumerate(dict.fromkeys(clip.source for clip in shards.clips))}
     for number, clip in enumerate(shards.clips):
         rng = np.random.default_rng([seed, number])
         half = model.window_seconds / 2
@@ -252,7 +272,7 @@ def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: fl
         for index in rng.permutation(inside):
             waveform = shards.waveform(clip, clip.frame_times[index], model.window_seconds, model.sample_rate)
             if level(waveform) >= quietest:
-                yield fit(shards.frame(clip, index), model.image_size), waveform, number
+                yield fit(shards.frame(clip, index), model.image_size), waveform, sources[clip.source]
                 kept += 1
             if kept == per_clip:
                 break

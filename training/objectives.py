@@ -2,6 +2,7 @@
 
 An objective takes the model and a batch of pairs and returns the loss and how often it was right. `negatives` is
 the share of labelled negatives it wants among the pairs; 0 if it makes its own from the other pairs of the batch.
+Every objective is told how many neighbouring pairs of the batch come from one clip.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ class Correspondence(nn.Module):
     """
 
     negatives = 0.5
+
+    def __init__(self, windows_per_clip: int = 1):
+        super().__init__()
 
     def forward(self, model, image: Tensor, spectrogram: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(image, spectrogram).float()  # (B, 2)

@@ -257,12 +257,18 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     """
     from tqdm import tqdm
 
+    try:
+        import vizdoom  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"ViZDoom can't be imported: {error}; it needs the package vizdoom and libopenal1") from error
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     record = output / "corpus.json"
     mine = asdict(settings) | {"episodes": episodes}
     if record.exists() and json.loads(record.read_text()) != mine:
-        raise ValueError(f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take another")
+        raise ValueError(
+            f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
+        )
     record.write_text(json.dumps(mine) + "\n")
     starts = range(0, episodes, EPISODES_PER_SHARD)
     jobs = [

@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from openavc.weights import build_model
+from openavc.weights import build_model, choose_device
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,24 +33,55 @@ from .data import Pairs, Sampling, Shards, concatenate
 from .objectives import OBJECTIVES
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16}
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SCHEDULES = ("constant", "cosine")
+TABLES = {  # what a configuration holds; the options of [model] and [objective] are their classes'
+    "": {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "data", "optimizer"},
+    "data": {field.name for field in fields(Sampling)} - {"negatives"} | {"workers"},
+    "optimizer": {"name", "learning_rate", "weight_decay", "schedule", "warmup_steps"},
+}
 
 
-def build(config: dict):
+def check_config(config: dict) -> None:
+    """ValueError for keys that are unknown or missing, and for values that can't work."""
+    missing = TABLES[""] - config.keys()
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(sorted(missing))}")
+    for table, known in TABLES.items():
+        unknown = sorted((config[table] if table else config).keys() - known)
+        if unknown:
+            where = f"[{table}]" if table else "the configuration"
+            raise ValueError(f"{where} has unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    optimizer = config["optimizer"]
+    for name, value, known in (
+        ("precision", config["precision"], PRECISIONS),
+        ("optimizer", optimizer["name"], OPTIMIZERS),
+        ("schedule", optimizer["schedule"], SCHEDULES),
+        ("objective", config["objective"]["name"], OBJECTIVES),
+    ):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+    windows = config["data"].get("windows_per_clip", 1)
+    if config["batch_size"] % windows or config["batch_size"] < 2 * windows:
+        raise ValueError(
+            f"batch_size must be a multiple of {windows}, of at least two clips, got {config['batch_size']}"
+        )
+
+
+def build(config: dict, device: torch.device):
     """(model, objective, optimizer), freshly initialised from the configuration's seed."""
     torch.manual_seed(config["seed"])
-    model = build_model(config["model"])
-    objective = OBJECTIVES[config["objective"]["name"]](**without_name(config["objective"]))
-    parameters = [*model.parameters(), *objective.parameters()]
+    model = build_model(config["model"]).to(device=device, memory_format=torch.channels_last)
+    windows = config["data"].get("windows_per_clip", 1)
+    options = {key: value for key, value in config["objective"].items() if key != "name"}
+    objective = OBJECTIVES[config["objective"]["name"]](windows_per_clip=windows, **options).to(device)
     settings = config["optimizer"]
-    optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings["name"]](
-        parameters, lr=settings["learning_rate"], weight_decay=settings["weight_decay"]
+    optimizer = OPTIMIZERS[settings["name"]](
+        [*model.parameters(), *objective.parameters()],
+        lr=settings["learning_rate"],
+        weight_decay=settings["weight_decay"],
     )
-    return model.to(memory_format=torch.channels_last), objective, optimizer
-
-
-def without_name(table: dict) -> dict:
-    """A configuration table's options."""
-    return {key: value for key, value in table.items() if key != "name"}
+    return model, objective, optimizer
 
 
 def learning_rate(step: int, steps: int, settings: dict) -> float:
@@ -61,18 +93,16 @@ def learning_rate(step: int, steps: int, settings: dict) -> float:
     return rate
 
 
-def make_loader(config: dict, data: Path, model, objective, first_step: int, last_step: int) -> DataLoader:
+def make_loader(config: dict, shards: Shards, model, objective, first_step: int, last_step: int) -> DataLoader:
     """Batches of steps `first_step` to `last_step`, exactly those an uninterrupted run would see."""
     table = dict(config["data"])
-    workers = table.pop("workers")
+    workers = table.pop("workers", 0)
     sampling = Sampling(negatives=objective.negatives, **table)
     clips = config["batch_size"] // sampling.windows_per_clip
-    pairs = Pairs(Shards(data), model, sampling, config["seed"])
-    positions = range(first_step * clips, last_step * clips)
     return DataLoader(
-        pairs,
+        Pairs(shards, model, sampling, config["seed"]),
         clips,
-        sampler=positions,
+        sampler=range(first_step * clips, last_step * clips),
         num_workers=workers,
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
@@ -81,10 +111,12 @@ def make_loader(config: dict, data: Path, model, objective, first_step: int, las
 
 def train_step(model, objective, optimizer, batch: dict[str, Tensor], precision: str) -> dict[str, float]:
     """One update; returns what the log shows."""
+    device = next(model.parameters()).device
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     image = model.prepare_image(batch["image"]).to(memory_format=torch.channels_last)
     spectrogram = model.prepare_audio(batch["waveform"]).to(memory_format=torch.channels_last)
     dtype = PRECISIONS[precision]
-    with torch.autocast(image.device.type, dtype, enabled=dtype is not None):
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
         loss, right = objective(model, image, spectrogram, batch["label"])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -94,19 +126,33 @@ def train_step(model, objective, optimizer, batch: dict[str, Tensor], precision:
     return {"loss": loss.item(), "right": right.item(), "gradient_norm": norm.item()}
 
 
-def train(config: dict, data: Path, run: Path, stop_after: int | None = None) -> None:
-    """Train until the schedule's end, or until `stop_after` steps are done, from the run's checkpoint if it has one."""
+def train(config: dict, data: Path, run: Path, stop_after: int | None = None, device=None) -> int:
+    """Train until the schedule's end, or until `stop_after` steps are done, from the run's checkpoint if it has one.
+
+    Returns
+    -------
+    steps : int
+        How many are done now.
+
+    Raises
+    ------
+    ValueError
+        If the configuration makes no sense, or `run` was started with another one or other shards.
+    FileNotFoundError
+        If `data` holds no shards.
+    """
     from tqdm import trange
 
-    run.mkdir(parents=True, exist_ok=True)
-    record_config(run, config)
-    model, objective, optimizer = build(config)
+    check_config(config)
+    shards = Shards(data)
+    model, objective, optimizer = build(config, choose_device(device))
+    record_config(run, config | {"shards": [[path.name, path.stat().st_size] for path in shards.paths]})
     parts = {"model": model, "objective": objective, "optimizer": optimizer}
     first, last = load_checkpoint(run, parts), min(config["steps"], stop_after or config["steps"])
-    batches = iter(make_loader(config, data, model, objective, first, last))
+    batches = iter(make_loader(config, shards, model, objective, first, last))
     model.train()
     started = time.monotonic()
-    with (run / "log.jsonl").open("a") as log:
+    with open_log(run / "log.jsonl", first) as log:
         for step in trange(first, last, disable=None, unit="step"):
             rate = learning_rate(step, config["steps"], config["optimizer"])
             for group in optimizer.param_groups:
@@ -118,19 +164,27 @@ def train(config: dict, data: Path, run: Path, stop_after: int | None = None) ->
                 log.flush()
                 save_checkpoint(run, step + 1, parts)
     save_weights(run / "weights.safetensors", model, config["model"])
+    return max(first, last)
+
+
+def open_log(path: Path, steps: int):
+    """The log, to be continued: lines of steps after the checkpoint, which will be done again, are dropped."""
+    lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
+    path.write_text("".join(lines))
+    return path.open("a")
 
 
 def record_config(run: Path, config: dict) -> None:
     """Keep the configuration in the run; ValueError if the run was started with another."""
+    run.mkdir(parents=True, exist_ok=True)
     path = run / "config.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = sorted(key for key in before.keys() | config.keys() if before.get(key) != config.get(key))
-        if changed:
-            raise ValueError(
-                f"{run} was started with another configuration ({', '.join(changed)} differ): take a new folder"
-            )
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    if not path.exists():
+        path.write_text(json.dumps(config, indent=2) + "\n")
+        return
+    before = json.loads(path.read_text())
+    changed = sorted(key for key in before.keys() | config.keys() if before.get(key) != config.get(key))
+    if changed:
+        raise ValueError(f"{run} was started with other values of {', '.join(changed)}: take a new folder")
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -146,14 +200,19 @@ def record_config(run: Path, config: dict) -> None:
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop with a checkpoint when so many steps are done.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the configuration's.")
 @click.option("--threads", type=click.IntRange(min=1), default=max(1, (os.cpu_count() or 2) - 1), help="Of the CPU.")
-def main(config, data, run, batch_size, steps, stop_after, seed, threads):
+@click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
+def main(config, data, run, batch_size, steps, stop_after, seed, threads, device):
     torch.set_num_threads(threads)
     given = {"batch_size": batch_size, "steps": steps, "seed": seed}
-    table = tomllib.loads(config.read_text()) | {key: value for key, value in given.items() if value is not None}
     try:
-        train(table, data, run, stop_after)
+        table = tomllib.loads(config.read_text()) | {key: value for key, value in given.items() if value is not None}
+    except tomllib.TOMLDecodeError as error:
+        raise click.UsageError(f"{config} is not TOML: {error}") from None
+    try:
+        done = train(table, data, run, stop_after, device)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
+    click.echo(f"{done} of {table['steps']} steps done; weights in {run / 'weights.safetensors'}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ class AVENet(AudioVisualNet):
     features : {"max", "max-mean"}
         How the last map is pooled for the "features" embedding: its maximum, which is what the paper's fc1 sees,
         or maximum and mean side by side.
+    joint_size : int
+        Of the space that sound and pictures share; 128 in the paper.
     """
 
     embeddings = ("features", "joint")
@@ -38,10 +40,10 @@ class AVENet(AudioVisualNet):
         features="max",
         joint_size=128,
     ):
-        super().__init__(frontend)
+        super().__init__(frontend, image_size)
         if features not in ("max", "max-mean"):
             raise ValueError(f"features must be 'max' or 'max-mean', got {features!r}")
-        self.image_size, self.features = image_size, features
+        self.features = features
         self.image_tower = ConvTower(3, widths, first_stride=2)
         self.audio_tower = ConvTower(1, widths, first_stride=audio_first_stride)
         self.image_head = _head(widths[3], joint_size)

@@ -22,7 +22,7 @@ class L3Net(AudioVisualNet):
         Channels of the towers' blocks; smaller ones than the paper's make a compact network, whose features
         have 12 or 1 times the last width for sound, 16 or 1 times for pictures.
     frontend : str
-        "linear257", or "linear257-scaled" (divided by 5; unsure whether the paper does so).
+        "linear257", "linear257-scaled" (divided by 5; unsure whether the paper does so), or the compact "mel64".
     image_size : int
         224 in the paper.
     """
@@ -30,14 +30,13 @@ class L3Net(AudioVisualNet):
     embeddings = ("features",)
 
     def __init__(self, embedding_size=None, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
-        super().__init__(frontend)
+        super().__init__(frontend, image_size)
+        self.image_tower = ConvTower(3, widths)
+        self.audio_tower = ConvTower(1, widths)
         sizes = (12 * widths[-1], widths[-1])
         if embedding_size is not None and embedding_size not in sizes:
             raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
         self.whole = embedding_size == widths[-1]  # pooled to a point
-        self.image_size = image_size
-        self.image_tower = ConvTower(3, widths)
-        self.audio_tower = ConvTower(1, widths)
         self.fusion = nn.Sequential(nn.Linear(2 * widths[-1], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:

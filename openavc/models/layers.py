@@ -25,7 +25,7 @@ class ConvTower(nn.Module):
 
     def __init__(self, in_channels: int, widths=(64, 128, 256, 512), first_stride=1):
         super().__init__()
-        if len(widths) != 4:
+        if not isinstance(widths, list | tuple) or len(widths) != 4:
             raise ValueError(f"widths must be the channels of 4 blocks, got {widths!r}")
         layers: list[nn.Module] = []
         for block, width in enumerate(widths):
@@ -56,10 +56,12 @@ class AudioVisualNet(nn.Module):
     Inference and training both call `prepare_audio` and `prepare_image`.
     """
 
-    image_size: int  # pixels, of the square picture
-
-    def __init__(self, frontend: str):
+    def __init__(self, frontend: str, image_size: int):
         super().__init__()
+        if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 16:
+            raise ValueError(f"image_size must be at least 16 pixels, got {image_size!r}")
+        self.name = type(self).__name__  # `load_model` gives it the manifest's
+        self.image_size = image_size  # pixels, of the square picture
         if frontend not in FRONTENDS:
             raise ValueError(f"unknown frontend {frontend!r}; known: {', '.join(FRONTENDS)}")
         self.frontend = FRONTENDS[frontend]

@@ -26,7 +26,7 @@ UNTRAINED_SEEDS = 5
 def untrained(model, seed: int):
     """The same network, freshly initialised."""
     torch.manual_seed(seed)
-    fresh = build_model(model.architecture).eval()
+    fresh = build_model(model.architecture).to(next(model.parameters()).device).eval()
     fresh.name, fresh.architecture = "untrained", model.architecture
     return fresh
 
@@ -143,5 +143,13 @@ def esc(model, data, seed, json_path):
     report(f"ESC ({data.name})", figures, json_path, folds=trained, untrained=baseline, log_mel=mel)
 
 
+def run() -> None:
+    """The command; what is wrong with its input is told in one line."""
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"Error: {error}")
+
+
 if __name__ == "__main__":
-    main()
+    run()

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from openavc.inference import hear, run_batches, see
+from openavc.correspondence import probabilities, represent_images, represent_windows
 
 from ..data import Shards, held_out_pairs
 
@@ -34,22 +33,14 @@ def load_pairs(model, data: Path, per_clip: int, seed: int):
 def represent(model, pairs) -> Represented:
     """Run both towers over the pairs."""
     images, waveforms, clips = pairs
-    seen = run_batches(iter(enumerate(images)), 32, model, lambda batch: model.represent_image(see(model, batch)))
-    heard = run_batches(iter(enumerate(waveforms)), 32, model, lambda batch: model.represent_audio(hear(model, batch)))
+    seen = represent_images(model, enumerate(images))
+    heard = represent_windows(model, enumerate(waveforms))
     return Represented(np.stack([v for _, v in seen]), np.stack([v for _, v in heard]), clips)
-
-
-def pair_scores(model, image: np.ndarray, audio: np.ndarray) -> np.ndarray:
-    """Probability of correspondence of each row of both: (n,)."""
-    parameter = next(model.parameters())
-    with torch.inference_mode():
-        logits = model.compare(torch.from_numpy(image).to(parameter), torch.from_numpy(audio).to(parameter))
-        return logits.double().softmax(dim=1)[:, 1].cpu().numpy()
 
 
 def score_matrix(model, image: np.ndarray, audio: np.ndarray) -> np.ndarray:
     """Probability of correspondence of each picture (rows) with each sound (columns)."""
-    rows = [pair_scores(model, np.repeat(row[None], len(audio), axis=0), audio) for row in image]
+    rows = [probabilities(model, np.repeat(row[None], len(audio), axis=0), audio) for row in image]
     return np.stack(rows)
 
 
@@ -64,9 +55,9 @@ def avc(model, pairs: Represented, seed: int) -> dict[str, float]:
         "AUC": area under the ROC curve of the score, times 100; and the mean scores of both kinds of pair.
     """
     rng = np.random.default_rng(seed)
-    positive = pair_scores(model, pairs.image, pairs.audio)
-    other = pair_scores(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=False)])
-    same = pair_scores(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=True)])
+    positive = probabilities(model, pairs.image, pairs.audio)
+    other = probabilities(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=False)])
+    same = probabilities(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=True)])
     half = rng.permutation(pairs.clip.max() + 1)[pairs.clip] % 2 == 0
     return {
         "own decision": 50 * ((positive >= 0.5).mean() + (other < 0.5).mean()),
@@ -104,23 +95,22 @@ def _threshold_accuracy(positive: np.ndarray, negative: np.ndarray, test: np.nda
 def retrieval(model, pairs: Represented, seed: int, size: int = 100, draws: int = 50) -> dict[str, float]:
     """Finding the partner among `size` candidates of different clips, in percent; means over random galleries.
 
-    Ranks count ties as half, so a model that gives all the same score is at chance.
+    Among candidates of one score the partner stands anywhere: a model that gives all the same is at chance.
     """
     rng = np.random.default_rng(seed)
     clips = np.unique(pairs.clip)
     if len(clips) < size:
         raise ValueError(f"{size}-way retrieval needs pairs of {size} clips, there are {len(clips)}")
-    ranks: dict[str, list] = {"image to audio": [], "audio to image": []}
+    hits: dict[str, list] = {}
     for _ in range(draws):
         rows = [rng.choice(np.flatnonzero(pairs.clip == clip)) for clip in rng.choice(clips, size, replace=False)]
         scores = score_matrix(model, pairs.image[rows], pairs.audio[rows])
         for name, matrix in (("image to audio", scores), ("audio to image", scores.T)):
             true = np.diag(matrix)[:, None]
-            ranks[name].append((matrix > true).sum(axis=1) + ((matrix == true).sum(axis=1) - 1) / 2)
-    figures = {}
-    for name, found in ranks.items():
-        for k in (1, 5, 10):
-            figures[f"{name} R@{k}"] = 100 * (np.concatenate(found) < k).mean()
+            better, ties = (matrix > true).sum(axis=1), (matrix == true).sum(axis=1)
+            for k in (1, 5, 10):
+                hits.setdefault(f"{name} R@{k}", []).append(np.clip((k - better) / ties, 0, 1).mean())
+    figures = {name: 100 * float(np.mean(found)) for name, found in hits.items()}
     for k in (1, 5, 10):
         figures[f"mean R@{k}"] = (figures[f"image to audio R@{k}"] + figures[f"audio to image R@{k}"]) / 2
     return figures

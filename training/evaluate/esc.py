@@ -34,8 +34,11 @@ class Dataset:
 def read_dataset(folder: Path) -> Dataset:
     """Read `meta.csv` (filename, fold, class or category); files lie in the folder, `audio/` or a folder a class.
 
-    Where all clips are of one fold, clips of one recording (column src_file) are kept together in three folds.
+    Where all clips are of one fold, three folds are made: the recordings (column src_file) of each class are dealt out
+    in turn, so that no recording is in two folds and each class is in all three if it has three recordings.
     """
+    if not (folder / "meta.csv").exists():
+        raise FileNotFoundError(f"{folder} has no meta.csv with the columns filename, fold and class or category")
     with open(folder / "meta.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [row.get("class") or row["category"] for row in rows]
@@ -43,9 +46,18 @@ def read_dataset(folder: Path) -> Dataset:
     classes = sorted(set(names))
     folds = np.array([int(row["fold"]) for row in rows])
     if len(set(folds)) == 1:
-        sources = {source: number for number, source in enumerate(sorted({row["src_file"] for row in rows}))}
-        folds = np.array([sources[row["src_file"]] % 3 for row in rows])
+        folds = np.array(_deal([row["src_file"] for row in rows], names))
     return Dataset(paths, np.array([classes.index(name) for name in names]), folds, classes)
+
+
+def _deal(sources: list[str], names: list[str]) -> list[int]:
+    """A fold of three for each clip, by its recording's place among the recordings of its class."""
+    fold: dict[str, int] = {}
+    for name in sorted(set(names)):
+        recordings = sorted({source for source, other in zip(sources, names, strict=True) if other == name})
+        for place, source in enumerate(recordings):
+            fold.setdefault(source, place % 3)
+    return [fold[source] for source in sources]
 
 
 def _find(folder: Path, name: str, label: str) -> Path:
