@@ -1,15 +1,24 @@
 """Evaluations on data whose answer is known."""
 
 import csv
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from openavc.weights import build_model
+from training.checkpoint import save_weights
 from training.evaluate import correspondence, esc
+from training.evaluate.__main__ import main as evaluate_main
+from training.prepare import Settings, Video, prepare
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "freedoom.mp4"
 
 
 class Cosine(nn.Module):
@@ -124,3 +133,45 @@ def test_the_untrained_network_differs_from_seed_to_seed_and_repeats():
         assert torch.equal(value, again.state_dict()[name])
     assert not torch.equal(first.audio_tower.layers[0].weight, other.audio_tower.layers[0].weight)
     assert not first.training
+
+
+@pytest.fixture
+def weights(tmp_path):
+    architecture = {"architecture": "ave", "widths": [4, 4, 4, 4], "frontend": "mel64", "image_size": 16}
+    save_weights(tmp_path / "tiny.safetensors", build_model(architecture), architecture)
+    return tmp_path / "tiny.safetensors"
+
+
+def evaluate(*arguments):
+    return CliRunner().invoke(evaluate_main, [str(argument) for argument in arguments])
+
+
+def test_avc_is_printed_beside_untrained_and_chance_and_written_as_json(weights, tmp_path):
+    settings = Settings(4, 8, 32, 24_000, "wav", 90)
+    prepare([Video(str(EXAMPLE))], tmp_path / "shards", settings, workers=1)
+    shutil.copy(EXAMPLE, tmp_path / "other.mp4")
+    prepare([Video(str(tmp_path / "other.mp4"))], tmp_path / "more", settings, workers=1)
+    (tmp_path / "more" / "000000.tar").rename(tmp_path / "shards" / "000001.tar")
+    command = ("avc", "--model", weights, "--data", tmp_path / "shards", "--json", tmp_path / "avc.json")
+    result = evaluate(*command)
+    assert result.exit_code == 0, result.output
+    assert "untrained" in result.output
+    assert "chance" in result.output
+    figures = json.loads((tmp_path / "avc.json").read_text())
+    assert {metric["name"] for metric in figures["metrics"]} >= {"AVC threshold", "AVC AUC"}
+    assert figures["chance"]["AUC"] == 50
+    assert evaluate("retrieval", *command[1:]).exit_code != 0  # two videos are no 100
+
+
+def test_the_esc_probe_is_written_as_json_with_folds_and_baselines(weights, dataset, tmp_path):
+    result = evaluate("esc", "--model", weights, "--data", tmp_path, "--json", tmp_path / "esc.json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "esc.json").read_text())
+    assert len(figures["folds"]["5-NN"]) == 3
+    assert len(figures["untrained"]["SVM"]) == 5
+    assert "log-mel" in result.output
+
+
+def test_recordings_of_one_class_are_dealt_out_and_kept_whole():
+    folds = esc._deal(["a", "a", "b", "c", "d", "e"], ["x", "x", "x", "x", "y", "y"])
+    assert folds == [0, 0, 1, 2, 0, 1]

@@ -59,7 +59,7 @@ def avc(model, pairs: Represented, seed: int) -> dict[str, float]:
     other = probabilities(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=False)])
     same = probabilities(model, pairs.image, pairs.audio[_negatives(pairs.clip, rng, same=True)])
     half = rng.permutation(pairs.clip.max() + 1)[pairs.clip] % 2 == 0
-    return {
+    figures = {
         "own decision": 50 * ((positive >= 0.5).mean() + (other < 0.5).mean()),
         "threshold": 50 * sum(_threshold_accuracy(positive, other, fold) for fold in (half, ~half)),
         "2AFC other clip": 100 * _wins(positive, other).mean(),
@@ -68,6 +68,7 @@ def avc(model, pairs: Represented, seed: int) -> dict[str, float]:
         "mean score of true pairs": positive.mean(),
         "mean score of mismatched pairs": other.mean(),
     }
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _wins(positive, negative) -> np.ndarray:
