@@ -17,9 +17,9 @@ from .inference import (
     get_model,
     image_squares,
     pair_rates,
-    pictures,
+    prepared_audio,
+    prepared_images,
     run_batches,
-    spectrograms,
     video_squares,
     video_windows,
 )
@@ -136,12 +136,12 @@ def _matrix(model, recordings: list, rates: list, pictures: list[np.ndarray]) ->
 
 def represent_windows(model, windows):
     """(key, what `compare` takes) of (key, window) pairs."""
-    return run_batches(iter(windows), 32, model, lambda batch: model.represent_audio(spectrograms(model, batch)))
+    return run_batches(iter(windows), 32, model, lambda batch: model.represent_audio(prepared_audio(model, batch)))
 
 
 def represent_images(model, squares):
     """(key, what `compare` takes) of (key, square picture) pairs."""
-    return run_batches(iter(squares), 32, model, lambda batch: model.represent_image(pictures(model, batch)))
+    return run_batches(iter(squares), 32, model, lambda batch: model.represent_image(prepared_images(model, batch)))
 
 
 def probabilities(model, images: np.ndarray, sounds: np.ndarray) -> np.ndarray:

@@ -373,21 +373,23 @@ def image_squares(item, model) -> Iterator[np.ndarray]:
 def embed_windows(model, windows: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
     """(what came before the window, vector) for tuples that end with a window of samples."""
     return run_batches(
-        windows, batch_size, model, lambda batch: model.embed_audio(spectrograms(model, batch), embedding)
+        windows, batch_size, model, lambda batch: model.embed_audio(prepared_audio(model, batch), embedding)
     )
 
 
 def embed_squares(model, squares: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:
     """(what came before the picture, vector) for tuples that end with a square picture."""
-    return run_batches(squares, batch_size, model, lambda batch: model.embed_image(pictures(model, batch), embedding))
+    return run_batches(
+        squares, batch_size, model, lambda batch: model.embed_image(prepared_images(model, batch), embedding)
+    )
 
 
-def spectrograms(model, waveforms):
+def prepared_audio(model, waveforms):
     """Waveforms (B, n) to the spectrograms that the model's sound tower takes, in the model's dtype."""
     return model.prepare_audio(waveforms).to(next(model.parameters()).dtype)
 
 
-def pictures(model, squares):
+def prepared_images(model, squares):
     """Pictures (B, size, size, 3) to what the model's picture tower takes, in the model's dtype."""
     return model.prepare_image(squares).to(next(model.parameters()).dtype)
 
