@@ -97,13 +97,17 @@ def fetch(name: str) -> Path:
 
 
 def verify_local(name: str) -> Path | None:
-    """The verified file of a model if it is on this machine already, else None; OSError if it is damaged."""
+    """The verified file of a model if it is on this machine already, else None; OSError if it is damaged.
+
+    A file that only the package has, and that is missing there, is damage too.
+    """
     entry = _entry(name)
     for source in entry["sources"]:
         try:
             return _FETCHERS[source["type"]](entry, source, local_only=True)
         except FileNotFoundError:
-            continue
+            if all(other["type"] == "package" for other in entry["sources"]):
+                raise
     return None
 
 
@@ -168,20 +172,17 @@ def locate(name_or_path=None) -> tuple[str, Path]:
     """(name, verified file) of a manifest name, a path, or None for the default."""
     if name_or_path is None:
         name_or_path = list_models()[0]
-    if isinstance(name_or_path, str) and name_or_path in list_models():
-        return name_or_path, fetch(name_or_path)
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(f"model must be a name, a path or a loaded model, got {type(name_or_path).__name__}")
     path = Path(name_or_path)
     looks_like_path = isinstance(name_or_path, os.PathLike) or path.suffix == ".safetensors" or len(path.parts) > 1
+    if name_or_path in list_models() or not (looks_like_path or path.is_file()):
+        return name_or_path, fetch(name_or_path)  # a name that doesn't exist is told with the nearest ones
     if path.is_file():
         return path.stem, path
-    if looks_like_path and path.is_dir():
+    if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the weights file in it")
-    if looks_like_path:
-        raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
-    _entry(name_or_path)  # raises, with the nearest names
-    raise AssertionError
+    raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
 
 
 def load_model(name_or_path=None, *, device=None, dtype=None, **options):

@@ -143,3 +143,10 @@ def test_the_shipped_weights_are_verified_and_need_no_download():
     name = openavc.list_models()[0]
     assert f"{name}: good" in run("verify").stdout
     assert run("download", name).stdout.startswith(f"{name}: ")
+
+
+def test_a_packaged_file_that_is_missing_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("openavc.weights.PRETRAINED", tmp_path)
+    result = run("verify")
+    assert result.exit_code == 1
+    assert "install openavc again" in result.stderr

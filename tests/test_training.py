@@ -363,3 +363,22 @@ def vizdoom_or_skip():
         vizdoom.DoomGame()
     except ImportError as error:
         pytest.skip(f"ViZDoom can't be imported here: {error}")
+
+
+def test_an_export_says_only_what_it_was_told_and_keeps_it_for_the_same_weights(shards, tmp_path, monkeypatch):
+    from training import export
+
+    monkeypatch.setattr(export, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.setattr(export, "MANIFEST", tmp_path / "manifest.json")
+    train(tiny(read_config(CONFIGS[0])), shards, tmp_path / "run", stop_after=1)
+    nothing = {"trained_on": "", "recipe": "", "metrics": []}
+    told = {"trained_on": "six tones", "recipe": "a.toml", "metrics": [{"name": "x", "value": 1, "command": "y"}]}
+    blank = export.export(tmp_path / "run", "tones", "Apache-2.0", **nothing)
+    assert {key: blank[key] for key in nothing} == nothing
+    assert blank["embedding_size"] == {"features": 16, "joint": 128}
+    for about in (told, nothing):  # told once, it holds for these weights
+        entry = export.export(tmp_path / "run", "tones", "Apache-2.0", **about)
+        assert {key: entry[key] for key in told} == told
+    train(tiny(read_config(CONFIGS[0])), shards, tmp_path / "run", stop_after=2)
+    assert export.export(tmp_path / "run", "tones", "Apache-2.0", **nothing)["metrics"] == []
+    assert len(json.loads((tmp_path / "manifest.json").read_text())["models"]) == 1

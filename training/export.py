@@ -18,8 +18,12 @@ from .checkpoint import save_weights
 MANIFEST = Path(__file__).parent.parent / "weights_manifest.json"
 
 
-def export(run: Path, name: str, metrics: list[dict], trained_on: str, recipe: str, license: str) -> dict:
-    """Write `openavc/pretrained/NAME.safetensors` and the manifest's entry; returns the entry."""
+def export(run: Path, name: str, license: str, **about) -> dict:
+    """Write `openavc/pretrained/NAME.safetensors` and the manifest's entry; returns the entry.
+
+    `about` is `trained_on`, `recipe` and `metrics`. What is empty is taken from the entry of the same weights, if the
+    manifest has one.
+    """
     architecture = json.loads((run / "config.json").read_text())["model"]
     model = load_model(run / "weights.safetensors", device="cpu")
     path = PRETRAINED / f"{name}.safetensors"
@@ -38,14 +42,12 @@ def export(run: Path, name: str, metrics: list[dict], trained_on: str, recipe: s
         "sha256": sha256_of(path),
         "license": license,
         "sources": [{"type": "package"}],
-        "trained_on": trained_on,
-        "recipe": recipe,
-        "metrics": metrics,
+        **about,
     }
     models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
     before = next((model for model in models if model["name"] == name), {})
-    if not metrics and before.get("sha256") == entry["sha256"]:
-        entry["metrics"] = before["metrics"]  # measured on these very weights
+    if before.get("sha256") == entry["sha256"]:
+        entry |= {key: before[key] for key, value in about.items() if not value}
     models = [entry if model["name"] == name else model for model in models]
     if entry not in models:
         models.append(entry)
@@ -59,15 +61,12 @@ def export(run: Path, name: str, metrics: list[dict], trained_on: str, recipe: s
 @click.option(
     "--metrics", multiple=True, type=click.Path(exists=True, path_type=Path), help="From training.evaluate --json."
 )
-@click.option(
-    "--trained-on",
-    default="20 hours rendered by training.simulate (ViZDoom, Freedoom), 54 training levels; no natural recordings",
-)
-@click.option("--recipe", default="training/configs/ave_small.toml")
+@click.option("--trained-on", default="", help="What the shards hold, in words.")
+@click.option("--recipe", default="", help="Path of the configuration.")
 @click.option("--license", default="Apache-2.0")
 def main(run, name, metrics, trained_on, recipe, license):
     found = [figure for path in metrics for figure in json.loads(path.read_text())["metrics"]]
-    entry = export(run, name, found, trained_on, recipe, license)
+    entry = export(run, name, license, trained_on=trained_on, recipe=recipe, metrics=found)
     click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")
 
 
