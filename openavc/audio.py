@@ -468,12 +468,10 @@ def _linear257_scaled(waveforms):
 
 
 def _mel64(waveforms):
-    """64 log-mel bands, 80 frames a second, each around the middle of its 12.5 ms; about zero mean, unit spread."""
+    """64 log-mel bands, 80 frames a second, nothing padded; about zero mean, unit spread."""
     import torch
-    import torch.nn.functional as F
 
-    padded = F.pad(waveforms, (362, 362))  # (1024 - 300) / 2: frame k covers hop k
-    power = stft_power(padded, window_length=1024, hop_length=300, n_fft=1024)
+    power = stft_power(waveforms, window_length=1024, hop_length=300, n_fft=1024)
     filters = torch.from_numpy(mel_filter_bank(24_000, 1024, 64, 50.0, 12_000.0)).to(power)
     return ((filters @ power + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one bin
 
@@ -484,7 +482,8 @@ class Frontend:
 
     sample_rate: int  # Hz
     window_seconds: float
-    shape: tuple[int, int]  # bins, frames
+    shape: tuple[int, int]  # bins, frames of a window
+    hop_samples: int  # between two frames
     spectrogram: Callable
 
     @property
@@ -493,7 +492,7 @@ class Frontend:
 
 
 FRONTENDS = {
-    "linear257": Frontend(48_000, 1.0, (257, 199), _linear257),
-    "linear257-scaled": Frontend(48_000, 1.0, (257, 199), _linear257_scaled),
-    "mel64": Frontend(24_000, 1.0, (64, 80), _mel64),
+    "linear257": Frontend(48_000, 1.0, (257, 199), 240, _linear257),
+    "linear257-scaled": Frontend(48_000, 1.0, (257, 199), 240, _linear257_scaled),
+    "mel64": Frontend(24_000, 1.0, (64, 77), 300, _mel64),
 }

@@ -56,7 +56,8 @@ def get_audio_embedding(
     center : bool
         Whether window k is centred on its timestamp; otherwise it begins there.
     batch_size : int
-        Windows that go through the network at once.
+        Windows that go through the network at once. Where they overlap by whole steps of the network, as at hop 0.1 s
+        with the default model, it computes what they share once; the embeddings are the same.
     device, dtype : optional
         As in `load_model`.
     progress : bool
@@ -81,12 +82,13 @@ def get_audio_embedding(
     check_hop(hop_size, model)
     items, rates = pair_rates(audio, sr)
 
-    def windows():
+    def stretches():
         for index, (item, rate) in enumerate(zip(_progress(items, progress, "recording"), rates, strict=True)):
-            yield from ((index, *window) for window in audio_windows(item, rate, model, hop_size, center))
+            for starts, stretch in audio_stretches(item, rate, model, hop_size, center, batch_size):
+                yield [(index, start / model.sample_rate) for start in starts], stretch
 
     found = [([], []) for _ in items]
-    for (index, timestamp), vector in embed_windows(model, windows(), embedding, batch_size):
+    for (index, timestamp), vector in embed_stretches(model, stretches(), embedding, hop_size, batch_size):
         found[index][0].append(vector)
         found[index][1].append(timestamp)
     embeddings = [np.stack(vectors) for vectors, _ in found]
@@ -138,9 +140,9 @@ def stream_audio_embedding(
 
 
 def _stream(source, sr, model, embedding, hop_size, center, batch_size):
-    windows = ((None, *window) for window in audio_windows(source, sr, model, hop_size, center))
-    for (_, timestamp), vector in embed_windows(model, windows, embedding, batch_size):
-        yield vector, timestamp
+    stretches = audio_stretches(source, sr, model, hop_size, center, batch_size)
+    for start, vector in embed_stretches(model, stretches, embedding, hop_size, batch_size):
+        yield vector, start / model.sample_rate
 
 
 def get_image_embedding(
@@ -251,6 +253,18 @@ def get_video_embedding(
 
 def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, np.ndarray]]:
     """(timestamp, window) of one recording at the model's rate; warns once of silence or of less than a window."""
+    for starts, window in audio_stretches(source, sr, model, hop_size, center, group=1):
+        yield starts[0] / model.sample_rate, window
+
+
+def audio_stretches(source, sr, model, hop_size, center, group) -> Iterator[tuple[list[int], np.ndarray]]:
+    """(first sample of each window, samples from the first window to the last) of one recording at the model's rate.
+
+    A stretch has `group` windows if the network can share one pass among windows so far apart, otherwise one. Warns
+    once of silence or of less than a window.
+    """
+    if shared_hop(model, hop_size) is None:
+        group = 1
     blocks, rate = open_source(source, sr)
     name = str(source) if isinstance(source, str | os.PathLike) else "the audio"
     sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), name, model)
@@ -260,8 +274,15 @@ def audio_windows(source, sr, model, hop_size, center) -> Iterator[tuple[float, 
         return count_windows(samples, model.window_samples, hop_size, model.sample_rate)
 
     starts = (window_start(k, hop_size, model.sample_rate) for k in itertools.count())
-    for start, window in cut_windows(itertools.chain(silence, sound), starts, model.window_samples, count):
-        yield start / model.sample_rate, window
+    yield from cut_stretches(itertools.chain(silence, sound), starts, model.window_samples, count, group)
+
+
+def shared_hop(model, hop_size: float) -> int | None:
+    """The hop in samples, if windows so far apart overlap and are slices of one pass of the network; else None."""
+    step, hop = getattr(model, "slice_samples", None), hop_size * model.sample_rate
+    if step is None or hop >= model.window_samples or abs(hop - step * round(hop / step)) > 1e-6:
+        return None
+    return round(hop)
 
 
 def video_squares(path, frame_rate, model, progress: bool = False) -> Iterator[tuple[float, np.ndarray]]:
@@ -274,7 +295,8 @@ def video_windows(blocks, rate, path, times, model) -> Iterator[tuple[int, np.nd
     """(first sample, window) centred on each of the times, from the blocks of the video's sound."""
     sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), str(path), model)
     starts = [round(time * model.sample_rate) - model.window_samples // 2 for time in times]
-    yield from cut_windows(sound, starts, model.window_samples)
+    for (start,), window in cut_stretches(sound, starts, model.window_samples):
+        yield start, window
     collections.deque(sound, maxlen=0)  # to its end, which tells whether it is silent
 
 
@@ -315,13 +337,14 @@ def _chunks(source: Iterable) -> Iterator[np.ndarray]:
         raise ValueError("there is no sound in the stream: no chunk held a sample")
 
 
-def cut_windows(
+def cut_stretches(
     blocks: Iterator[np.ndarray],
     starts: Iterable[int],
     length: int,
     count: Callable[[int], int] | None = None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Cut windows out of a stream, with zeros before its start and after its end.
+    group: int = 1,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Cut stretches of neighbouring windows out of a stream, with zeros before its start and after its end.
 
     Parameters
     ----------
@@ -332,28 +355,36 @@ def cut_windows(
         Of a window, in samples.
     count : callable, optional
         Number of windows for a stream of so many samples.
+    group : int
+        Windows of a stretch; the last may have fewer.
 
     Yields
     ------
-    start : int
-    window : ndarray, shape (length,)
+    starts : list of int
+        Of the windows in the stretch.
+    stretch : ndarray, shape (starts[-1] + length - starts[0],)
     """
-    buffer, origin, ended = np.zeros(0, dtype=np.float32), 0, False
-    for index, start in enumerate(starts):
-        while not ended and origin + len(buffer) < start + length:
+    buffer, origin, ended, done, starts = np.zeros(0, dtype=np.float32), 0, False, 0, iter(starts)
+    while inside := list(itertools.islice(starts, group)):
+        start = inside[0]
+        while not ended and origin + len(buffer) < inside[-1] + length:
             block = next(blocks, None)
             if block is None:
                 ended = True
                 break
             spent = min(max(0, start - origin), len(buffer))
             buffer, origin = np.concatenate([buffer[spent:], block]), origin + spent
-        if ended and count is not None and index >= count(origin + len(buffer)):
-            return
-        window = np.zeros(length, dtype=np.float32)
-        first, last = max(start, origin), min(start + length, origin + len(buffer))
+        if ended and count is not None:
+            inside = inside[: max(0, count(origin + len(buffer)) - done)]
+            if not inside:
+                return
+        end = inside[-1] + length
+        stretch = np.zeros(end - start, dtype=np.float32)
+        first, last = max(start, origin), min(end, origin + len(buffer))
         if last > first:
-            window[first - start : last - start] = buffer[first - origin : last - origin]
-        yield start, window
+            stretch[first - start : last - start] = buffer[first - origin : last - origin]
+        yield inside, stretch
+        done += len(inside)
 
 
 def image_squares(item, model) -> Iterator[np.ndarray]:
@@ -375,6 +406,36 @@ def embed_windows(model, windows: Iterator[tuple], embedding: str, batch_size: i
     return run_batches(
         windows, batch_size, model, lambda batch: model.embed_audio(prepared_audio(model, batch), embedding)
     )
+
+
+def embed_stretches(model, stretches: Iterator[tuple], embedding: str, hop_size: float, batch_size: int):
+    """(key, vector) of each window of (keys, stretch) pairs; stretches of one length share a batch."""
+    hop = shared_hop(model, hop_size)
+
+    def network(batch):
+        spectrogram = prepared_audio(model, batch)
+        if hop is None:
+            return model.embed_audio(spectrogram, embedding)[:, None]
+        return model.embed_slices(spectrogram, embedding, hop)  # (B, T, D)
+
+    for batch in _alike(stretches, batch_size):
+        for keys, vectors in run_batches(iter(batch), len(batch), model, network):
+            yield from zip(keys, vectors, strict=True)
+
+
+def _alike(stretches: Iterator[tuple], batch_size: int) -> Iterator[list[tuple]]:
+    """Runs of neighbours of the same length, of at most `batch_size` windows in all."""
+    batch: list[tuple] = []
+    for keys, stretch in stretches:
+        if batch and (len(stretch) != len(batch[0][1]) or (len(batch) + 1) * len(keys) > batch_size):
+            yield batch
+            batch = []
+        batch.append((keys, stretch))
+        if len(batch) * len(keys) >= batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def embed_squares(model, squares: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:

@@ -25,8 +25,8 @@ def model():
         widths=(4, 4, 8, 8),
         frontend="mel64",
         image_size=64,
-        audio_first_stride=(2, 1),
-        features="max-mean",
+        one_pass=True,
+        features="blocks",
         joint_size=8,
     ).eval()
     network.name, network.sha256 = "tiny", "0" * 64

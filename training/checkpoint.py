@@ -13,7 +13,7 @@ NAME = "checkpoint.pt"
 
 
 def save_checkpoint(run: Path, step: int, parts: dict) -> None:
-    """Write the state of each part (model, objective, optimizer) after `step` steps; replaces the last one."""
+    """Write the state of each part (model, objective, optimizer, scaler) after `step` steps; replaces the last one."""
     partial = run / f"{NAME}.partial"
     torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, partial)
     os.replace(partial, run / NAME)

@@ -33,6 +33,7 @@ class Clip:
     frame_offsets: np.ndarray  # bytes, one more than frames
     level: str
     source: str  # the video it was cut from
+    labels: tuple[str, ...] = ()  # what a list or the renderer says is in it
 
     @property
     def sound(self) -> tuple[int, int]:
@@ -84,26 +85,53 @@ def encode_clip(
     return {"__key__": key, sound_format: sound.getvalue(), "mjpeg": b"".join(frames), "json": described}
 
 
+class _Member(io.RawIOBase):
+    """A stretch of mapped memory as a file."""
+
+    def __init__(self, view: memoryview):
+        self.view, self.position = view, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: len(self.view)}[whence]
+        return self.position
+
+    def readinto(self, buffer) -> int:
+        part = self.view[self.position : self.position + len(buffer)]
+        buffer[: len(part)] = part
+        self.position += len(part)
+        return len(part)
+
+
 class Shards:
-    """Random access to the clips in a folder of WebDataset tars.
+    """Random access to the clips in folders of WebDataset tars.
 
     Parameters
     ----------
-    folder : path
-        Holds `*.tar`, whose clips have members `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
+    *folders : path
+        Hold `*.tar`, whose clips have members `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
 
     Raises
     ------
     FileNotFoundError
-        If there is no tar in it.
+        If there is no tar in one of them.
     """
 
-    def __init__(self, folder: str | Path):
-        self.paths = sorted(Path(folder).glob("*.tar"))
-        if not self.paths:
-            raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
+    def __init__(self, *folders: str | Path):
+        self.paths = []
+        for folder in folders:
+            found = sorted(Path(folder).glob("*.tar"))
+            if not found:
+                raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
+            self.paths += found
         self.maps = [np.memmap(path, mode="r", dtype=np.uint8) for path in self.paths]
         self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
+        self.classes = sorted({label for clip in self.clips for label in clip.labels[:1]})
 
     def _index(self, number: int, path: Path) -> list[Clip]:
         members: dict[str, dict[str, tuple[int, int]]] = {}
@@ -126,11 +154,17 @@ class Shards:
             offsets,
             about.get("level", ""),
             about.get("source", key),
+            tuple(about.get("labels", ())),
         )
 
     def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
         offset, size = place
         return self.maps[shard][offset : offset + size].tobytes()
+
+    def _open(self, shard: int, place: tuple[int, int]) -> io.BufferedReader:
+        """A member as a file, of which only what is read is copied."""
+        offset, size = place
+        return io.BufferedReader(_Member(memoryview(self.maps[shard])[offset : offset + size]))
 
     def frame(self, clip: Clip, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) float32 RGB in [0, 1]."""
@@ -150,7 +184,7 @@ class Shards:
         first, last = max(0, start), min(clip.samples, start + samples)
         found = np.zeros(samples, dtype=np.float32)
         if last > first:
-            with soundfile.SoundFile(io.BytesIO(self._bytes(clip.shard, clip.sound))) as file:
+            with soundfile.SoundFile(self._open(clip.shard, clip.sound)) as file:
                 file.seek(first)
                 found[first - start : last - start] = file.read(last - first, dtype="float32")
         wanted = round(seconds * sample_rate)
@@ -163,75 +197,134 @@ class Sampling:
 
     `negatives` is the share of pairs whose sound is from another clip; 0 where the objective makes its own from the
     batch. Sound windows lie at a frame of their own clip, in positive and negative pairs alike, so the position on
-    the grid of frames gives nothing away (Objects that Sound, section 3.3).
+    the grid of frames gives nothing away (Objects that Sound, section 3.3). All windows lie inside their clip, and
+    those of one item don't overlap where the clip is long enough.
     """
 
     windows_per_clip: int = 1
     negatives: float = 0.5
     misalignment: float = 0.0  # largest distance of the frame from the middle of its sound
+    grid: float = 0.0  # middles of sounds are rounded to multiples of this; 0.04 in Objects that Sound
     quietest: float = -120.0  # dBFS; up to 8 windows are tried for a louder one
     gain: tuple[float, float] = (0.9, 1.1)  # one factor a window, L3 paper
+    speed: tuple[float, float] = (1.0, 1.0)  # one factor a window: pitch and pace; ours
+    equalizer: float = 0.0  # dB, spread of the gains of 8 bands of frequency; ours
+    noise: tuple[float, float] = (-120.0, -120.0)  # dBFS of white noise that is added; ours
     brightness: float = 32 / 255  # largest shift
     saturation: tuple[float, float] = (0.5, 1.5)
     flip: bool = True
+    zoom: float = 1.0  # a crop's side is at least this share of the picture's shorter side; ours
 
 
 class Pairs(Dataset):
     """Item `position` is `windows_per_clip` pairs from one clip; each pass visits every clip once in a new order.
 
-    Items are dicts of `image` (n, size, size, 3) in [0, 1], `waveform` (n, window_samples) and `label` (n,).
+    Clips shorter than a window are left out.
+
+    Items are dicts of `image` (n, size, size, 3) in [0, 1], `waveform` (n, window_samples), `label` (n,) and `target`
+    (n,), the number of the first label of the picture's clip among all the corpus has, or -1.
+
+    Raises
+    ------
+    ValueError
+        If there are no two videos with a clip as long as a window.
     """
 
     def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
-        if len({clip.source for clip in shards.clips}) < 2:
-            raise ValueError("clips of at least two videos are needed, for negatives")
         self.shards, self.sampling, self.seed = shards, sampling, seed
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
+        self.longest = self.seconds * max(sampling.speed)  # seconds of sound read for a window
+        self.clips = [clip for clip in shards.clips if self._inside(clip).any()]
+        if len({clip.source for clip in self.clips}) < 2:
+            raise ValueError(
+                f"for negatives, clips of at least two videos are needed that are {self.longest:.2f} s long; "
+                f"there are {len(self.clips)} such clips"
+            )
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([self.seed, position])
         clip = self._clip(position)
-        pairs = [self._pair(clip, rng) for _ in range(self.sampling.windows_per_clip)]
+        target = self.shards.classes.index(clip.labels[0]) if clip.labels else -1
+        taken: list[float] = []
+        pairs = [self._pair(clip, taken, rng) for _ in range(self.sampling.windows_per_clip)]
         images, waveforms, labels = zip(*pairs, strict=True)
         return {
             "image": torch.from_numpy(np.stack(images)),
             "waveform": torch.from_numpy(np.stack(waveforms)),
             "label": torch.tensor(labels),
+            "target": torch.full((len(labels),), target),
         }
 
     def _clip(self, position: int) -> Clip:
-        epoch, place = divmod(position, len(self.shards.clips))
+        epoch, place = divmod(position, len(self.clips))
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.shards.clips)))
-        return self.shards.clips[self._order[1][place]]
+            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.clips)))
+        return self.clips[self._order[1][place]]
 
-    def _pair(self, clip: Clip, rng: np.random.Generator):
+    def _pair(self, clip: Clip, taken: list[float], rng: np.random.Generator):
         positive = rng.random() >= self.sampling.negatives
-        index, waveform = self._moment(clip, rng)
+        index, waveform = self._moment(clip, taken, rng)
         if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
-            _, waveform = self._moment(self._other(clip, rng), rng)
+            _, waveform = self._moment(self._other(clip, rng), [], rng)
         image = self._augment_image(self.shards.frame(clip, index), rng)
-        return image, waveform * np.float32(rng.uniform(*self.sampling.gain)), int(positive)
+        return image, self._augment_sound(waveform, rng), int(positive)
 
-    def _moment(self, clip: Clip, rng: np.random.Generator) -> tuple[int, np.ndarray]:
-        """A frame of the clip and the sound around it, loud enough if that is found in 8 attempts."""
+    def _moment(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, np.ndarray]:
+        """A frame of the clip and the sound around it, `longest` seconds.
+
+        Up to 8 are tried for one that is loud enough and doesn't overlap those `taken`, to which it is added.
+        """
         for _ in range(8):
-            index = rng.integers(len(clip.frame_times))
-            shift = rng.uniform(-1, 1) * self.sampling.misalignment
-            waveform = self.shards.waveform(clip, clip.frame_times[index] + shift, self.seconds, self.rate)
-            if level(waveform) >= self.sampling.quietest:
+            index, middle = self._place(clip, rng)
+            waveform = self.shards.waveform(clip, middle, self.longest, self.rate)
+            apart = all(abs(middle - other) >= self.longest for other in taken)
+            if apart and level(waveform) >= self.sampling.quietest:
                 break
-        return int(index), waveform
+        taken.append(middle)
+        return index, waveform
+
+    def _place(self, clip: Clip, rng: np.random.Generator) -> tuple[int, float]:
+        """A frame, and the middle of a sound that lies inside the clip and near the frame."""
+        half, reach = self.longest / 2, self.sampling.misalignment
+        index = int(rng.choice(np.flatnonzero(self._inside(clip))))
+        time = clip.frame_times[index]
+        middle = rng.uniform(max(half, time - reach), min(clip.seconds - half, time + reach)) if reach else time
+        if self.sampling.grid:
+            middle = round(middle / self.sampling.grid) * self.sampling.grid
+        return index, float(middle)
+
+    def _inside(self, clip: Clip) -> np.ndarray:
+        """Which frames can have a sound that lies inside the clip: (frames,) bool."""
+        margin = self.longest / 2 - self.sampling.misalignment
+        times = clip.frame_times
+        return (clip.seconds >= self.longest) & (times >= margin) & (times <= clip.seconds - margin)
 
     def _other(self, clip: Clip, rng: np.random.Generator) -> Clip:
         """A clip of another video."""
-        while (other := self.shards.clips[rng.integers(len(self.shards.clips))]).source == clip.source:
+        while (other := self.clips[rng.integers(len(self.clips))]).source == clip.source:
             pass
         return other
 
+    def _augment_sound(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Gain (L3 paper); speed, equalizer and noise where asked for: (window_samples,)."""
+        options, samples = self.sampling, round(self.seconds * self.rate)
+        if options.speed != (1.0, 1.0):
+            waveform = _change_speed(waveform, rng.uniform(*options.speed), samples)
+        if options.equalizer:
+            waveform = _equalize(waveform, rng.normal(0, options.equalizer, 8))
+        waveform = waveform * np.float32(rng.uniform(*options.gain))
+        if options.noise != (-120.0, -120.0):
+            spread = 10 ** (rng.uniform(*options.noise) / 20)
+            waveform = waveform + np.float32(spread) * rng.standard_normal(samples, dtype=np.float32)
+        return waveform
+
     def _augment_image(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Random crop, flip, brightness and saturation (L3 paper)."""
+        if self.sampling.zoom < 1:
+            side = round(min(image.shape[:2]) * rng.uniform(self.sampling.zoom, 1))
+            top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
+            image = image[top : top + side, left : left + side]
         image = shrink_to(image, self.size)
         top, left = (rng.integers(side - self.size + 1) for side in image.shape[:2])
         image = image[top : top + self.size, left : left + self.size]
@@ -241,6 +334,21 @@ class Pairs(Dataset):
         image = grey + (image - grey) * np.float32(rng.uniform(*self.sampling.saturation))
         image = image + np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
         return np.clip(image, 0, 1)
+
+
+def _change_speed(waveform: np.ndarray, factor: float, samples: int) -> np.ndarray:
+    """The middle of a waveform played `factor` times as fast, in `samples` samples; linear between samples."""
+    start = (len(waveform) - 1 - factor * (samples - 1)) / 2
+    times = np.clip(start + factor * np.arange(samples), 0, len(waveform) - 1)
+    return np.interp(times, np.arange(len(waveform)), waveform).astype(np.float32)
+
+
+def _equalize(waveform: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Change the level of bands of frequency: gains in dB at points evenly spaced on the mel scale."""
+    spectrum = np.fft.rfft(waveform)
+    mel = np.log1p(np.linspace(0, 1, len(spectrum)) * 17)  # the mel scale up to 12 kHz, but for a factor
+    curve = np.interp(mel, np.linspace(0, mel[-1], len(gains)), gains)
+    return np.fft.irfft(spectrum * 10 ** (curve / 20), len(waveform)).astype(np.float32)
 
 
 def level(waveform: np.ndarray) -> float:

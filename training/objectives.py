@@ -13,11 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import distributed
+
 
 class Correspondence(nn.Module):
-    """Two-way softmax cross-entropy on "do they belong together?", for L3-Net and AVE-Net.
+    """Cross-entropy on "do they belong together?", of the network's own decision.
 
-    L3 paper, section 2; Objects that Sound, section 3.
+    For L3-Net the two-way softmax of its fusion layers (L3 paper, section 2), for AVE-Net that of the scaled and
+    shifted distance (Objects that Sound, section 3.2), for AVOL-Net the logistic loss of the maximum over the map
+    (section 4): its logits are (0, z), whose softmax is the sigmoid of z.
     """
 
     negatives = 0.5
@@ -25,17 +29,18 @@ class Correspondence(nn.Module):
     def __init__(self, windows_per_clip: int = 1):
         super().__init__()
 
-    def forward(self, model, image: Tensor, spectrogram: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(image, spectrogram).float()  # (B, 2)
+    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        logits, label = model(image, spectrogram).float(), batch["label"]  # (B, 2), (B,)
         return F.cross_entropy(logits, label), (logits.argmax(dim=1) == label).float().mean()
 
 
 class Contrastive(nn.Module):
-    """Symmetric InfoNCE over the batch; ours, in neither paper.
+    """Symmetric InfoNCE over the pairs of all processes; ours, in neither paper.
 
     Each picture is to find its sound among all sounds of the batch and the other way round, by the dot product of
     unit vectors over a learned temperature. The network's own two-way decision is fitted beside it on as many true
     pairs as pairs of neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
+    With gradient accumulation the negatives are those of the same part of the batch.
     """
 
     negatives = 0.0
@@ -45,13 +50,20 @@ class Contrastive(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.shift = windows_per_clip  # to a pair of another clip
 
-    def forward(self, model, image: Tensor, spectrogram: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) each
-        similarity = image @ audio.T * self.log_scale.clamp(max=math.log(100)).exp()  # (B, B)
-        target = torch.arange(len(image), device=image.device)
-        contrast = (F.cross_entropy(similarity, target) + F.cross_entropy(similarity.T, target)) / 2
-        right = (similarity.argmax(dim=1) == target).float().mean()
-        return contrast + self._decision(model, image.detach(), audio.detach()), right
+        with torch.autocast(image.device.type, enabled=False):  # which would round similarities to 8 bits
+            image, audio = image.float(), audio.float()
+            contrast, right = self._contrast(image, audio)
+            return contrast + self._decision(model, image.detach(), audio.detach()), right
+
+    def _contrast(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.log_scale.clamp(max=math.log(100)).exp()
+        by_image = scale * image @ distributed.gather(audio).T  # (B, world * B)
+        by_audio = scale * audio @ distributed.gather(image).T
+        target = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
+        loss = (F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target)) / 2
+        return loss, (by_image.argmax(dim=1) == target).float().mean()
 
     def _decision(self, model, image: Tensor, audio: Tensor) -> Tensor:
         both = torch.cat([audio, audio.roll(self.shift, dims=0)])
@@ -60,4 +72,30 @@ class Contrastive(nn.Module):
         return F.cross_entropy(logits, label)
 
 
-OBJECTIVES = {"correspondence": Correspondence, "contrastive": Contrastive}
+class Classification(nn.Module):
+    """Each tower learns the clip's label by itself, through a linear layer: the supervised baselines of L3's Table 1.
+
+    Parameters
+    ----------
+    classes : int
+        Labels in the corpus.
+    features : int
+        Size of what the towers represent.
+    """
+
+    negatives = 0.0
+
+    def __init__(self, classes: int, features: int, windows_per_clip: int = 1):
+        super().__init__()
+        self.image_classifier = nn.Linear(features, classes)
+        self.audio_classifier = nn.Linear(features, classes)
+
+    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        target = batch["target"]
+        by_image = self.image_classifier(model.represent_image(image)).float()  # (B, classes)
+        by_audio = self.audio_classifier(model.represent_audio(spectrogram)).float()
+        right = (by_image.argmax(dim=1) == target).float() + (by_audio.argmax(dim=1) == target).float()
+        return F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target), right.mean() / 2
+
+
+OBJECTIVES = {"correspondence": Correspondence, "contrastive": Contrastive, "classification": Classification}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import AudioVisualNet, ConvTower, check_embedding
+from .layers import AudioVisualNet, ConvTower, check_embedding, one_pass_tower, pool_windows
 
 
 class AVENet(AudioVisualNet):
@@ -20,11 +20,11 @@ class AVENet(AudioVisualNet):
         "linear257" as in the paper, or "mel64".
     image_size : int
         224 in the paper.
-    audio_first_stride : int or (int, int)
-        Stride of conv1_1 of the sound tower in (frequency, time); 2 in the paper.
-    features : {"max", "max-mean"}
-        How the last map is pooled for the "features" embedding: its maximum, which is what the paper's fc1 sees,
-        or maximum and mean side by side.
+    one_pass : bool
+        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
+    features : {"max", "blocks"}
+        What the "features" embedding is: the maximum of the last map, which is what the paper's fc1 sees, or, ours, the
+        maxima and means of the maps of the last three blocks side by side.
     joint_size : int
         Of the space that sound and pictures share; 128 in the paper.
     """
@@ -36,16 +36,19 @@ class AVENet(AudioVisualNet):
         widths=(64, 128, 256, 512),
         frontend="linear257",
         image_size=224,
-        audio_first_stride=2,
+        one_pass=False,
         features="max",
         joint_size=128,
     ):
         super().__init__(frontend, image_size)
-        if features not in ("max", "max-mean"):
-            raise ValueError(f"features must be 'max' or 'max-mean', got {features!r}")
+        if features not in ("max", "blocks"):
+            raise ValueError(f"features must be 'max' or 'blocks', got {features!r}")
         self.features = features
         self.image_tower = ConvTower(3, widths, first_stride=2)
-        self.audio_tower = ConvTower(1, widths, first_stride=audio_first_stride)
+        self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride=2)
+        if one_pass:
+            self.spans = self.audio_tower.spans(self.frontend.shape[1])
+            self.slice_samples = self.spans[-1][1] * self.frontend.hop_samples
         self.image_head = _head(widths[3], joint_size)
         self.audio_head = _head(widths[3], joint_size)
         self.fc3 = nn.Linear(1, 2)
@@ -56,20 +59,35 @@ class AVENet(AudioVisualNet):
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
-        return self._embed(self.audio_tower(spectrogram), self.audio_head, embedding)
+        return self._embed(self.audio_tower.blocks(spectrogram), self.audio_head, embedding)
+
+    def embed_slices(self, spectrogram: Tensor, embedding: str, hop_samples: int) -> Tensor:
+        """Long spectrograms (B, 1, bins, frames) to the embeddings of the windows in them, (B, T, D), in one pass.
+
+        They equal those of the windows cut out. `hop_samples`, between two windows, is a multiple of `slice_samples`.
+        """
+        check_embedding(embedding, self.embeddings, "AVE-Net")
+        hop = hop_samples // self.frontend.hop_samples  # frames
+        maps = self.audio_tower.blocks(spectrogram)
+        pooled = [pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, self.spans, strict=True)]
+        return self._embed_pooled(pooled, self.audio_head, embedding)
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
         """Pictures (B, 3, size, size) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
-        return self._embed(self.image_tower(image), self.image_head, embedding)
+        return self._embed(self.image_tower.blocks(image), self.image_head, embedding)
 
-    def _embed(self, feature_map: Tensor, head: nn.Module, embedding: str) -> Tensor:
-        maximum = feature_map.amax(dim=(2, 3))  # (B, widths[3])
+    def _embed(self, maps: list[Tensor], head: nn.Module, embedding: str) -> Tensor:
+        return self._embed_pooled([(m.amax(dim=(2, 3)), m.mean(dim=(2, 3))) for m in maps], head, embedding)
+
+    def _embed_pooled(self, pooled: list[tuple[Tensor, Tensor]], head: nn.Module, embedding: str) -> Tensor:
+        """(maximum, mean) of the map of each block, (..., C), to the embedding (..., D)."""
+        maximum = pooled[-1][0]  # (..., widths[3])
         if embedding == "joint":
-            return F.normalize(head(maximum).float(), dim=1)
+            return F.normalize(head(maximum).float(), dim=-1)
         if self.features == "max":
             return maximum
-        return torch.cat([maximum, feature_map.mean(dim=(2, 3))], dim=1)
+        return torch.cat([part for both in pooled[1:] for part in both], dim=-1)
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
         """What `compare` takes: the joint embedding (B, 128)."""
@@ -81,8 +99,9 @@ class AVENet(AudioVisualNet):
 
     def compare(self, image: Tensor, audio: Tensor) -> Tensor:
         """Logits of (no correspondence, correspondence) from the Euclidean distance of unit vectors: (B, 2)."""
-        distance = ((image - audio).square().sum(dim=1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
-        return self.fc3(distance.to(self.fc3.weight.dtype))
+        distance = ((image - audio).square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
+        weight, bias = self.fc3.weight[:, 0], self.fc3.bias  # no matrix product: autocast would round it
+        return distance.to(weight.dtype) * weight + bias
 
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""

@@ -9,9 +9,10 @@ from ..audio import FRONTENDS
 
 
 class ConvTower(nn.Module):
-    """Four blocks of two 3x3 convolutions, each with BatchNorm and ReLU; 2x2 max-pools between the blocks.
+    """Four blocks of two convolutions, each with BatchNorm and ReLU; max-pools between the blocks.
 
-    L3 paper, Figure 2, and Objects that Sound, Figure 2, where `first_stride` is 2.
+    As it stands, with 3x3 convolutions and 2x2 pools: L3 paper, Figure 2, and Objects that Sound, Figure 2, where
+    `first_stride` is 2.
 
     Parameters
     ----------
@@ -21,19 +22,37 @@ class ConvTower(nn.Module):
         Channels of the blocks.
     first_stride : int or (int, int)
         Stride of conv1_1, (frequency, time) for spectrograms.
+    time_padding : bool
+        Whether convolutions pad the second axis. Without, the map of a long spectrogram holds the maps of all the
+        windows in it, each a slice.
+    second_kernels : sequence of 4 (int, int)
+        Of the second convolution of each block.
+    last_pool : int or (int, int)
+        Of the pool between the last two blocks.
     """
 
-    def __init__(self, in_channels: int, widths=(64, 128, 256, 512), first_stride=1):
+    def __init__(
+        self,
+        in_channels: int,
+        widths=(64, 128, 256, 512),
+        first_stride=1,
+        time_padding=True,
+        second_kernels=((3, 3),) * 4,
+        last_pool=(2, 2),
+    ):
         super().__init__()
         if not isinstance(widths, list | tuple) or len(widths) != 4:
             raise ValueError(f"widths must be the channels of 4 blocks, got {widths!r}")
         layers: list[nn.Module] = []
-        for block, width in enumerate(widths):
+        for block, (width, kernel) in enumerate(zip(widths, second_kernels, strict=True)):
             if block:
-                layers.append(nn.MaxPool2d(2))
-            stride = 1 if block else first_stride
-            layers += [nn.Conv2d(in_channels, width, 3, stride=stride, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+                layers.append(nn.MaxPool2d(last_pool if block == 3 else 2))
+            for inside, size, stride in (
+                (in_channels, (3, 3), 1 if block else first_stride),
+                (width, kernel, 1),
+            ):
+                padding = (size[0] // 2, size[1] // 2 if time_padding else 0)
+                layers += [nn.Conv2d(inside, width, size, stride, padding), nn.BatchNorm2d(width), nn.ReLU()]
             in_channels = width
         self.layers = nn.Sequential(*layers)
         for layer in self.layers:
@@ -44,6 +63,26 @@ class ConvTower(nn.Module):
     def raw(self, x: Tensor) -> Tensor:
         """conv4_2 before BatchNorm and ReLU, which the L3 paper's evaluation embeds: (B, widths[3], H, W)."""
         return self.layers[:-2](x)
+
+    def spans(self, frames: int) -> list[tuple[int, int]]:
+        """For the map of each block, without padding in time: the columns a window of `frames` has, and their stride."""
+        columns, stride, found = frames, 1, []
+        for layer in self.layers:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append((columns, stride))
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
+                kernel, step = _along_time(layer.kernel_size), _along_time(layer.stride)
+                columns, stride = (columns - kernel) // step + 1, stride * step
+        return [*found, (columns, stride)]
+
+    def blocks(self, x: Tensor) -> list[Tensor]:
+        """The maps that the four blocks end with."""
+        maps = []
+        for layer in self.layers:
+            if isinstance(layer, nn.MaxPool2d):
+                maps.append(x)
+            x = layer(x)
+        return [*maps, x]
 
     def forward(self, x: Tensor) -> Tensor:
         """conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
@@ -61,6 +100,7 @@ class AudioVisualNet(nn.Module):
         if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 16:
             raise ValueError(f"image_size must be at least 16 pixels, got {image_size!r}")
         self.name = type(self).__name__  # `load_model` gives it the manifest's
+        self.slice_samples: int | None = None  # windows so many samples apart can share one pass, see `embed_slices`
         self.image_size = image_size  # pixels, of the square picture
         if frontend not in FRONTENDS:
             raise ValueError(f"unknown frontend {frontend!r}; known: {', '.join(FRONTENDS)}")
@@ -87,6 +127,27 @@ class AudioVisualNet(nn.Module):
         """Pictures (B, image_size, image_size, 3), uint8 or floats in [0, 1], to (B, 3, H, W) in [-1, 1]."""
         scale = 1 / 255 if not images.is_floating_point() else 1.0
         return images.permute(0, 3, 1, 2).float() * (2 * scale) - 1
+
+
+def _along_time(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else size[1]
+
+
+def one_pass_tower(widths) -> ConvTower:
+    """The compact sound tower, ours: a window's map is a slice of the map of the whole recording.
+
+    Nothing is padded in time, and the field of view is small enough (33 of 77 frames) to leave 12 columns of a window
+    to pool over: the last two blocks mix in time once, not twice, and the last pool is over frequency alone.
+    """
+    kernels = ((3, 3), (3, 3), (3, 1), (3, 1))
+    return ConvTower(1, widths, (2, 1), time_padding=False, second_kernels=kernels, last_pool=(2, 1))
+
+
+def pool_windows(feature_map: Tensor, columns: int, step: int) -> tuple[Tensor, Tensor]:
+    """Maximum and mean of each window of `columns`, `step` apart, of maps (B, C, H, W): (B, T, C) each."""
+    maximum = feature_map.amax(dim=2).unfold(2, columns, step).amax(dim=3)  # (B, C, T)
+    mean = feature_map.mean(dim=2).unfold(2, columns, step).mean(dim=3)
+    return maximum.transpose(1, 2), mean.transpose(1, 2)
 
 
 def pool_to_grid(feature_map: Tensor, rows: int, columns: int) -> Tensor:

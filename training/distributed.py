@@ -1,0 +1,77 @@
+"""The processes of one training, started by torchrun; every function answers in a single process, too."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the process group that torchrun describes, with NCCL on CUDA, else gloo; returns this process's device."""
+    if "WORLD_SIZE" not in os.environ:
+        return device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def processes_here() -> int:
+    """On this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """The rows of all processes, in the order of their ranks: (B, ...) to (world * B, ...).
+
+    The gradient of each row goes back to the process it came from, summed over the processes that used it. Together
+    with the mean over processes that DistributedDataParallel takes, it is that of one process with all the rows.
+    """
+    if world_size() == 1:
+        return tensor
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(tensor.contiguous()))
+
+
+def mean(values: Tensor) -> Tensor:
+    """Mean over the processes, without gradient."""
+    if world_size() > 1:
+        values = values.detach().clone()
+        dist.all_reduce(values)
+        values /= world_size()
+    return values
+
+
+def wait_for_all() -> None:
+    if world_size() > 1:
+        dist.barrier()
+
+
+def parallel(module: nn.Module, sync_batch_norm: bool) -> nn.Module:
+    """The module with its gradients averaged over the processes, and BatchNorm's statistics, too, where asked for."""
+    if world_size() == 1:
+        return module
+    if sync_batch_norm:
+        module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    devices = [torch.cuda.current_device()] if next(module.parameters()).is_cuda else None
+    return nn.parallel.DistributedDataParallel(module, devices, gradient_as_bucket_view=True)
