@@ -2,17 +2,19 @@
 
     python -m training.simulate --output shards/train --episodes 800 --seconds 20 --seed 0 --split train
 
-A player roams a level of Freedoom, is warped from object to object, meets summoned monsters, mostly turns
-towards them, and shoots. Each shard is a tar of episodes with three members: `wav` (mono, 16 bits), `mjpeg`
-(the JPEG frames one after the other) and `json` (times and byte offsets of the frames, boxes, events, map).
-Levels are split into training and held-out ones by name. Times are in seconds, boxes in fractions of the picture.
-An episode depends on (seed, split, number) alone. A shard is renamed when it is whole, so a killed run goes on.
+In the scene `roam` a player roams a level of Freedoom, is warped from object to object, meets summoned monsters,
+mostly turns towards them, and shoots. In `solo` and `duo` it keeps one or two kinds of monster in view among silent
+decoys, in groups of 8 episodes that differ in the kinds alone, for learning to localise. Each shard is a tar of
+episodes with three members: `wav` (mono, 16 bits), `mjpeg` (the JPEG frames one after the other) and `json` (times
+and byte offsets of the frames, boxes, events, map). Levels are split into training and held-out ones by name. Times
+are in seconds, boxes in fractions of the picture. An episode depends on (scene, seed, split, number) alone. A shard
+is renamed when it is whole, so a killed run goes on.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import math
 import multiprocessing
 import os
 import tempfile
@@ -23,7 +25,9 @@ from pathlib import Path
 import click
 import numpy as np
 
-TICS_PER_SECOND = 35
+from .scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, group_kinds
+
+SCENES = ("roam", "solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
 FRAME_SIZE = (160, 120)  # pixels, width x height, as stored
 EPISODES_PER_SHARD = 20
@@ -32,17 +36,11 @@ HELD_OUT = {
     "freedoom1": {"E1M3", "E2M5", "E2M7", "E2M9", "E3M1", "E4M1", "E4M6", "E4M7"},
     "freedoom2": {"MAP08", "MAP10", "MAP17", "MAP20", "MAP29", "MAP32"},
 }
+NOT_FOR_ENCOUNTERS = {"E1M8", "MAP30"}  # a floor ends the level early; a boss makes monsters of other kinds
 LEVELS = {
     "freedoom1": [f"E{episode}M{level}" for episode in range(1, 5) for level in range(1, 10)],
     "freedoom2": [f"MAP{level:02d}" for level in range(1, 33)],
 }
-_COMMON = "ZombieMan ShotgunGuy DoomImp Demon LostSoul Cacodemon BaronOfHell Cyberdemon SpiderMastermind".split()
-_SECOND = "ChaingunGuy HellKnight Arachnotron PainElemental Revenant Fatso Archvile WolfensteinSS".split()
-MONSTERS = {"freedoom1": _COMMON, "freedoom2": _COMMON + _SECOND}
-ITEMS = (
-    "ExplosiveBarrel Medikit GreenArmor BlueArmor Shell Soulsphere RocketBox Backpack Megasphere Column TechLamp "
-    "TallRedColumn Candelabra HeartColumn RedTorch EvilEye TechPillar Clip HealthBonus ArmorBonus"
-).split()
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,7 @@ class Settings:
     split: str
     tics: int
     sample_rate: int
+    scene: str = "roam"
 
 
 def levels(split: str) -> list[tuple[str, str]]:
@@ -62,8 +61,8 @@ def levels(split: str) -> list[tuple[str, str]]:
     return [(game, level) for game, names in LEVELS.items() for level in names if (level in HELD_OUT[game]) == held]
 
 
-def open_game(game_name: str, tics: int):
-    """A running, silent, invisible DoomGame with picture, sound, labels and object list."""
+def open_game(game_name: str, tics: int, scene: str = "roam"):
+    """A silent, invisible DoomGame with picture, sound, labels and object list."""
     import vizdoom
 
     game = vizdoom.DoomGame()
@@ -75,13 +74,15 @@ def open_game(game_name: str, tics: int):
     game.set_render_hud(False)
     game.set_render_messages(False)
     game.set_render_crosshair(False)
-    game.set_render_weapon(True)
+    game.set_render_weapon(scene == "roam")
     game.set_labels_buffer_enabled(True)
     game.set_objects_info_enabled(True)
     game.set_audio_buffer_enabled(True)
     game.set_audio_sampling_rate(vizdoom.SamplingRate.SR_44100)
     game.set_audio_buffer_size(tics)
     game.add_game_args("+snd_efx 0 +sv_cheats 1 +sv_infiniteammo 1")
+    if scene != "roam":
+        game.add_game_args("-nomonsters +sv_fastmonsters 1 +cl_showsecretmessage 0")
     button = vizdoom.Button
     weapons = [getattr(button, f"SELECT_WEAPON{slot}") for slot in range(1, 8)]
     game.set_available_buttons(
@@ -100,66 +101,17 @@ def open_game(game_name: str, tics: int):
     return game
 
 
-class Player:
-    """Walks, turns towards monsters, shoots, and is warped about, all from one random stream."""
-
-    def __init__(self, rng: np.random.Generator, monsters: list[str], step_seconds: float):
-        self.rng, self.monsters, self.step = rng, monsters, step_seconds
-        self.trigger = rng.choice([0.0, 0.1, 0.25, 0.5])  # share of the time in which it shoots
-        self.attention = rng.uniform(0.5, 1.0)  # chance to choose a monster as what to look at
-        self.favourites = rng.choice(monsters, size=min(4, len(monsters)), replace=False)
-        self.clock = dict.fromkeys(("summon", "warp", "weapon", "shoot", "walk", "look"), 0.0)
-        self.shooting, self.looking, self.walk, self.offset, self.spin = False, True, (0.0, 0.0), 0.0, 0.0
-
-    def due(self, what: str, shortest: float, longest: float) -> bool:
-        """True once every `shortest` to `longest` seconds."""
-        self.clock[what] -= self.step
-        if self.clock[what] > 0:
-            return False
-        self.clock[what] = self.rng.uniform(shortest, longest)
-        return True
-
-    def commands(self, state) -> list[str]:
-        """Console commands to send before the next step."""
-        found = []
-        if self.due("warp", 5, 10) and state.objects:
-            target = state.objects[self.rng.integers(len(state.objects))]
-            found.append(f"warp {target.position_x:.0f} {target.position_y:.0f}")
-        if self.due("summon", 1, 5):
-            kind = self.favourites if self.rng.random() < 0.75 else ITEMS
-            found.append(f"summon {self.rng.choice(kind)}")
-        return found
-
-    def action(self, state) -> list[float]:
-        """Values of the buttons for the next step."""
-        if self.due("look", 0.8, 3):
-            self.looking, self.offset = self.rng.random() < self.attention, self.rng.uniform(-30, 30)
-            self.spin = self.rng.normal(0, 3)  # degrees a tic
-        if self.due("walk", 0.5, 2.5):
-            self.walk = (self.rng.choice([0, 10, 25, -10]), self.rng.choice([0, 0, 10, -10]))
-        if self.due("shoot", 0.3, 2):
-            self.shooting = self.rng.random() < self.trigger
-        weapons = [0] * 7
-        if self.due("weapon", 3, 8):
-            weapons[self.rng.integers(7)] = 1
-        turn = self.turn(state) if self.looking else self.spin
-        return [turn, *self.walk, int(self.shooting), int(self.rng.random() < 0.03), *weapons]
-
-    def turn(self, state) -> float:
-        """Degrees a tic (to the right) that bring the nearest monster, a visible one first, into view."""
-        visible = {label.object_id for label in state.labels}
-        x, y, angle = state.game_variables
-        candidates = [
-            (thing.id not in visible, math.hypot(thing.position_x - x, thing.position_y - y), thing)
-            for thing in state.objects
-            if thing.name in self.monsters
-        ]
-        if not candidates:
-            return self.spin
-        target = min(candidates, key=lambda candidate: candidate[:2])[2]
-        bearing = math.degrees(math.atan2(target.position_y - y, target.position_x - x))
-        left = (bearing - angle + self.offset + 180) % 360 - 180
-        return float(np.clip(-left / (self.step * TICS_PER_SECOND), -12, 12))
+@functools.cache
+def level_walls(game_name: str, level: str) -> Walls:
+    """The walls of a level; ViZDoom is slow while it lists sectors, so that is done once."""
+    game = open_game(game_name, 1)
+    game.set_sectors_info_enabled(True)
+    game.set_doom_map(level)
+    game.init()
+    try:
+        return Walls.of_sectors(game.get_state().sectors)
+    finally:
+        game.close()
 
 
 def visible_objects(state, width: int, height: int) -> list:
@@ -172,14 +124,12 @@ def visible_objects(state, width: int, height: int) -> list:
     ]
 
 
-def record_episode(game, monsters: list[str], rng: np.random.Generator, settings: Settings) -> dict:
+def record_episode(game, player: Roam | Encounter, settings: Settings) -> dict:
     """Play one episode; returns its waveform (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
     import cv2
 
     step_seconds = settings.tics / TICS_PER_SECOND
-    player = Player(rng, monsters, step_seconds)
-    for command in ["god", "give all"] + (["give infrared"] if rng.random() < 0.5 else []):
-        game.send_game_command(command)
+    player.prepare(game)
     chunks, frames, objects, events, times = [], [], [], [], []
     for step in range(round(settings.seconds / step_seconds)):
         state = game.get_state()
@@ -209,28 +159,48 @@ def encode_episode(episode: dict, key: str, settings: Settings, about: dict) -> 
     return encode_clip(key, waveform, settings.sample_rate, episode["frames"], episode["times"], about)
 
 
+def render(number: int, settings: Settings) -> dict:
+    """The numbered episode as a WebDataset sample; the game is opened anew for each, so order doesn't matter."""
+    scene, choices = settings.scene, levels(settings.split)
+    place, step_seconds = [settings.seed, settings.split == "held"], settings.tics / TICS_PER_SECOND
+    key = f"{settings.split}-{settings.seed}-{number:06d}"
+    about = {"scene": scene, "split": settings.split}
+    if scene == "roam":
+        rng = np.random.default_rng([*place, number])
+        game_name, level = choices[rng.integers(len(choices))]
+    else:  # each level once before any comes again
+        choices = [choice for choice in choices if choice[1] not in NOT_FOR_ENCOUNTERS]
+        group, member = divmod(number, GROUP_SIZE)
+        rng = np.random.default_rng([*place, group, SCENES.index(scene)])
+        game_name, level = choices[np.random.default_rng(place).permutation(len(choices))[group % len(choices)]]
+    about |= {"level": f"{game_name}/{level}", "number": number}
+    game = open_game(game_name, settings.tics, scene)
+    game.set_doom_map(level)
+    game.set_doom_skill(int(rng.integers(1, 6)))
+    game.set_seed(int(rng.integers(1, 2**31)))
+    if scene == "roam":
+        player = Roam(rng, MONSTERS[game_name], step_seconds)
+    else:
+        kinds = group_kinds(rng, game_name)
+        labels = (kinds[member:] + kinds)[: 1 if scene == "solo" else 2]
+        player = Encounter(rng, labels, step_seconds, level_walls(game_name, level))
+        key, about = f"{scene}-{key}", about | {"labels": labels, "group": group}
+    game.init()
+    try:
+        episode = record_episode(game, player, settings)
+    finally:
+        game.close()
+    return encode_episode(episode, key, settings, about)
+
+
 def write_shard(path: Path, episodes: range, settings: Settings) -> None:
-    """Render the numbered episodes into one tar; the game is opened anew for each, so order doesn't matter."""
+    """Render the numbered episodes into one tar."""
     import webdataset
 
-    choices = levels(settings.split)
     partial = path.with_name(f"{path.name}.partial")
     with webdataset.TarWriter(str(partial), mtime=0) as writer:
         for number in episodes:
-            rng = np.random.default_rng([settings.seed, settings.split == "held", number])
-            game_name, level = choices[rng.integers(len(choices))]
-            game = open_game(game_name, settings.tics)
-            game.set_doom_map(level)
-            game.set_doom_skill(int(rng.integers(1, 6)))
-            game.set_seed(int(rng.integers(1, 2**31)))
-            game.init()
-            try:
-                episode = record_episode(game, MONSTERS[game_name], rng, settings)
-            finally:
-                game.close()
-            about = {"scene": "roam", "split": settings.split, "level": f"{game_name}/{level}", "number": number}
-            key = f"{settings.split}-{settings.seed}-{number:06d}"
-            writer.write(encode_episode(episode, key, settings, about))
+            writer.write(render(number, settings))
     os.replace(partial, path)
 
 
@@ -265,7 +235,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     output.mkdir(parents=True, exist_ok=True)
     record = output / "corpus.json"
     mine = asdict(settings) | {"episodes": episodes}
-    if record.exists() and json.loads(record.read_text()) != mine:
+    if record.exists() and {"scene": "roam"} | json.loads(record.read_text()) != mine:  # corpora before scenes
         raise ValueError(
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
         )
@@ -294,12 +264,13 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
 @click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="Length of an episode.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--split", type=click.Choice(["train", "held"]), default="train", show_default=True)
+@click.option("--scene", type=click.Choice(SCENES), default="roam", show_default=True)
 @click.option("--tics", type=click.IntRange(1, 35), default=4, show_default=True, help="Tics (1/35 s) a frame.")
 @click.option("--sample-rate", type=click.IntRange(8000, RENDER_RATE), default=24_000, show_default=True)
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
-def main(output, episodes, seconds, seed, split, tics, sample_rate, workers):
+def main(output, episodes, seconds, seed, split, scene, tics, sample_rate, workers):
     try:
-        paths = simulate(output, episodes, Settings(seconds, seed, split, tics, sample_rate), workers)
+        paths = simulate(output, episodes, Settings(seconds, seed, split, tics, sample_rate, scene), workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(paths)} shards, {episodes} episodes, {episodes * seconds / 3600:.2f} h in {output}")
