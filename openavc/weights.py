@@ -86,14 +86,18 @@ def fetch(name: str) -> Path:
     OSError
         If no source has the right file, with the reason of each and what to do.
     """
-    entry = _entry(name)
+    return fetch_entry(_entry(name))
+
+
+def fetch_entry(entry: dict) -> Path:
+    """What `fetch` does, of an entry that the manifest need not hold yet."""
     failures = []
     for source in entry["sources"]:
         try:
             return _FETCHERS[source["type"]](entry, source)
         except OSError as error:
             failures.append(str(error))
-    raise OSError(f"the weights of {name!r} can't be had: " + "; ".join(failures))
+    raise OSError(f"the weights of {entry['name']!r} can't be had: " + "; ".join(failures))
 
 
 def verify_local(name: str) -> Path | None:

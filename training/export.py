@@ -1,11 +1,17 @@
-"""Put a run's weights into the package: safetensors in half precision and an entry of the manifest.
+"""A run's weights to the package and the Hugging Face Hub: safetensors, a model card and an entry of the manifest.
 
-python -m training.export runs/ave_small --name ave-small --metrics avc.json --metrics esc.json
+    python -m training.export runs/ave_small --name ave-small --metrics avc.json --metrics esc.json
+    python -m training.export runs/l3_flickr --name l3-flickr --push OWNER/l3-flickr --no-package
+
+RUN then holds what is pushed: NAME.safetensors, in half precision, and README.md, the model card. The package and the
+manifest are changed last, so an export that fails leaves them as they were.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import click
@@ -13,46 +19,110 @@ import torch
 
 from openavc.weights import PRETRAINED, load_model, sha256_of
 
+from .card import describe_corpora, model_card
 from .checkpoint import save_weights
+from .hub import check_repo, fetch_back, push
 
 MANIFEST = Path(__file__).parent.parent / "weights_manifest.json"
 
 
-def export(run: Path, name: str, license: str, **about) -> dict:
-    """Write `openavc/pretrained/NAME.safetensors` and the manifest's entry; returns the entry.
+def export(run: Path, name: str, license: str, repo: str = "", package: bool = True, limits: str = "", **about) -> dict:
+    """Write the weights, their card and the manifest's entry; returns the entry.
 
-    `about` is `trained_on`, `recipe` and `metrics`. What is empty is taken from the entry of the same weights, if the
-    manifest has one.
+    Parameters
+    ----------
+    run : Path
+        Of `training.train`.
+    name : str
+        In the manifest.
+    license : str
+        As SPDX names it.
+    repo : str
+        Of the Hub, `owner/name`, to push weights and card to; empty to push nothing.
+    package : bool
+        Whether the package is to hold the weights.
+    limits : str
+        What the model is bad at, for the card.
+    **about
+        `trained_on`, `recipe` and `metrics`. What is empty is taken from the run's configuration, or else from the
+        manifest's entry of the same weights.
+
+    Raises
+    ------
+    ValueError
+        If `repo` isn't `owner/name`, or nobody could get the weights.
+    OSError
+        If the run has no weights, or they can't be pushed and fetched back.
     """
-    architecture = json.loads((run / "config.json").read_text())["model"]
+    if repo:
+        check_repo(repo)
+    config = json.loads((run / "config.json").read_text())
     model = load_model(run / "weights.safetensors", device="cpu")
-    path = PRETRAINED / f"{name}.safetensors"
-    PRETRAINED.mkdir(exist_ok=True)
-    save_weights(path, model, architecture, torch.float16)
+    path = run / f"{name}.safetensors"
+    save_weights(path, model, config["model"], torch.float16)
+    models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
+    entry = describe(model, name, path, license)
+    before = next((known for known in models if known["name"] == name), {})
+    same = before if before.get("sha256") == entry["sha256"] else {}
+    hub = [source for source in same.get("sources", []) if source["type"] == "hub"]  # pushed before
+    entry["sources"] = [{"type": "package"}] * package + hub
+    entry |= complete(about, config, same)
+    card = run / "README.md"
+    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits))
+    if repo:
+        source = {"type": "hub", "repo": repo, "revision": push(repo, [path, card], f"{name} and its card")}
+        source["filename"] = path.name
+        fetch_back(entry | {"sources": [source]})
+        entry["sources"] = [{"type": "package"}] * package + [source]
+    if not entry["sources"]:
+        raise ValueError(f"nobody could get the weights of {name!r}: push them or put them into the package")
+    put_into_package(path, package)
+    write_manifest([entry if known is before else known for known in models] + [entry] * (not before))
+    return entry
+
+
+def describe(model, name: str, path: Path, license: str) -> dict:
+    """What a manifest's entry says of the weights themselves."""
+    options = dict(model.architecture)
+    architecture = options.pop("architecture")
     image = torch.zeros(1, model.image_size, model.image_size, 3)
-    sizes = {kind: model.embed_image(model.prepare_image(image), kind).shape[1] for kind in model.embeddings}
-    entry = {
+    return {
         "name": name,
-        "architecture": architecture["architecture"],
-        "options": {key: value for key, value in architecture.items() if key != "architecture"},
+        "architecture": architecture,
+        "options": options,
         "modalities": ["audio", "image"],
-        "embedding_size": sizes,
+        "embedding_size": {
+            kind: model.embed_image(model.prepare_image(image), kind).shape[1] for kind in model.embeddings
+        },
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
         "license": license,
-        "sources": [{"type": "package"}],
-        **about,
     }
-    models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
-    before = next((model for model in models if model["name"] == name), {})
-    if before.get("sha256") == entry["sha256"]:
-        entry |= {key: before[key] for key, value in about.items() if not value}
-    models = [entry if model["name"] == name else model for model in models]
-    if entry not in models:
-        models.append(entry)
-    MANIFEST.write_text(json.dumps({"models": models}, indent=2) + "\n")
-    return entry
+
+
+def complete(about: dict, config: dict, same: dict) -> dict:
+    """`about` with what is empty taken from the run's configuration, or else from the entry of the same weights."""
+    recorded = {"trained_on": describe_corpora(config.get("corpus") or []), "recipe": config.get("recipe")}
+    return {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
+
+
+def put_into_package(path: Path, package: bool) -> None:
+    """Replace the package's file of this name whole; or remove it, so that no wheel carries what nothing names."""
+    target = PRETRAINED / path.name
+    if not package:
+        target.unlink(missing_ok=True)
+        return
+    PRETRAINED.mkdir(exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.copyfile(path, partial)
+    os.replace(partial, target)
+
+
+def write_manifest(models: list[dict]) -> None:
+    partial = MANIFEST.with_name(f"{MANIFEST.name}.partial")
+    partial.write_text(json.dumps({"models": models}, indent=2) + "\n")
+    os.replace(partial, MANIFEST)
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -61,13 +131,23 @@ def export(run: Path, name: str, license: str, **about) -> dict:
 @click.option(
     "--metrics", multiple=True, type=click.Path(exists=True, path_type=Path), help="From training.evaluate --json."
 )
-@click.option("--trained-on", default="", help="What the shards hold, in words.")
-@click.option("--recipe", default="", help="Path of the configuration.")
-@click.option("--license", default="Apache-2.0")
-def main(run, name, metrics, trained_on, recipe, license):
+@click.option("--trained-on", default="", help="What the shards hold, in words, instead of what the run recorded.")
+@click.option("--recipe", default="", help="Path of the configuration, instead of what the run recorded.")
+@click.option("--license", default="Apache-2.0", show_default=True)
+@click.option("--limits", default="", help="What the model is bad at, in words, for its card.")
+@click.option("--push", "repo", default="", metavar="OWNER/NAME", help="Repository of the Hub to push to.")
+@click.option("--package/--no-package", default=True, help="Whether the package holds the weights.", show_default=True)
+def main(run, name, metrics, trained_on, recipe, license, limits, repo, package):
     found = [figure for path in metrics for figure in json.loads(path.read_text())["metrics"]]
-    entry = export(run, name, license, trained_on=trained_on, recipe=recipe, metrics=found)
+    about = {"trained_on": trained_on, "recipe": recipe, "metrics": found}
+    try:
+        entry = export(run, name, license, repo, package, limits, **about)
+    except (ValueError, OSError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from None
     click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")
+    for source in entry["sources"]:
+        if source["type"] == "hub":
+            click.echo(f"on the Hub: {source['repo']} at {source['revision']}")
 
 
 if __name__ == "__main__":
