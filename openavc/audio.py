@@ -441,19 +441,60 @@ def stft_power(waveforms, window_length: int, hop_length: int, n_fft: int):
 
 
 @functools.lru_cache(maxsize=8)
-def mel_filter_bank(sample_rate: int, n_fft: int, n_mels: int, low: float, high: float) -> np.ndarray:
-    """Triangular filters of height 1, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
+def mel_filter_bank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    low: float,
+    high: float,
+    scale: str = "htk",
+    equal_area: bool = False,
+) -> np.ndarray:
+    """Triangular filters, evenly spaced on a mel scale.
+
+    Parameters
+    ----------
+    sample_rate, n_fft : int
+        In Hz and samples.
+    n_mels : int
+        Number of filters.
+    low, high : float
+        Where the first begins and the last ends, in Hz.
+    scale : {"htk", "slaney"}
+        The HTK book's 2595 log10(1 + f / 700), or that of Slaney's Auditory Toolbox, linear up to 1 kHz.
+    equal_area : bool
+        Whether they have area 1 over the frequency in Hz; they have height 1 otherwise.
 
     Returns
     -------
     filters : ndarray, shape (n_mels, n_fft // 2 + 1), float32
     """
-    mel = 2595 * np.log10(1 + np.array([low, high]) / 700)
-    edges = 700 * (10 ** (np.linspace(*mel, n_mels + 2) / 2595) - 1)  # Hz
+    to_mel, to_hertz = _MEL_SCALES[scale]
+    edges = to_hertz(np.linspace(*to_mel(np.array([low, high])), n_mels + 2))  # Hz
     frequencies = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
     rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
-    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters = np.maximum(0, np.minimum(rising, falling))
+    if equal_area:
+        filters *= 2 / (edges[2:] - edges[:-2])[:, None]
+    return filters.astype(np.float32)
+
+
+_SLANEY_STEP = math.log(6.4) / 27  # of the logarithmic part: 27 mels from 1 to 6.4 kHz
+
+
+def _slaney_mel(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz < 1000, hertz * 3 / 200, 15 + np.log(np.maximum(hertz, 1000) / 1000) / _SLANEY_STEP)
+
+
+def _slaney_hertz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(_SLANEY_STEP * (np.maximum(mel, 15) - 15)))
+
+
+_MEL_SCALES = {  # to mel, to Hz
+    "htk": (lambda hertz: 2595 * np.log10(1 + hertz / 700), lambda mel: 700 * (10 ** (mel / 2595) - 1)),
+    "slaney": (_slaney_mel, _slaney_hertz),
+}
 
 
 def _linear257(waveforms):

@@ -1,11 +1,15 @@
 """The networks against the papers' tables and formulas."""
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from openavc.models import AVENet, L3Net
+from openavc import correspondence_score
+from openavc.models import AVENet, AVOLNet, L3Net
 from openavc.models.layers import ConvTower, pool_to_grid
+from training.objectives import Correspondence
 
 
 @pytest.mark.parametrize(
@@ -140,7 +144,111 @@ def test_pictures_are_prepared_to_minus_one_to_one_whatever_their_dtype(small_av
     assert prepared.shape == (1, 3, 32, 32)
 
 
-@pytest.mark.parametrize("network", [L3Net, AVENet])
+@pytest.fixture
+def small_avol():
+    torch.manual_seed(0)
+    return AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=64, joint_size=16).eval()
+
+
+def test_avol_map_has_14_x_14_places_of_128_values_at_the_papers_size():
+    model = AVOLNet().eval()
+    assert (model.sample_rate, model.window_seconds, model.image_size) == (48_000, 1.0, 224)
+    with torch.no_grad():
+        audio = model.represent_audio(model.prepare_audio(torch.randn(1, 48_000)))
+        image = model.represent_image(torch.randn(1, 3, 224, 224))
+        assert audio.shape == (1, 128)
+        assert image.shape == (1, 128, 14, 14)
+        assert model.localize(image, audio).shape == (1, 14, 14)
+        assert model.compare(image, audio).shape == (1, 2)
+        assert model.embed_image(torch.zeros(1, 3, 224, 224)).shape == (1, 512)
+
+
+def test_avol_vectors_are_not_normalised(small_avol):
+    with torch.no_grad():
+        audio = small_avol.represent_audio(torch.randn(5, 1, 64, 80))
+        image = small_avol.represent_image(torch.randn(5, 3, 64, 64))
+    assert audio.norm(dim=1).std() > 1e-3
+    assert image.norm(dim=1).std() > 1e-3
+
+
+def test_avol_map_is_the_scaled_and_shifted_scalar_product_at_each_place(small_avol):
+    image, audio = torch.randn(3, 16, 4, 4), torch.randn(3, 16)
+    with torch.no_grad():
+        small_avol.conv7.weight.fill_(0.5)
+        small_avol.conv7.bias.fill_(-2.0)
+        places = small_avol.localize(image, audio)
+        thrice = small_avol.localize(image, 3 * audio)
+    assert places[2, 1, 3].item() == pytest.approx(0.5 * float(image[2, :, 1, 3] @ audio[2]) - 2, abs=1e-5)
+    torch.testing.assert_close(thrice + 2, 3 * (places + 2))
+
+
+def test_avol_score_is_the_maximum_of_the_papers_sigmoid_map(small_avol):
+    image, audio = torch.randn(6, 16, 4, 4), torch.randn(6, 16)
+    with torch.no_grad():
+        score = small_avol.compare(image, audio).softmax(dim=1)[:, 1]
+        heatmap = small_avol.localize(image, audio).sigmoid()
+    torch.testing.assert_close(score, heatmap.amax(dim=(1, 2)))
+
+
+def test_avol_score_rises_with_likeness_at_the_start(small_avol):
+    audio = torch.ones(20, 16)
+    image = torch.linspace(-1, 1, 20)[:, None, None, None].expand(20, 16, 4, 4)
+    score = small_avol.compare(image, audio).softmax(dim=1)[:, 1]
+    assert (score.diff() > 0).all()
+
+
+def test_avol_trains_on_the_papers_logistic_loss(small_avol):
+    image, spectrogram, label = torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 80), torch.arange(6) % 2
+    with torch.no_grad():
+        loss, _ = Correspondence()(small_avol, image, spectrogram, label)
+        places = small_avol.localize(small_avol.represent_image(image), small_avol.represent_audio(spectrogram))
+    expected = F.binary_cross_entropy_with_logits(places.amax(dim=(1, 2)), label.float())
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("pooling", ["max", "logsumexp"])
+def test_avol_gradients_are_finite_and_reach_every_layer(pooling):
+    torch.manual_seed(0)
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=64, joint_size=16, pooling=pooling)
+    label = torch.arange(6) % 2
+    loss, _ = Correspondence()(model, torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 80), label)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any() or name.endswith("bias"), name  # a bias before BatchNorm has no effect
+
+
+def test_avol_softer_pooling_is_between_mean_and_maximum_and_exact_where_all_places_are_the_same(small_avol):
+    image, audio = torch.randn(6, 16, 4, 4), torch.randn(6, 16)
+    small_avol.pooling = "logsumexp"
+    with torch.no_grad():
+        places = small_avol.localize(image, audio).flatten(1)
+        logit = small_avol.compare(image, audio)[:, 1]
+        same = small_avol.compare(image[:, :, :1, :1].expand(-1, -1, 4, 4), audio)[:, 1]
+    assert ((places.mean(dim=1) < logit) & (logit < places.amax(dim=1))).all()
+    torch.testing.assert_close(same, places[:, 0])
+
+
+def test_avol_has_features_alone_since_no_one_vector_stands_for_a_picture(small_avol):
+    assert small_avol.embeddings == ("features",)
+    with pytest.raises(ValueError, match="no embedding 'joint'; it has 'features'"):
+        small_avol.embed_image(torch.zeros(1, 3, 64, 64), "joint")
+
+
+def test_avol_scores_sounds_with_pictures(small_avol):
+    rng = np.random.default_rng(0)
+    waveform, pictures = rng.uniform(-1, 1, 24_000).astype(np.float32), rng.random((2, 73, 73, 3), dtype=np.float32)
+    scores = correspondence_score(waveform, 24_000, pictures, small_avol)
+    with torch.no_grad():
+        spectrogram = small_avol.prepare_audio(torch.from_numpy(waveform)[None])
+        audio = small_avol.represent_audio(spectrogram).expand(2, -1)
+        squares = torch.from_numpy(pictures[:, 4:68, 4:68])  # 73 = 64 * 256 / 224: just cropped
+        image = small_avol.represent_image(small_avol.prepare_image(squares))
+        expected = small_avol.localize(image, audio).sigmoid().amax(dim=(1, 2))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", [L3Net, AVENet, AVOLNet])
 def test_an_option_that_does_not_exist_is_refused_with_what_does(network):
     with pytest.raises(ValueError, match=r"'mel65'.*linear257"):
         network(frontend="mel65")
@@ -149,3 +257,8 @@ def test_an_option_that_does_not_exist_is_refused_with_what_does(network):
 def test_l3_refuses_an_embedding_size_it_does_not_have():
     with pytest.raises(ValueError, match="6144, 512, got 100"):
         L3Net(embedding_size=100)
+
+
+def test_avol_refuses_a_pooling_it_does_not_have():
+    with pytest.raises(ValueError, match="'max' or 'logsumexp', got 'mean'"):
+        AVOLNet(pooling="mean")

@@ -18,7 +18,10 @@ from training.data import Pairs, Sampling, Shards, encode_clip, held_out_pairs, 
 from training.objectives import Contrastive, Correspondence
 from training.train import build, learning_rate, make_loader, train, train_step
 
-CONFIGS = sorted((Path(simulate.__file__).parent / "configs").glob("*.toml"))
+CONFIGS = sorted(
+    (Path(simulate.__file__).parent / "configs").glob("*.toml"),
+    key=lambda path: (path.stem != "ave_small", path),  # the small one first
+)
 RATE, FRAMES, SECONDS = 24_000, 20, 4.0
 
 

@@ -1,6 +1,8 @@
-"""The papers' networks, one file a paper."""
+"""The papers' networks: `l3` and `openl3`, `ave` and `avol`."""
 
 from .ave import AVENet
+from .avol import AVOLNet
 from .l3 import L3Net
+from .openl3 import OpenL3Net
 
-ARCHITECTURES = {"l3": L3Net, "ave": AVENet}
+ARCHITECTURES = {"l3": L3Net, "ave": AVENet, "avol": AVOLNet, "openl3": OpenL3Net}

@@ -27,6 +27,7 @@ class L3Net(AudioVisualNet):
         224 in the paper.
     """
 
+    title = "L3-Net"
     embeddings = ("features",)
 
     def __init__(self, embedding_size=None, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
@@ -41,12 +42,12 @@ class L3Net(AudioVisualNet):
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Spectrograms (B, 1, 257, 199) to max-pooled raw conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""
-        check_embedding(embedding, self.embeddings, "L3-Net")
+        check_embedding(embedding, self.embeddings, self.title)
         return pool_to_grid(self.audio_tower.raw(spectrogram), *((1, 1) if self.whole else (4, 3)))
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
         """Pictures (B, 3, 224, 224) to max-pooled raw conv4_2: (B, 8192) from 4 x 4 cells, or (B, 512)."""
-        check_embedding(embedding, self.embeddings, "L3-Net")
+        check_embedding(embedding, self.embeddings, self.title)
         return pool_to_grid(self.image_tower.raw(image), *((1, 1) if self.whole else (4, 4)))
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..audio import FRONTENDS
+from ..audio import FRONTENDS, Frontend
 
 
 class ConvTower(nn.Module):
@@ -95,16 +95,16 @@ class AudioVisualNet(nn.Module):
     Inference and training both call `prepare_audio` and `prepare_image`.
     """
 
-    def __init__(self, frontend: str, image_size: int):
+    def __init__(self, frontend: str | Frontend, image_size: int):
         super().__init__()
         if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 16:
             raise ValueError(f"image_size must be at least 16 pixels, got {image_size!r}")
         self.name = type(self).__name__  # `load_model` gives it the manifest's
         self.slice_samples: int | None = None  # windows so many samples apart can share one pass, see `embed_slices`
         self.image_size = image_size  # pixels, of the square picture
-        if frontend not in FRONTENDS:
+        if not isinstance(frontend, Frontend) and frontend not in FRONTENDS:
             raise ValueError(f"unknown frontend {frontend!r}; known: {', '.join(FRONTENDS)}")
-        self.frontend = FRONTENDS[frontend]
+        self.frontend = frontend if isinstance(frontend, Frontend) else FRONTENDS[frontend]
 
     @property
     def sample_rate(self) -> int:

@@ -1,0 +1,73 @@
+"""OpenL3's spectrograms: three kinds, each in the three variants that its releases have had.
+
+All take one second at 48 kHz with a periodic Hann window and a hop of 242 samples, and end in decibels below the
+window's maximum, 80 at most, so that loudness is not in them. 10 log10 is taken of a magnitude, on purpose: 80 "dB"
+are 160, less than float32 rounding leaves of a bin without energy, so everything here is computed in float64.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from .audio import Frontend, mel_filter_bank, stft_power
+
+_RATE, _HOP = 48_000, 242  # Hz, samples
+_MEL_FFT = 2048  # samples; 512 for "linear"
+
+
+def _linear(waveforms):
+    """Magnitudes of a 512-point transform, not padded; the same in all variants."""
+    return _decibels(stft_power(waveforms.double(), 512, _HOP, 512).sqrt())
+
+
+def _mel_kapre_014(waveforms, bands: int):
+    """HTK bands of the power, then the root; zeros on both sides. What OpenL3's weights were trained on (<= 0.3.1)."""
+    power = _mel_power(waveforms, 982, 982)
+    return _decibels((_filters(bands, "htk", power) @ power).sqrt())
+
+
+def _mel_kapre_035(waveforms, bands: int):
+    """Slaney bands of the magnitude; zeros at the end alone. The default of OpenL3 0.4."""
+    power = _mel_power(waveforms, 0, 1964)
+    return _decibels(_filters(bands, "slaney", power) @ power.sqrt())
+
+
+def _mel_librosa(waveforms, bands: int):
+    """Slaney bands of the magnitude; mirrored at both ends. OpenL3 0.4 with librosa before 0.9."""
+    power = _mel_power(waveforms, 1024, 1024, mode="reflect")
+    return _decibels(_filters(bands, "slaney", power) @ power.sqrt())
+
+
+def _mel_power(waveforms, before: int, after: int, mode: str = "constant"):
+    import torch.nn.functional as F
+
+    return stft_power(F.pad(waveforms.double(), (before, after), mode=mode), _MEL_FFT, _HOP, _MEL_FFT)
+
+
+def _filters(bands: int, scale: str, power):
+    """Mel filters of area 1 up to 24 kHz, beside `power` in device and dtype."""
+    import torch
+
+    filters = mel_filter_bank(_RATE, _MEL_FFT, bands, 0.0, _RATE / 2, scale=scale, equal_area=True)
+    return torch.from_numpy(filters).to(power)
+
+
+def _decibels(magnitude):
+    """(B, bins, frames) in [-80, 0], float32."""
+    level = 10 * magnitude.clamp(min=1e-10).log10()
+    return (level - level.amax(dim=(1, 2), keepdim=True)).clamp(min=-80).float()
+
+
+OPENL3_FRONTENDS = {  # input representation -> variant
+    "linear": dict.fromkeys(("kapre-0.1.4", "kapre-0.3.5", "librosa"), Frontend(_RATE, 1.0, (257, 197), _linear))
+} | {
+    f"mel{bands}": {
+        variant: Frontend(_RATE, 1.0, (bands, 199), partial(spectrogram, bands=bands))
+        for variant, spectrogram in (
+            ("kapre-0.1.4", _mel_kapre_014),
+            ("kapre-0.3.5", _mel_kapre_035),
+            ("librosa", _mel_librosa),
+        )
+    }
+    for bands in (128, 256)
+}
