@@ -59,10 +59,10 @@ def _decibels(magnitude):
 
 
 OPENL3_FRONTENDS = {  # input representation -> variant
-    "linear": dict.fromkeys(("kapre-0.1.4", "kapre-0.3.5", "librosa"), Frontend(_RATE, 1.0, (257, 197), _linear))
+    "linear": dict.fromkeys(("kapre-0.1.4", "kapre-0.3.5", "librosa"), Frontend(_RATE, 1.0, (257, 197), _HOP, _linear))
 } | {
     f"mel{bands}": {
-        variant: Frontend(_RATE, 1.0, (bands, 199), partial(spectrogram, bands=bands))
+        variant: Frontend(_RATE, 1.0, (bands, 199), _HOP, partial(spectrogram, bands=bands))
         for variant, spectrogram in (
             ("kapre-0.1.4", _mel_kapre_014),
             ("kapre-0.3.5", _mel_kapre_035),
