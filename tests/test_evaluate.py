@@ -14,7 +14,7 @@ from torch import nn
 
 from openavc.weights import build_model
 from training.checkpoint import save_weights
-from training.evaluate import correspondence, esc
+from training.evaluate import correspondence, esc, probes, published
 from training.evaluate.__main__ import main as evaluate_main
 from training.prepare import Settings, Video, prepare
 
@@ -110,7 +110,7 @@ def test_random_features_are_at_chance(dataset):
 def test_statistics_of_the_test_fold_are_not_used():
     features = [np.array([[0.0], [2.0]]), np.array([[100.0], [100.0]])]
     train = np.array([True, False])
-    standardised = esc._standardised(features, train)
+    standardised = probes.standardised(features, train)
     np.testing.assert_allclose(standardised[0], [[-1], [1]], atol=1e-6)
     np.testing.assert_allclose(standardised[1], [[99], [99]], rtol=1e-6)
 
@@ -119,7 +119,7 @@ def test_an_svm_score_is_the_mean_over_the_windows_of_a_clip():
     """One wild window may not outvote two plain ones by number, but by score it does."""
     features = [np.full((3, 1), -1.0), np.full((3, 1), 1.0), np.array([[-1.0], [-1.0], [9.0]])]
     labels, train = np.array([0, 1, 1]), np.array([True, True, False])
-    assert esc.svm_accuracy(features, labels, train, ~train) == 1.0
+    assert probes.svm_accuracy(features, labels, train, ~train) == 1.0
 
 
 def test_the_untrained_network_differs_from_seed_to_seed_and_repeats():
@@ -170,6 +170,58 @@ def test_the_esc_probe_is_written_as_json_with_folds_and_baselines(weights, data
     assert len(figures["folds"]["5-NN"]) == 3
     assert len(figures["untrained"]["SVM"]) == 5
     assert "log-mel" in result.output
+    assert "81.3" in result.output  # people, on ESC-50
+    assert "can't be compared" in result.output
+
+
+def test_the_papers_protocol_gives_one_figure_a_fold(weights, dataset, tmp_path):
+    options = ("--protocol", "paper", "--untrained-seeds", 2, "--json", tmp_path / "esc.json")
+    result = evaluate("esc", "--model", weights, "--data", tmp_path, *options)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((tmp_path / "esc.json").read_text())
+    assert len(figures["folds"]["SVM, C chosen"]) == 3
+    assert len(figures["untrained"]["SVM, C chosen"]) == 2
+    assert np.mean(figures["log_mel"]["SVM, C chosen"]) > 95
+
+
+def test_windows_are_evenly_spaced_from_the_first_sample_to_the_last():
+    windows = esc.evenly_spaced(np.arange(5 * 48_000), 48_000, 10)
+    assert windows.shape == (10, 48_000)
+    assert (windows[0, 0], windows[-1, -1]) == (0, 5 * 48_000 - 1)
+    np.testing.assert_allclose(np.diff(windows[:, 0]), 4 * 48_000 / 9, atol=1)
+    np.testing.assert_array_equal(esc.evenly_spaced(np.ones(3), 5, 2), [[1, 1, 1, 0, 0]] * 2)
+
+
+def test_c_is_chosen_on_the_training_folds_alone():
+    """Training labels are noisy, so a small C generalises; the test labels are what the largest C says."""
+    rng = np.random.default_rng(0)
+    classes = np.tile([0, 1], 120)
+    signal = (2 * classes - 1)[:, None] * np.full(30, 0.15)
+    features = [row[None] for row in signal + rng.standard_normal((240, 30))]
+    labels, folds = classes.copy(), np.repeat([1, 2, 3, 4], 60)
+    train, test = folds != 4, folds == 4
+    best = probes.choose_c(features, labels, folds, train)
+    assert best < max(probes.CANDIDATES)
+    windows = np.concatenate(probes.standardised(features, train))
+    from sklearn.svm import LinearSVC
+
+    hard = LinearSVC(C=max(probes.CANDIDATES), random_state=0).fit(windows[train], labels[train])
+    labels[test] = hard.predict(windows[test])
+    accuracy = {c: probes.svm_accuracy(features, labels, train, test, c) for c in probes.CANDIDATES}
+    assert accuracy[max(probes.CANDIDATES)] == 1.0 > accuracy[best]  # looking at the test fold would choose another
+    assert probes.choose_c(features, labels, folds, train) == best
+    with pytest.raises(ValueError, match="at least two"):
+        probes.choose_c(features, labels, folds, folds == 1)
+
+
+def test_published_figures_name_their_source_and_how_sure_they_are():
+    text = published.published_table(published.ESC50)
+    [line] = [line for line in text.splitlines() if line.startswith("OpenL3 mel256 music")]
+    assert line.split()[-1] == "unsure"
+    header = published.published_table(published.AVC).splitlines()[0].split()
+    assert header == "published Kinetics-Sounds Flickr-SoundNet AudioSet-Instruments Kinetics source how sure".split()
+    for rows in (published.ESC50, published.DCASE2014, published.AVC, published.RETRIEVAL, published.IMAGENET):
+        assert len({row.method for row in rows}) == len(rows)  # no row hides another
 
 
 def test_recordings_of_one_class_are_dealt_out_and_kept_whole():
