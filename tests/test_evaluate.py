@@ -14,7 +14,7 @@ from torch import nn
 
 from openavc.weights import build_model
 from training.checkpoint import save_weights
-from training.evaluate import correspondence, esc, probes, published
+from training.evaluate import correspondence, dcase, esc, probes, published
 from training.evaluate.__main__ import main as evaluate_main
 from training.prepare import Settings, Video, prepare
 
@@ -143,7 +143,7 @@ def weights(tmp_path):
 
 
 def evaluate(*arguments):
-    return CliRunner().invoke(evaluate_main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(evaluate_main, ["--threads", "1", *map(str, arguments)])
 
 
 def test_avc_is_printed_beside_untrained_and_chance_and_written_as_json(weights, tmp_path):
@@ -227,3 +227,73 @@ def test_published_figures_name_their_source_and_how_sure_they_are():
 def test_recordings_of_one_class_are_dealt_out_and_kept_whole():
     folds = esc._deal(["a", "a", "b", "c", "d", "e"], ["x", "x", "x", "x", "y", "y"])
     assert folds == [0, 0, 1, 2, 0, 1]
+
+
+SCENES = {"bus": 150, "park": 700, "tubestation": 3000}
+
+
+def scene_clip(path, scene, rng):
+    """Two seconds of a tone that only its scene has."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    time = np.arange(2 * 16_000) / 16_000
+    sound = 0.5 * np.sin(2 * np.pi * SCENES[scene] * rng.uniform(0.97, 1.03) * time)
+    soundfile.write(path, sound + 0.01 * rng.standard_normal(len(time)), 16_000)
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """DCASE2014's own layout, with 5 clips a scene to train and 2 to test."""
+    rng = np.random.default_rng(0)
+    for scene in SCENES:
+        for number in range(1, 6):
+            scene_clip(tmp_path / "scenes_stereo" / f"{scene}{number:02d}.wav", scene, rng)
+        for number in (1, 2):
+            scene_clip(tmp_path / "scenes_stereo_testset" / f"{scene}{number:02d}.wav", scene, rng)
+    return tmp_path
+
+
+def test_scenes_are_read_from_the_names_in_both_folders(scenes):
+    read = dcase.read_dataset(scenes)
+    assert read.classes == ["bus", "park", "tubestation"]
+    assert [path.parent.name for path in read.paths] == ["scenes_stereo"] * 15 + ["scenes_stereo_testset"] * 6
+    assert np.array_equal(read.folds == 0, [False] * 15 + [True] * 6)
+    for label in range(3):  # the parts that C is chosen on have a clip of each scene
+        assert sorted(read.folds[(read.labels == label) & (read.folds > 0)]) == [1, 2, 3, 4, 5]
+
+
+def test_a_table_of_scenes_gives_the_same_as_the_folders(scenes):
+    named = dcase.read_dataset(scenes)
+    with open(scenes / "meta.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["filename", "split", "class"])
+        for path, label, fold in zip(named.paths, named.labels, named.folds, strict=True):
+            writer.writerow([path.relative_to(scenes), "train" if fold else "test", named.classes[label]])
+    listed = dcase.read_dataset(scenes)
+    assert (listed.paths, listed.classes) == (named.paths, named.classes)
+    np.testing.assert_array_equal(listed.labels, named.labels)
+    np.testing.assert_array_equal(listed.folds, named.folds)
+    (scenes / "meta.csv").write_text("filename,split,class\nscenes_stereo/bus01.wav,validation,bus\n")
+    with pytest.raises(ValueError, match="validation"):
+        dcase.read_dataset(scenes)
+
+
+def test_scenes_that_cannot_be_read_are_refused(scenes):
+    (scenes / "scenes_stereo" / "bus01.wav").rename(scenes / "scenes_stereo" / "recording.wav")
+    with pytest.raises(ValueError, match="recording"):
+        dcase.read_dataset(scenes)
+    (scenes / "scenes_stereo" / "recording.wav").rename(scenes / "scenes_stereo" / "office01.wav")
+    with pytest.raises(ValueError, match="no test clips of office"):
+        dcase.read_dataset(scenes)
+    shutil.rmtree(scenes / "scenes_stereo_testset")
+    with pytest.raises(FileNotFoundError, match="none are in scenes_stereo_testset"):
+        dcase.read_dataset(scenes)
+
+
+def test_scenes_are_told_apart_and_printed_beside_the_papers(scenes, weights):
+    result = evaluate(
+        "dcase", "--model", weights, "--data", scenes, "--untrained-seeds", 2, "--json", scenes / "d.json"
+    )
+    assert result.exit_code == 0, result.output
+    assert json.loads((scenes / "d.json").read_text())["log_mel"]["SVM, C chosen"] == [100.0]
+    assert "L3-Net, random weights" in result.output
+    assert "can't be compared" in result.output

@@ -4,6 +4,7 @@ python -m training.evaluate avc --model ave-small --data shards/held
 python -m training.evaluate retrieval --model ave-small --data shards/held
 python -m training.evaluate esc --model runs/ave_small/weights.safetensors --data esc10 --json esc.json
 python -m training.evaluate esc --model ave-small --data esc10 --protocol paper
+python -m training.evaluate dcase --model ave-small --data dcase2014
 """
 
 from __future__ import annotations
@@ -144,6 +145,24 @@ def esc(model, data, seed, json_path, protocol, untrained_seeds):
     note = "Those are on ESC-50's 2,000 clips of 50 classes; "
     note += "so are ours." if whole else "ours are on other clips or by another protocol and can't be compared."
     beside_published(published.ESC50, note)
+
+
+@main.command()
+@_shared
+@click.option("--untrained-seeds", type=click.IntRange(min=1), default=UNTRAINED_SEEDS, show_default=True)
+def dcase(model, data, seed, json_path, untrained_seeds):
+    """Acoustic scenes with frozen features, DCASE2014's layout: the L3 paper's linear SVM."""
+    from .dcase import WINDOWS, probe, read_dataset
+
+    model, dataset = get_model(model), read_dataset(data)
+    tested = int((dataset.folds == 0).sum())
+    counts = f"{len(dataset.paths) - tested} clips to train, {tested} to test, {len(dataset.classes)} scenes"
+    seeds = range(seed, seed + untrained_seeds)
+    _sound_probe(f"{data.name}, {counts}", f"DCASE ({data.name})", probe, WINDOWS, model, dataset, seeds, json_path)
+    whole = (len(dataset.paths), tested, len(dataset.classes)) == (200, 100, 10)
+    note = "Those are on DCASE2014's 100 test clips of 10 scenes; "
+    note += "ours are, too, if these are its clips." if whole else "ours are on other clips and can't be compared."
+    beside_published(published.DCASE2014, note)
 
 
 def _sound_probe(title, name, measure, windows, model, dataset, seeds, json_path) -> None:
