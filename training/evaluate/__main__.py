@@ -5,6 +5,7 @@ python -m training.evaluate retrieval --model ave-small --data shards/held
 python -m training.evaluate esc --model runs/ave_small/weights.safetensors --data esc10 --json esc.json
 python -m training.evaluate esc --model ave-small --data esc10 --protocol paper
 python -m training.evaluate dcase --model ave-small --data dcase2014
+python -m training.evaluate images --model ave-small --data imagenet
 """
 
 from __future__ import annotations
@@ -163,6 +164,45 @@ def dcase(model, data, seed, json_path, untrained_seeds):
     note = "Those are on DCASE2014's 100 test clips of 10 scenes; "
     note += "ours are, too, if these are its clips." if whole else "ours are on other clips and can't be compared."
     beside_published(published.DCASE2014, note)
+
+
+@main.command()
+@click.option("--model", required=True, help="Name or weights file.")
+@click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    required=True,
+    help="Folder with train/CLASS/* and val/CLASS/*, or .npz with x_train, y_train, x_test, y_test, classes.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of the seeds.")
+@click.option("--seeds", type=click.IntRange(min=1), default=UNTRAINED_SEEDS, show_default=True, help="How many.")
+@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too.")
+def images(model, data, seed, seeds, epochs, json_path):
+    """Picture classification with a linear layer on frozen features, ImageNet's layout or arrays."""
+    from .images import features_of, linear_probe, raw_pixels, read_dataset
+
+    model = get_model(model)
+    train, test, classes = read_dataset(data)
+
+    def measure(represent, k):
+        return linear_probe(represent, train, test, len(classes), model.image_size, k, epochs)
+
+    numbers = range(seed, seed + seeds)
+    runs = {
+        model.name: [measure(features_of(model), k) for k in numbers],
+        "untrained": [measure(features_of(untrained(model, k)), k) for k in numbers],
+        "raw pixels": [measure(raw_pixels, k) for k in numbers],
+    }
+    kinds = (f"{seeds} seeds of the layer", f"{seeds} seeds of both", f"16 x 16, {seeds} seeds")
+    rows = {f"{name} ({kind})": {"top-1": spread(runs[name])} for name, kind in zip(runs, kinds, strict=True)}
+    rows["chance"] = {"top-1": f"{100 * np.bincount(test.labels).max() / len(test):.1f}"}
+    click.echo(table(f"{data.name}, {len(train)} to train, {len(test)} to test, {len(classes)} classes", rows))
+    report(f"images ({data.name})", {"top-1": float(np.mean(runs[model.name]))}, json_path, runs=runs)
+    whole = (len(classes), len(test)) == (1000, 50_000)
+    note = "Those are on ImageNet's 1,000 classes, from 1.28 million training pictures; "
+    note += "so are ours, if these are its pictures." if whole else "ours are on other data and can't be compared."
+    beside_published(published.IMAGENET, note)
 
 
 def _sound_probe(title, name, measure, windows, model, dataset, seeds, json_path) -> None:
