@@ -33,6 +33,7 @@ class Clip:
     frame_offsets: np.ndarray  # bytes, one more than frames
     level: str
     source: str  # the video it was cut from
+    labels: tuple[str, ...] = ()
 
     @property
     def sound(self) -> tuple[int, int]:
@@ -126,6 +127,7 @@ class Shards:
             offsets,
             about.get("level", ""),
             about.get("source", key),
+            tuple(about.get("labels", ())),
         )
 
     def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:

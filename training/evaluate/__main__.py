@@ -6,6 +6,7 @@ python -m training.evaluate esc --model runs/ave_small/weights.safetensors --dat
 python -m training.evaluate esc --model ave-small --data esc10 --protocol paper
 python -m training.evaluate dcase --model ave-small --data dcase2014
 python -m training.evaluate images --model ave-small --data imagenet
+python -m training.evaluate units --model ave-small --data shards/held --output units
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _shared(function):
         click.option(
             "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too."
         ),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of negatives."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn."),
         click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), required=True),
         click.option("--model", required=True, help="Name or weights file."),
     ):
@@ -203,6 +204,63 @@ def images(model, data, seed, seeds, epochs, json_path):
     note = "Those are on ImageNet's 1,000 classes, from 1.28 million training pictures; "
     note += "so are ours, if these are its pictures." if whole else "ours are on other data and can't be compared."
     beside_published(published.IMAGENET, note)
+
+
+@main.command()
+@_shared
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of pictures.")
+@click.option("--per-clip", type=click.IntRange(min=1), default=10, show_default=True, help="Moments a clip.")
+@click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="Units shown of each tower.")
+@click.option("--clusters", type=click.IntRange(min=2), default=64, show_default=True, help="Of k-means.")
+def units(model, data, seed, json_path, output, per_clip, count, clusters):
+    """What single units answer to: top moments, heatmaps, t-SNE, clusters against labels, on a folder of shards."""
+    from ..data import Shards
+    from .units import read_moments
+
+    model = get_model(model)
+    moments = read_moments(Shards(data), model, per_clip)
+    output.mkdir(parents=True, exist_ok=True)
+    trained = _unit_figures(model, moments, clusters, seed, output, count)
+    blank = _unit_figures(untrained(model, seed), moments, clusters, seed)
+    rows = {
+        key: {model.name: f"{trained[key]:.3g}", "untrained": f"{blank[key]:.3g}", "of": _best(key, moments)}
+        for key in trained
+    }
+    classes = len(set(moments.labels))
+    click.echo(table(f"units, {len(moments.labels)} moments, {len(set(moments.sources))} videos", rows))
+    click.echo(
+        "Class units: labels with a unit whose 5 strongest moments, of 5 videos, are all theirs (ours; the paper's "
+        f"criterion is unsure). {clusters} clusters of k-means (the paper's number is unsure), {classes} labels."
+    )
+    report(f"units ({data.name})", trained, json_path, untrained=blank, moments=len(moments.labels), classes=classes)
+    beside_published(
+        published.UNITS, "Those are on Kinetics-Sounds (34 classes, one moment of each video): other data."
+    )
+
+
+def _best(key: str, moments) -> str:
+    return str(len(set(moments.labels))) if key.endswith("class units") else "1"
+
+
+def _unit_figures(model, moments, clusters, seed, output: Path | None = None, count: int = 0) -> dict[str, float]:
+    """Figures of both towers; their pictures go to `output`."""
+    from . import unit_pictures
+    from .units import activations, chance_nmi, class_units, cluster_nmi, embed_2d, rank_units
+
+    figures: dict[str, float] = {}
+    for modality in ("image", "audio"):
+        activation = activations(model, modality, moments)
+        ranked = rank_units(activation, moments)
+        nmi, found = cluster_nmi(activation, moments.labels, clusters, seed)
+        figures[f"{modality} NMI"] = nmi
+        figures[f"{modality} NMI, labels shuffled"] = chance_nmi(found, moments, seed)
+        figures[f"{modality} class units"] = float(len(class_units(ranked)))
+        if output:
+            unit_pictures.draw_units(output / f"{modality}_units.png", model, modality, moments, ranked[:count])
+            points = embed_2d(activation, seed)
+            title = f"{model.name}, {modality}, t-SNE of {activation.shape[1]} units"
+            unit_pictures.draw_scatter(output / f"{modality}_tsne.png", points, moments.labels, title)
+    return figures
 
 
 def _sound_probe(title, name, measure, windows, model, dataset, seeds, json_path) -> None:

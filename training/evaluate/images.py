@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openavc.image import EXTENSIONS, fit, read_image, shrink_to
-from openavc.inference import prepared_images
+from openavc.inference import check_embedding_option, prepared_images
 
 BATCH_SIZE = 64  # ours, as the following two
 LEARNING_RATE = 1e-3
@@ -104,7 +104,8 @@ def _read_arrays(path: Path) -> tuple[Pictures, Pictures, list[str]]:
 
 
 def features_of(model) -> Callable[[Tensor], Tensor]:
-    """Square pictures (B, size, size, 3) to frozen features (B, D)."""
+    """Square pictures (B, size, size, 3) to frozen features (B, D); ValueError for a model of sounds alone."""
+    check_embedding_option(model, "image", "features")
     device = next(model.parameters()).device
 
     def represent(pictures: Tensor) -> Tensor:
