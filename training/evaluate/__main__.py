@@ -197,7 +197,7 @@ def images(model, data, seed, seeds, epochs, json_path):
     }
     kinds = (f"{seeds} seeds of the layer", f"{seeds} seeds of both", f"16 x 16, {seeds} seeds")
     rows = {f"{name} ({kind})": {"top-1": spread(runs[name])} for name, kind in zip(runs, kinds, strict=True)}
-    rows["chance"] = {"top-1": f"{100 * np.bincount(test.labels).max() / len(test):.1f}"}
+    rows["chance"] = {"top-1": f"{100 / len(classes):.1f}"}
     click.echo(table(f"{data.name}, {len(train)} to train, {len(test)} to test, {len(classes)} classes", rows))
     report(f"images ({data.name})", {"top-1": float(np.mean(runs[model.name]))}, json_path, runs=runs)
     whole = (len(classes), len(test)) == (1000, 50_000)
