@@ -30,7 +30,7 @@ SETTINGS = {  # of the model in conftest.py
     "widths": [4, 4, 8, 8],
     "frontend": "mel64",
     "image_size": 64,
-    "audio_first_stride": [2, 1],
+    "one_pass": True,
     "features": "max-mean",
     "joint_size": 8,
 }

@@ -422,7 +422,12 @@ class Validation:
     def __init__(self, run: Path, data: Path, model: nn.Module, config: dict):
         from .evaluate.correspondence import load_pairs
 
-        self.path, self.best, self.model, self.config = run / "validation.jsonl", run / "best.safetensors", model, config
+        self.path, self.best, self.model, self.config = (
+            run / "validation.jsonl",
+            run / "best.safetensors",
+            model,
+            config,
+        )
         self.pairs = load_pairs(model, data, per_clip=4, seed=0) if distributed.rank() == 0 else None
 
     def __call__(self, step: int) -> None:
@@ -459,7 +464,9 @@ class Validation:
     "--output", "run", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
 )
 @click.option("--validation", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Held-out shards.")
-@click.option("--start-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to begin with.")
+@click.option(
+    "--start-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to begin with."
+)
 @click.option("--batch-size", type=click.IntRange(min=2), help="Pairs a step, instead of the configuration's.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the schedule, instead of the configuration's.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Parts a process makes of its share of a batch.")

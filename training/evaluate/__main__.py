@@ -7,6 +7,8 @@ python -m training.evaluate esc --model ave-small --data esc10 --protocol paper
 python -m training.evaluate dcase --model ave-small --data dcase2014
 python -m training.evaluate images --model ave-small --data imagenet
 python -m training.evaluate units --model ave-small --data shards/held --output units
+python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --data shards/solo-held \\
+    --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
 """
 
 from __future__ import annotations
@@ -121,6 +123,49 @@ def retrieval(model, data, seed, json_path, per_clip):
         published.RETRIEVAL,
         "Those are on other data, and by another measure (nDCG@30 of labels) or among more candidates than our 100.",
     )
+
+
+@main.command()
+@_shared
+@click.option("--per-clip", type=click.IntRange(min=2), default=10, show_default=True, help="Pairs a clip.")
+@click.option(
+    "--supervised",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help="Run of the objective classification (l3_small_supervised.toml).",
+)
+@click.option(
+    "--pretrained",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="Weights trained for correspondence on the frozen towers of that run (l3_small_pretrained.toml).",
+)
+def table1(model, data, seed, json_path, per_clip, supervised, pretrained):
+    """L3's Table 1: correspondence by L3-Net and by both supervised baselines, on held-out shards."""
+    from . import correspondence
+    from .table1 import DirectCombination, label_accuracy
+
+    model, pretrained = get_model(model), get_model(pretrained)
+    direct = DirectCombination(supervised)
+    pairs = correspondence.load_pairs(model, data, per_clip, seed)
+    networks = {
+        "supervised direct combination": direct,
+        "supervised pretraining": pretrained,
+        model.name: model,
+        "untrained": untrained(model, seed),
+    }
+    figures = {
+        name: correspondence.avc(network, correspondence.represent(network, pairs), seed)
+        for name, network in networks.items()
+    }
+    kinds = ("threshold", "2AFC other clip", "AUC")
+    rows = {name: {kind: f"{found[kind]:.1f}" for kind in kinds} for name, found in figures.items()}
+    rows["chance"] = dict.fromkeys(kinds, "50.0")
+    click.echo(table(f"Table 1, {len(pairs[0])} pairs", rows))
+    labels = label_accuracy(direct, pairs, data)
+    click.echo(f"The supervised towers name the label: {', '.join(f'{k} {v:.1f} %' for k, v in labels.items())}.")
+    report("table 1", {f"{name} threshold": found["threshold"] for name, found in figures.items()}, json_path, **labels)
+    beside_published(published.TABLE1, "Those are on Kinetics-Sounds, 34 classes: other data; chance is 50.")
 
 
 @main.command()
