@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ class ConvTower(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """conv4_2 before BatchNorm and ReLU, which the L3 paper's evaluation embeds: (B, widths[3], H, W)."""
-        return self.layers[:-2](x)
+        return self.layers[1:-2](self._first(x))
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
         """For the map of each block, without padding in time: the columns a window of `frames` has, and their stride."""
@@ -77,8 +78,8 @@ class ConvTower(nn.Module):
 
     def blocks(self, x: Tensor) -> list[Tensor]:
         """The maps that the four blocks end with."""
-        maps = []
-        for layer in self.layers:
+        maps, x = [], self._first(x)
+        for layer in self.layers[1:]:
             if isinstance(layer, nn.MaxPool2d):
                 maps.append(x)
             x = layer(x)
@@ -86,7 +87,11 @@ class ConvTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
-        return self.layers(x)
+        return self.layers[1:](self._first(x))
+
+    def _first(self, x: Tensor) -> Tensor:
+        """conv1_1, channels last in memory, as all that follows: max-pools are several times faster so."""
+        return self.layers[0](x).contiguous(memory_format=torch.channels_last)
 
 
 class AudioVisualNet(nn.Module):
@@ -120,7 +125,7 @@ class AudioVisualNet(nn.Module):
         return self.frontend.window_samples
 
     def prepare_audio(self, waveforms: Tensor) -> Tensor:
-        """Waveforms (B, window_samples) to spectrograms (B, 1, bins, frames)."""
+        """Waveforms (B, window_samples), or longer ones, to spectrograms (B, 1, bins, frames)."""
         return self.frontend.spectrogram(waveforms.float()).unsqueeze(1)
 
     def prepare_image(self, images: Tensor) -> Tensor:
@@ -136,7 +141,7 @@ def _along_time(size: int | tuple[int, int]) -> int:
 def one_pass_tower(widths) -> ConvTower:
     """The compact sound tower, ours: a window's map is a slice of the map of the whole recording.
 
-    Nothing is padded in time, and the field of view is small enough (33 of 77 frames) to leave 12 columns of a window
+    Nothing is padded in time, and the field of view is small enough (32 of 77 frames) to leave 12 columns of a window
     to pool over: the last two blocks mix in time once, not twice, and the last pool is over frequency alone.
     """
     kernels = ((3, 3), (3, 3), (3, 1), (3, 1))
