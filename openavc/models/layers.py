@@ -63,10 +63,10 @@ class ConvTower(nn.Module):
 
     def raw(self, x: Tensor) -> Tensor:
         """conv4_2 before BatchNorm and ReLU, which the L3 paper's evaluation embeds: (B, widths[3], H, W)."""
-        return self.layers[1:-2](self._first(x))
+        return self.layers[:-2](_channels_last(x))
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
-        """For the map of each block, without padding in time: the columns a window of `frames` has, and their stride."""
+        """For the map of each block, if time isn't padded: the columns of a window of `frames`, and their stride."""
         columns, stride, found = frames, 1, []
         for layer in self.layers:
             if isinstance(layer, nn.MaxPool2d):
@@ -78,8 +78,8 @@ class ConvTower(nn.Module):
 
     def blocks(self, x: Tensor) -> list[Tensor]:
         """The maps that the four blocks end with."""
-        maps, x = [], self._first(x)
-        for layer in self.layers[1:]:
+        maps, x = [], _channels_last(x)
+        for layer in self.layers:
             if isinstance(layer, nn.MaxPool2d):
                 maps.append(x)
             x = layer(x)
@@ -87,11 +87,7 @@ class ConvTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
-        return self.layers[1:](self._first(x))
-
-    def _first(self, x: Tensor) -> Tensor:
-        """conv1_1, channels last in memory, as all that follows: max-pools are several times faster so."""
-        return self.layers[0](x).contiguous(memory_format=torch.channels_last)
+        return self.layers(_channels_last(x))
 
 
 class AudioVisualNet(nn.Module):
@@ -132,6 +128,11 @@ class AudioVisualNet(nn.Module):
         """Pictures (B, image_size, image_size, 3), uint8 or floats in [0, 1], to (B, 3, H, W) in [-1, 1]."""
         scale = 1 / 255 if not images.is_floating_point() else 1.0
         return images.permute(0, 3, 1, 2).float() * (2 * scale) - 1
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same with channels last in memory, which all layers keep: max-pools are several times faster so."""
+    return x.clone(memory_format=torch.channels_last)  # contiguous() leaves a single channel as it is
 
 
 def _along_time(size: int | tuple[int, int]) -> int:
