@@ -518,11 +518,11 @@ def check_batch_size(batch_size) -> None:
 
 
 def check_hop(hop_size, model) -> float:
-    """The hop as a Python float, whose positions don't drift; ValueError unless it is at least one sample."""
-    least = 1 / model.sample_rate
-    if not (_is_real(hop_size) and least * (1 - 1e-9) <= hop_size <= _LONGEST_HOP):
+    """The hop as a Python float, as NumPy's narrow types drift; ValueError unless it is at least one sample."""
+    least, hop = 1 / model.sample_rate, hop_size.item() if isinstance(hop_size, np.generic) else hop_size
+    if not (_is_real(hop) and least * (1 - 1e-9) <= hop <= _LONGEST_HOP):
         raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {_short(hop_size)}")
-    return float(hop_size)
+    return float(hop)
 
 
 def check_frame_rates(frame_rate, items: int) -> list[float]:
