@@ -79,7 +79,7 @@ def get_audio_embedding(
     model = get_model(model, device, dtype)
     check_embedding_option(model, "audio", embedding)
     check_batch_size(batch_size)
-    check_hop(hop_size, model)
+    hop_size = check_hop(hop_size, model)
     items, rates = pair_rates(audio, sr)
 
     def stretches():
@@ -127,7 +127,7 @@ def stream_audio_embedding(
     model = get_model(model, device, dtype)
     check_embedding_option(model, "audio", embedding)
     check_batch_size(batch_size)
-    check_hop(hop_size, model)
+    hop_size = check_hop(hop_size, model)
     if not isinstance(path_or_chunks, str | os.PathLike):
         if isinstance(path_or_chunks, np.ndarray) or hasattr(path_or_chunks, "detach"):
             path_or_chunks = [path_or_chunks]
@@ -280,7 +280,7 @@ def audio_stretches(source, sr, model, hop_size, center, group) -> Iterator[tupl
 def shared_hop(model, hop_size: float) -> int | None:
     """The hop in samples, if windows so far apart overlap and are slices of one pass of the network; else None."""
     step, hop = getattr(model, "slice_samples", None), hop_size * model.sample_rate
-    if step is None or hop >= model.window_samples or abs(hop - step * round(hop / step)) > 1e-6:
+    if step is None or hop >= model.window_samples or abs(hop - step * round(hop / step)) > 1e-9:
         return None
     return round(hop)
 
@@ -332,7 +332,7 @@ def _chunks(source: Iterable) -> Iterator[np.ndarray]:
     for chunk in source:
         if 0 not in getattr(chunk, "shape", ()):
             empty = False
-            yield to_waveform(chunk, any_length=True)
+            yield np.array(to_waveform(chunk, any_length=True))  # a copy: live sources fill one buffer again and again
     if empty:
         raise ValueError("there is no sound in the stream: no chunk held a sample")
 
@@ -364,27 +364,33 @@ def cut_stretches(
         Of the windows in the stretch.
     stretch : ndarray, shape (starts[-1] + length - starts[0],)
     """
-    buffer, origin, ended, done, starts = np.zeros(0, dtype=np.float32), 0, False, 0, iter(starts)
+    held: collections.deque[tuple[int, np.ndarray]] = collections.deque()  # blocks, each with its first sample
+    received, ended, done, starts = 0, False, 0, iter(starts)
     while inside := list(itertools.islice(starts, group)):
-        start = inside[0]
-        while not ended and origin + len(buffer) < inside[-1] + length:
+        while not ended and received < inside[-1] + length:
             block = next(blocks, None)
-            if block is None:
-                ended = True
-                break
-            spent = min(max(0, start - origin), len(buffer))
-            buffer, origin = np.concatenate([buffer[spent:], block]), origin + spent
+            ended = block is None
+            if not ended:
+                held.append((received, block))
+                received += len(block)
+            while held and held[0][0] + len(held[0][1]) <= inside[0]:
+                held.popleft()
         if ended and count is not None:
-            inside = inside[: max(0, count(origin + len(buffer)) - done)]
+            inside = inside[: max(0, count(received) - done)]
             if not inside:
                 return
-        end = inside[-1] + length
-        stretch = np.zeros(end - start, dtype=np.float32)
-        first, last = max(start, origin), min(end, origin + len(buffer))
-        if last > first:
-            stretch[first - start : last - start] = buffer[first - origin : last - origin]
-        yield inside, stretch
+        yield inside, _cut(held, inside[0], inside[-1] + length)
         done += len(inside)
+
+
+def _cut(held: Iterable[tuple[int, np.ndarray]], start: int, end: int) -> np.ndarray:
+    """Samples `start` to `end` of a stream of which some blocks are held; zeros where there is none."""
+    stretch = np.zeros(end - start, dtype=np.float32)
+    for position, block in held:
+        first, last = max(start, position), min(end, position + len(block))
+        if first < last:
+            stretch[first - start : last - start] = block[first - position : last - position]
+    return stretch
 
 
 def image_squares(item, model) -> Iterator[np.ndarray]:
@@ -511,10 +517,12 @@ def check_batch_size(batch_size) -> None:
         raise ValueError(f"batch_size must be a whole number of at least 1, got {_short(batch_size)}")
 
 
-def check_hop(hop_size, model) -> None:
-    least = 1 / model.sample_rate
-    if not (_is_real(hop_size) and least * (1 - 1e-9) <= hop_size <= _LONGEST_HOP):
+def check_hop(hop_size, model) -> float:
+    """The hop as a Python float, as NumPy's narrow types drift; ValueError unless it is at least one sample."""
+    least, hop = 1 / model.sample_rate, hop_size.item() if isinstance(hop_size, np.generic) else hop_size
+    if not (_is_real(hop) and least * (1 - 1e-9) <= hop <= _LONGEST_HOP):
         raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {_short(hop_size)}")
+    return float(hop)
 
 
 def check_frame_rates(frame_rate, items: int) -> list[float]:

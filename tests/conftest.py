@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from openavc.models import AVENet
 
@@ -17,9 +18,20 @@ def shared():
     return folder
 
 
+def with_statistics(network: nn.Module) -> nn.Module:
+    """BatchNorm with means, variances, scales and shifts as after training, none of them 0 or 1."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.5)
+            layer.running_var.uniform_(0.3, 3)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.bias, 0, 0.5)
+    return network.eval()
+
+
 @pytest.fixture(scope="session")
 def model():
-    """A tiny untrained network; tests that change it copy it first."""
+    """A tiny network of random weights; tests that change it copy it first."""
     torch.manual_seed(0)
     network = AVENet(
         widths=(4, 4, 8, 8),
@@ -28,6 +40,7 @@ def model():
         one_pass=True,
         features="blocks",
         joint_size=8,
-    ).eval()
+    )
+    with_statistics(network)
     network.name, network.sha256 = "tiny", "0" * 64
     return network

@@ -288,7 +288,7 @@ def test_stft_is_the_fourier_sum_of_each_hann_windowed_frame(window, hop, n_fft)
     np.testing.assert_allclose(power, np.array(expected).transpose(0, 2, 1), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name, samples, shape", [("linear257", 48_000, (257, 199)), ("mel64", 24_000, (64, 80))])
+@pytest.mark.parametrize("name, samples, shape", [("linear257", 48_000, (257, 199)), ("mel64", 24_000, (64, 77))])
 def test_one_second_gives_the_shape_of_the_papers_and_silence_stays_finite(name, samples, shape):
     frontend = FRONTENDS[name]
     assert (frontend.window_samples, frontend.shape) == (samples, shape)
@@ -336,11 +336,34 @@ def test_a_pure_tone_is_loudest_in_its_mel_band(band):
     assert set(spectrogram[:, 2:-2].argmax(dim=0).tolist()) == {band}  # the ends hear the tone begin and stop
 
 
-@pytest.mark.parametrize("frame", [0, 1, 40, 79])
+@pytest.mark.parametrize("frame", [0, 1, 40, 76])
 def test_mel64_hears_a_click_in_the_frame_of_its_time(frame):
     waveform = torch.zeros(1, 24_000)
-    waveform[0, frame * 300 + 150] = 1  # the middle of 12.5 ms
+    waveform[0, frame * 300 + 512] = 1  # the middle of the 1024 samples of the frame
     spectrogram = FRONTENDS["mel64"].spectrogram(waveform)[0]
     assert spectrogram.mean(dim=0).argmax() == frame
-    if 0 < frame < 79:
+    if 0 < frame < 76:
         torch.testing.assert_close(spectrogram[:, frame - 1], spectrogram[:, frame + 1])  # as near to both
+
+
+def test_mel64_is_the_scaled_log_of_triangles_over_the_power_of_each_frame():
+    waveform = noise(24_000).astype(np.float64)
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1024) / 1024)
+    power = [np.abs(np.fft.rfft(hann * waveform[s : s + 1024])) ** 2 for s in range(0, 24_000 - 1023, 300)]
+    frequencies = np.arange(513) * 24_000 / 1024
+    edges = [50, *htk_centres(64, 50, 12_000), 12_000]
+    triangles = [np.interp(frequencies, edges[k : k + 3], [0, 1, 0], 0, 0) for k in range(64)]
+    expected = (np.log(np.array(triangles) @ np.array(power).T + 1e-4) - 1) / 4
+    spectrogram = FRONTENDS["mel64"].spectrogram(torch.from_numpy(waveform).float()[None])[0]
+    np.testing.assert_allclose(spectrogram, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(FRONTENDS))
+def test_the_spectrogram_of_a_window_is_a_slice_of_that_of_the_recording(name):
+    frontend = FRONTENDS[name]
+    recording = torch.from_numpy(noise(frontend.sample_rate * 5 // 2))[None]
+    whole = frontend.spectrogram(recording)
+    for first in (0, 1, 44, 100):  # frames
+        window = recording[:, first * frontend.hop_samples :][:, : frontend.window_samples]
+        frames = frontend.shape[1]
+        torch.testing.assert_close(frontend.spectrogram(window), whole[:, :, first : first + frames], rtol=0, atol=0)

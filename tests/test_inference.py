@@ -1,5 +1,8 @@
 """Windows, batches and streams: the same numbers however the work is cut."""
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,6 +11,7 @@ from torch import nn
 
 import openavc
 from openavc import inference
+from openavc.audio import count_windows
 
 
 class Identity(nn.Module):
@@ -27,6 +31,23 @@ class Identity(nn.Module):
         return windows
 
 
+class Slices(Identity):
+    """The same in one pass for windows whole multiples of 0.05 s apart, and the samples of each pass."""
+
+    slice_samples = 5
+
+    def __init__(self):
+        super().__init__()
+        self.passes = []
+
+    def prepare_audio(self, waveforms):
+        self.passes.append(waveforms.numel())
+        return waveforms
+
+    def embed_slices(self, stretches, embedding, hop_samples):
+        return stretches.unfold(1, 100, hop_samples)
+
+
 @pytest.fixture
 def noise():
     return np.random.default_rng(0).uniform(-0.5, 0.5, 44_100 * 3 + 17).astype(np.float32)
@@ -36,21 +57,156 @@ def relative_difference(a, b):
     return np.abs(a - b).max() / np.abs(b).max()
 
 
+def cut_by_hand(waveform, hop, center, rate):
+    """Windows of one second: (T, rate)."""
+    padded = np.concatenate([np.zeros(rate // 2 if center else 0, np.float32), waveform])
+    count = max(1, 1 + math.ceil(round((len(padded) - rate) / (hop * rate), 9)))
+    padded = np.concatenate([padded, np.zeros(10 * rate, np.float32)])
+    return np.stack([padded[round(k * hop * rate) :][:rate] for k in range(count)])
+
+
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize("hop", [0.1, 0.29, 1.0, 2.5])
 @pytest.mark.parametrize("samples", [1, 99, 100, 101, 250, 1234])
-def test_windows_are_those_cut_by_hand(samples, hop, center):
+@pytest.mark.parametrize("network", [Identity, Slices])
+def test_windows_are_those_cut_by_hand(samples, hop, center, network):
     waveform = np.random.default_rng(samples).uniform(0.1, 1, samples).astype(np.float32)
-    padded = np.concatenate([np.zeros(50 if center else 0, np.float32), waveform])
-    count = max(1, 1 + int(np.ceil(round((len(padded) - 100) / (hop * 100), 9))))
-    padded = np.concatenate([padded, np.zeros(1000, np.float32)])
-    expected = np.stack([padded[round(k * hop * 100) :][:100] for k in range(count)])
+    expected = cut_by_hand(waveform, hop, center, 100)
     with pytest.warns(UserWarning) if samples < 100 else _nothing():
-        embedding, timestamps = openavc.get_audio_embedding(waveform, 100, Identity(), hop_size=hop, center=center)
+        embedding, timestamps = openavc.get_audio_embedding(waveform, 100, network(), hop_size=hop, center=center)
     np.testing.assert_array_equal(embedding, expected)
-    np.testing.assert_allclose(timestamps, np.arange(count) * hop, atol=0.5 / 100)
+    np.testing.assert_allclose(timestamps, np.arange(len(expected)) * hop, atol=0.5 / 100)
     assert timestamps.dtype == np.float64
     assert embedding.dtype == np.float32
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+@pytest.mark.parametrize("hop", [0.05, 0.1, 0.35, 0.95, 0.07])
+def test_stretches_hold_the_windows_of_recordings_of_every_length(hop, batch_size):
+    network, step = Slices(), round(hop * 100)
+    lengths = [100 + k * step + more for k in (0, 1, 2, 3, 5, 6, 31, 32, 63, 64, 65) for more in (0, 1, step - 1)]
+    waveforms = [np.random.default_rng(n).uniform(0.1, 1, n).astype(np.float32) for n in lengths]
+    options = {"hop_size": hop, "center": False, "batch_size": batch_size}
+    embeddings, timestamps = openavc.get_audio_embedding(waveforms, 100, network, **options)
+    for waveform, embedding, times in zip(waveforms, embeddings, timestamps, strict=True):
+        assert len(embedding) == count_windows(len(waveform), 100, hop, 100)
+        np.testing.assert_array_equal(embedding, cut_by_hand(waveform, hop, False, 100))
+        np.testing.assert_allclose(times, np.arange(len(embedding)) * hop, atol=1e-9)
+    windows = 100 * sum(map(len, embeddings))  # samples of all windows one by one
+    shared = hop != 0.07 and batch_size > 1
+    assert (sum(network.passes) < 0.99 * windows) == shared
+    assert max(network.passes) <= 100 * batch_size
+
+
+def test_windows_share_a_pass_only_if_they_overlap_by_slices(model):
+    def shared(hop, network=model):
+        return inference.shared_hop(network, hop)
+
+    assert [shared(hop) for hop in (0.05, 0.1, 0.15, 0.35, 0.95)] == [1200, 2400, 3600, 8400, 22_800]
+    assert [shared(hop) for hop in (1 / 24_000, 0.01, 0.13, 0.333, 0.1 + 1e-9, 1.0, 1.5)] == [None] * 7
+    assert shared(0.1, Identity()) is None
+
+
+@pytest.mark.parametrize("hop", [0.05, 0.1, 0.25, 0.5, 0.95, 0.13, 0.333, 1.0, 1.7])
+@pytest.mark.parametrize("samples", [24_000 * 3 + 1234, 24_000, 24_001, 10_000])
+def test_a_network_embeds_a_recording_as_its_windows_one_by_one(model, samples, hop):
+    waveform = np.random.default_rng(samples).uniform(-1, 1, samples).astype(np.float32)
+    waveform *= np.logspace(-3, 0, samples, dtype=np.float32)  # quiet to loud, so that the windows differ
+    waveform[samples * 3 // 4 :] = 0  # and a silent end
+    for center, embedding in itertools.product([True, False], ["features", "joint"]):
+        windows = torch.from_numpy(cut_by_hand(waveform, hop, center, 24_000))
+        with torch.no_grad():
+            expected = torch.cat([model.embed_audio(model.prepare_audio(w[None]), embedding) for w in windows]).numpy()
+        options = {"hop_size": hop, "center": center, "embedding": embedding}
+        with pytest.warns(UserWarning, match="shorter") if samples < 24_000 else _nothing():
+            found, timestamps = openavc.get_audio_embedding(waveform, 24_000, model, **options)
+        assert relative_difference(found, expected) < 1e-5
+        np.testing.assert_allclose(timestamps, np.arange(len(windows)) * hop, atol=0.5 / 24_000)
+
+
+@pytest.mark.parametrize("hop", [0.1, 0.13])
+@pytest.mark.parametrize("batch_size", [1, 7, 32, 1000])
+def test_lists_and_streams_give_the_same_whatever_the_batch_size_and_the_chunks(model, batch_size, hop):
+    rng = np.random.default_rng(3)
+    recordings = [
+        (rng.uniform(-1, 1, n) * np.logspace(-3, 0, n)).astype(np.float32)
+        for n in (24_001, 100_003, 24_000, 24_000, 60_000)
+    ]
+    alone = [openavc.get_audio_embedding(recording, 24_000, model, hop_size=hop) for recording in recordings]
+    options = {"hop_size": hop, "batch_size": batch_size}
+    embeddings, timestamps = openavc.get_audio_embedding(recordings, 24_000, model, **options)
+    for (expected, times), embedding, found in zip(alone, embeddings, timestamps, strict=True):
+        assert relative_difference(embedding, expected) < 1e-5
+        np.testing.assert_array_equal(found, times)
+    expected, times = alone[1]
+    for chunk in (997, 24_001, 200_000):
+        chunks = (recordings[1][start : start + chunk] for start in range(0, 100_003, chunk))
+        vectors, found = zip(*openavc.stream_audio_embedding(chunks, 24_000, model, **options), strict=True)
+        assert relative_difference(np.stack(vectors), expected) < 1e-5
+        np.testing.assert_array_equal(found, times)
+
+
+@pytest.mark.parametrize("hop", [0.1, 0.13])
+@pytest.mark.parametrize("center", [True, False])
+def test_a_live_stream_yields_each_window_as_soon_as_it_is_complete(model, hop, center):
+    received = 0
+
+    def live():
+        nonlocal received
+        while True:
+            received += 240
+            yield np.random.default_rng(received).uniform(-1, 1, 240).astype(np.float32)
+
+    stream = openavc.stream_audio_embedding(live(), 24_000, model, hop_size=hop, center=center, batch_size=1)
+    for k, (_, timestamp) in enumerate(itertools.islice(stream, 25)):
+        assert timestamp == pytest.approx(k * hop)
+        complete = round(timestamp * 24_000) + (12_000 if center else 24_000)
+        assert complete <= received < complete + 240
+
+
+@pytest.mark.parametrize("network", [Identity, Slices])
+def test_a_live_source_may_fill_the_same_buffer_again(network):
+    waveform = np.random.default_rng(0).uniform(0.1, 1, 1000).astype(np.float32)
+
+    def refilled():
+        buffer = np.empty(20, np.float32)
+        for start in range(0, 1000, 20):
+            buffer[:] = waveform[start : start + 20]
+            yield buffer
+
+    found = np.stack([vector for vector, _ in openavc.stream_audio_embedding(refilled(), 100, network())])
+    np.testing.assert_array_equal(found, cut_by_hand(waveform, 0.1, True, 100))
+
+
+@pytest.mark.parametrize("group", [1, 4, 15, 16, 17, 1000])
+def test_a_stretch_has_no_window_beyond_the_last(group):
+    samples = np.arange(1, 246, dtype=np.float32)
+    blocks = iter(np.split(samples, [3, 100, 101, 240]))
+    stretches = list(
+        inference.cut_stretches(
+            blocks, itertools.count(step=10), 100, lambda n: 1 + math.ceil((n - 100) / 10), group=group
+        )
+    )
+    assert [len(starts) for starts, _ in stretches] == [min(group, 16 - k) for k in range(0, 16, group)]
+    padded = np.append(samples, np.zeros(5))
+    for starts, stretch in stretches:
+        assert starts == list(range(starts[0], starts[-1] + 1, 10))
+        np.testing.assert_array_equal(stretch, padded[starts[0] : starts[-1] + 100])
+
+
+@pytest.mark.parametrize("hop", [np.float32(0.5), np.float16(0.5), np.int8(1), np.int64(1), 1])
+def test_a_hop_may_be_any_real_number(model, hop):
+    waveform = np.random.default_rng(0).uniform(-1, 1, 24_000 * 4).astype(np.float32)
+    _, timestamps = openavc.get_audio_embedding(waveform, 24_000, model, hop_size=hop)
+    np.testing.assert_array_equal(timestamps, np.arange(len(timestamps)) * float(hop))
+    assert len(timestamps) == 1 + math.ceil(3.5 / float(hop))  # half a second of zeros comes first
+
+
+def test_windows_of_a_float32_hop_do_not_drift():
+    waveform = np.ones(3600 * 100, dtype=np.float32)
+    _, timestamps = openavc.get_audio_embedding(waveform, 100, Slices(), hop_size=np.float32(0.1))
+    expected = np.arange(len(timestamps)) * float(np.float32(0.1))
+    assert np.abs(timestamps - expected).max() <= 0.5 / 100
 
 
 class _nothing:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import with_statistics
 from torch import nn
 
 from openavc import correspondence_score
 from openavc.models import AVENet, AVOLNet, L3Net
-from openavc.models.layers import ConvTower, pool_to_grid
+from openavc.models.layers import ConvTower, one_pass_tower, pool_to_grid, pool_windows
 from training.objectives import Correspondence
 
 
@@ -86,7 +87,7 @@ def small_ave():
 def test_ave_joint_embeddings_are_unit_vectors(small_ave):
     with torch.no_grad():
         image = small_ave.embed_image(torch.randn(5, 3, 32, 32), "joint")
-        audio = small_ave.embed_audio(torch.randn(5, 1, 64, 80), "joint")
+        audio = small_ave.embed_audio(torch.randn(5, 1, 64, 77), "joint")
     torch.testing.assert_close(image.norm(dim=1), torch.ones(5))
     torch.testing.assert_close(audio.norm(dim=1), torch.ones(5))
 
@@ -111,18 +112,97 @@ def test_ave_gradient_is_finite_where_both_embeddings_are_the_same(small_ave):
     assert torch.isfinite(vector.grad).all()
 
 
-def test_ave_features_are_the_maximum_or_maximum_and_mean_of_the_last_map():
+def test_ave_features_are_the_maximum_of_the_last_map_or_maxima_and_means_of_the_last_three_blocks():
     torch.manual_seed(0)
-    options = {"widths": (4, 4, 8, 8), "frontend": "mel64", "image_size": 32}
-    model = AVENet(**options, features="max-mean").eval()
-    spectrogram = torch.randn(2, 1, 64, 80)
+    options = {"widths": (3, 4, 6, 8), "frontend": "mel64", "image_size": 32, "one_pass": True}
+    model = with_statistics(AVENet(**options, features="blocks"))
+    plain = AVENet(**options, features="max").eval()
+    plain.load_state_dict(model.state_dict())
+    for tower, embed, inputs in (
+        (model.audio_tower, "embed_audio", torch.randn(2, 1, 64, 77)),
+        (model.image_tower, "embed_image", torch.randn(2, 3, 32, 32)),
+    ):
+        with torch.no_grad():
+            features, maximum = getattr(model, embed)(inputs), getattr(plain, embed)(inputs)
+            before_pools = [k for k, layer in enumerate(tower.layers) if isinstance(layer, nn.MaxPool2d)]
+            maps = [tower.layers[:k](inputs) for k in (*before_pools[1:], None)]
+        parts = [part for m in maps for part in (m.amax(dim=(2, 3)), m.mean(dim=(2, 3)))]
+        torch.testing.assert_close(features, torch.cat(parts, dim=1))
+        torch.testing.assert_close(maximum, maps[-1].amax(dim=(2, 3)))
+        assert features.shape == (2, 2 * (4 + 6 + 8))
+
+
+@pytest.mark.parametrize("frames", [33, 64, 77, 78, 79, 80, 81, 199, 325])
+def test_spans_are_the_columns_of_an_actual_forward_pass(model, frames):
     with torch.no_grad():
-        feature_map = model.audio_tower(spectrogram)
-        features = model.embed_audio(spectrogram)
-    torch.testing.assert_close(features[:, :8], feature_map.amax(dim=(2, 3)))
-    torch.testing.assert_close(features[:, 8:], feature_map.mean(dim=(2, 3)))
+        maps = model.audio_tower.blocks(torch.zeros(1, 1, 64, frames))
+    assert [m.shape[3] for m in maps] == [columns for columns, _ in model.audio_tower.spans(frames)]
+    assert [stride for _, stride in model.audio_tower.spans(frames)] == [1, 2, 4, 4]
+
+
+def test_a_column_of_the_compact_sound_tower_sees_32_frames_of_which_12_columns_cover_a_window():
+    torch.manual_seed(0)
+    tower = one_pass_tower((4, 4, 4, 4)).eval()
+    spectrogram = torch.rand(1, 1, 64, 77, requires_grad=True)
+    feature_map = tower.raw(spectrogram)
+    assert feature_map.shape[3] == 12
+    for column in (0, 11):
+        [gradient] = torch.autograd.grad(feature_map[..., column].square().sum(), spectrogram, retain_graph=True)
+        seen = gradient.abs().amax(dim=(0, 1, 2)).nonzero()
+        assert seen.min() >= 4 * column
+        assert seen.max() <= 4 * column + 31
+        assert seen.max() - seen.min() >= 26  # max-pools pass on one of two
+
+
+@pytest.mark.parametrize("embedding", ["features", "joint"])
+@pytest.mark.parametrize("hop_samples", [1200, 2400, 6000, 12_000])
+def test_the_slices_of_one_pass_are_the_windows_one_by_one(model, hop_samples, embedding):
+    waveforms = torch.rand(2, 24_000 + 6 * hop_samples) - 0.5
+    waveforms *= torch.logspace(-3, 0, waveforms.shape[1])  # quiet to loud, so that the windows differ
     with torch.no_grad():
-        assert AVENet(**options).embed_audio(spectrogram).shape == (2, 8)
+        together = model.embed_slices(model.prepare_audio(waveforms), embedding, hop_samples)
+        alone = [
+            model.embed_audio(model.prepare_audio(waveforms[:, k * hop_samples :][:, :24_000]), embedding)
+            for k in range(7)
+        ]
+    torch.testing.assert_close(together, torch.stack(alone, dim=1), rtol=0, atol=1e-5 * float(together.abs().max()))
+    assert together.std(dim=1).max() > 1e-3
+
+
+def test_one_pass_works_on_the_papers_spectrogram_too():
+    torch.manual_seed(0)
+    model = with_statistics(AVENet(widths=(2, 2, 4, 4), image_size=32, one_pass=True, joint_size=4))
+    assert model.slice_samples == 4 * 240
+    waveform = torch.rand(1, 48_000 + 2 * 4800) - 0.5
+    with torch.no_grad():
+        together = model.embed_slices(model.prepare_audio(waveform), "features", 4800)
+        alone = [model.embed_audio(model.prepare_audio(waveform[:, k * 4800 :][:, :48_000])) for k in range(3)]
+    torch.testing.assert_close(together, torch.stack(alone, dim=1), rtol=0, atol=1e-5 * float(together.abs().max()))
+
+
+def test_windows_of_a_map_are_pooled_as_by_hand():
+    feature_map = torch.randn(2, 3, 5, 17)
+    maximum, mean = pool_windows(feature_map, 6, 4)
+    assert maximum.shape == mean.shape == (2, 3, 3)  # (B, T, C); columns 14 to 16 are part of no window
+    torch.testing.assert_close(maximum[1, 2], feature_map[1, :, :, 8:14].amax(dim=(1, 2)))
+    torch.testing.assert_close(mean[1, 2], feature_map[1, :, :, 8:14].mean(dim=(1, 2)))
+
+
+@pytest.mark.parametrize("hop_samples", [0, 300, 1000, 1800])
+def test_a_hop_that_is_no_slice_is_refused(model, hop_samples):
+    with pytest.raises(ValueError, match=f"{hop_samples} samples apart.*multiple of 1200"):
+        model.embed_slices(torch.zeros(1, 1, 64, 200), "features", hop_samples)
+
+
+def test_a_network_that_pads_in_time_has_no_slices(small_ave):
+    assert small_ave.slice_samples is None
+    with pytest.raises(ValueError, match="one_pass=True"):
+        small_ave.embed_slices(torch.zeros(1, 1, 64, 200), "features", 1200)
+
+
+def test_ave_refuses_features_it_does_not_have():
+    with pytest.raises(ValueError, match="'max' or 'blocks', got 'mean'"):
+        AVENet(features="mean")
 
 
 def test_full_size_ave_gives_128_values_and_takes_the_papers_inputs():
@@ -165,7 +245,7 @@ def test_avol_map_has_14_x_14_places_of_128_values_at_the_papers_size():
 
 def test_avol_vectors_are_not_normalised(small_avol):
     with torch.no_grad():
-        audio = small_avol.represent_audio(torch.randn(5, 1, 64, 80))
+        audio = small_avol.represent_audio(torch.randn(5, 1, 64, 77))
         image = small_avol.represent_image(torch.randn(5, 3, 64, 64))
     assert audio.norm(dim=1).std() > 1e-3
     assert image.norm(dim=1).std() > 1e-3
@@ -198,9 +278,9 @@ def test_avol_score_rises_with_likeness_at_the_start(small_avol):
 
 
 def test_avol_trains_on_the_papers_logistic_loss(small_avol):
-    image, spectrogram, label = torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 80), torch.arange(6) % 2
+    image, spectrogram, label = torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 77), torch.arange(6) % 2
     with torch.no_grad():
-        loss, _ = Correspondence()(small_avol, image, spectrogram, label)
+        loss, _ = Correspondence()(small_avol, image, spectrogram, {"label": label})
         places = small_avol.localize(small_avol.represent_image(image), small_avol.represent_audio(spectrogram))
     expected = F.binary_cross_entropy_with_logits(places.amax(dim=(1, 2)), label.float())
     torch.testing.assert_close(loss, expected)
@@ -211,7 +291,7 @@ def test_avol_gradients_are_finite_and_reach_every_layer(pooling):
     torch.manual_seed(0)
     model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=64, joint_size=16, pooling=pooling)
     label = torch.arange(6) % 2
-    loss, _ = Correspondence()(model, torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 80), label)
+    loss, _ = Correspondence()(model, torch.randn(6, 3, 64, 64), torch.randn(6, 1, 64, 77), {"label": label})
     loss.backward()
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

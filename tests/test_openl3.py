@@ -104,7 +104,7 @@ def test_a_compact_openl3_trains_and_compares():
     torch.manual_seed(0)
     model = OpenL3Net("mel128", widths=(4, 4, 8, 8), image_size=32)
     spectrogram = model.prepare_audio(torch.randn(4, 48_000))
-    loss, _ = Correspondence()(model, torch.randn(4, 3, 32, 32), spectrogram, torch.arange(4) % 2)
+    loss, _ = Correspondence()(model, torch.randn(4, 3, 32, 32), spectrogram, {"label": torch.arange(4) % 2})
     loss.backward()
     for name, parameter in model.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

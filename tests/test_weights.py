@@ -31,7 +31,8 @@ AVE = {
     "frontend": "mel64",
     "image_size": 64,
     "joint_size": 8,
-    "features": "max-mean",
+    "one_pass": True,
+    "features": "blocks",
 }
 L3 = {"architecture": "l3", "embedding_size": 4, "widths": [4, 4, 4, 4]}
 

@@ -59,7 +59,7 @@ class AVENet(AudioVisualNet):
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
-        return self._embed(self.audio_tower.blocks(spectrogram), self.audio_head, embedding)
+        return self._embed(self._maps(self.audio_tower, spectrogram, embedding), self.audio_head, embedding)
 
     def embed_slices(self, spectrogram: Tensor, embedding: str, hop_samples: int) -> Tensor:
         """Long spectrograms (B, 1, bins, frames) to the embeddings of the windows in them, (B, T, D), in one pass.
@@ -67,29 +67,37 @@ class AVENet(AudioVisualNet):
         They equal those of the windows cut out. `hop_samples`, between two windows, is a multiple of `slice_samples`.
         """
         check_embedding(embedding, self.embeddings, "AVE-Net")
+        if self.slice_samples is None or hop_samples < 1 or hop_samples % self.slice_samples:
+            step = f"must be a multiple of {self.slice_samples}" if self.slice_samples else "needs one_pass=True"
+            raise ValueError(f"one pass for windows {hop_samples} samples apart: that {step}")
         hop = hop_samples // self.frontend.hop_samples  # frames
-        maps = self.audio_tower.blocks(spectrogram)
-        pooled = [
-            pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, self.spans, strict=True)
-        ]
+        maps = self._maps(self.audio_tower, spectrogram, embedding)
+        spans = self.spans[-len(maps) :]
+        pooled = [pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, spans, strict=True)]
         return self._embed_pooled(pooled, self.audio_head, embedding)
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
         """Pictures (B, 3, size, size) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
-        return self._embed(self.image_tower.blocks(image), self.image_head, embedding)
+        return self._embed(self._maps(self.image_tower, image, embedding), self.image_head, embedding)
+
+    def _maps(self, tower: ConvTower, x: Tensor, embedding: str) -> list[Tensor]:
+        """The maps that the embedding is pooled from: those of the last three blocks, or the last alone."""
+        if embedding == "joint" or self.features == "max":
+            return [tower(x)]
+        return tower.blocks(x)[1:]
 
     def _embed(self, maps: list[Tensor], head: nn.Module, embedding: str) -> Tensor:
         return self._embed_pooled([(m.amax(dim=(2, 3)), m.mean(dim=(2, 3))) for m in maps], head, embedding)
 
     def _embed_pooled(self, pooled: list[tuple[Tensor, Tensor]], head: nn.Module, embedding: str) -> Tensor:
-        """(maximum, mean) of the map of each block, (..., C), to the embedding (..., D)."""
+        """(maximum, mean) of each of the `_maps`, (..., C), to the embedding (..., D)."""
         maximum = pooled[-1][0]  # (..., widths[3])
         if embedding == "joint":
             return F.normalize(head(maximum).float(), dim=-1)
         if self.features == "max":
             return maximum
-        return torch.cat([part for both in pooled[1:] for part in both], dim=-1)
+        return torch.cat([part for both in pooled for part in both], dim=-1)
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
         """What `compare` takes: the joint embedding (B, 128)."""

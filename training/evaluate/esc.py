@@ -107,7 +107,7 @@ def log_mel_statistics(dataset: Dataset, windows: int | None = None) -> list[np.
             cut = torch.from_numpy(waveform).unfold(0, frontend.window_samples, hop)
         else:
             cut = torch.from_numpy(evenly_spaced(waveform, frontend.window_samples, windows))
-        spectrogram = frontend.spectrogram(cut)  # (W, 64, 80)
+        spectrogram = frontend.spectrogram(cut)  # (W, 64, 77)
         parts = [spectrogram.mean(dim=2), spectrogram.std(dim=2), spectrogram.amax(dim=2)]
         features.append(torch.cat(parts, dim=1).numpy())
     return features
