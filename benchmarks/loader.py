@@ -68,7 +68,7 @@ def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
 
     picture = np.full((height, width, 3), 128, np.float32)
     for octave in range(6):
-        coarse = rng.normal(0, 1.5 * 2**octave, (max(2, height >> octave), max(2, width >> octave), 3))
+        coarse = rng.normal(0, 3.0 * 2**octave, (max(2, height >> octave), max(2, width >> octave), 3))
         picture += cv2.resize(coarse.astype(np.float32), (width, height))
     return cv2.imencode(".jpg", picture.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
 

@@ -1,6 +1,7 @@
 """Benchmarks count and measure what they say: FLOPs in closed form, plans by hand, the loader on its own corpus."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,7 +55,7 @@ def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
     assert work.bytes == 14 * 14 * 3 * 4 + 10 * 4 + 8 + 8
 
 
-def test_the_full_l3_net_counts_as_its_layers_do():
+def test_the_full_l3_net_counts_as_its_layers_do_and_as_the_page_says():
     """The gradient of a layer's input costs what its forward pass does, and so does that of its weights."""
     config = read_config(RECIPES["l3_flickr"])
     model, *_ = build(config, torch.device("cpu"))
@@ -71,6 +72,8 @@ def test_the_full_l3_net_counts_as_its_layers_do():
     work = planning.count("l3_flickr", config)
     assert work.pair == expected
     assert work.pairs == 60_000_000
+    page = (Path(planning.__file__).parents[1] / "docs/planning.md").read_text()
+    assert planning.work_table([work]).splitlines()[-1] in page.splitlines()
 
 
 def test_plans_by_hand():
