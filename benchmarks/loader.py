@@ -1,0 +1,205 @@
+"""Whether a recipe's batches come as fast as they are worked on, in one run of about a minute.
+
+    python benchmarks/loader.py training/configs/ave_small.toml --data shards/train
+
+Prints pairs a second of the loader alone, of the step alone on batches that are in memory, and of both together, as
+training runs them, with the share of the time in which the step waits for data. All is done by training.train's own
+functions. Without `--data`, on a corpus of noise made for the run: 20 s clips of 160 x 120 pixels at 24 kHz, like those
+of training.simulate, or, for recipes that hear 48 kHz, 10 s clips of 455 x 256 like those of training.prepare.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
+
+from openavc.weights import choose_device
+from training.data import Shards, encode_clip
+from training.train import (
+    PRECISIONS,
+    Step,
+    build,
+    check_config,
+    check_labels,
+    make_loader,
+    read_config,
+    to_training_mode,
+    train_step,
+)
+
+MOST_WAITING = 0.1  # share of the time, a target of ours
+ENDLESS = 10**9  # steps
+CORPORA = {  # by sample rate, in Hz: pixels, seconds, frames a second, format of the sound
+    24_000: {"width": 160, "height": 120, "seconds": 20, "frame_rate": 8.75, "sound_format": "wav"},
+    48_000: {"width": 455, "height": 256, "seconds": 10, "frame_rate": 5.0, "sound_format": "flac"},
+}
+
+# ---------------------------------------------------------------------------------------------------------- corpus
+
+
+def write_corpus(folder: Path, sample_rate: int, clips: int = 16, classes: int = 1) -> None:
+    """A shard of noise, whose pictures have about as many bytes as photographs; labels go round the classes."""
+    import webdataset
+
+    kind = CORPORA[sample_rate]
+    rng = np.random.default_rng(0)
+    times = np.arange(0, kind["seconds"], 1 / kind["frame_rate"])
+    pictures = [_picture(kind["width"], kind["height"], rng) for _ in range(8)]
+    frames = [pictures[number % len(pictures)] for number in range(len(times))]
+    waveform = rng.normal(0, 0.1, kind["seconds"] * sample_rate).astype(np.float32)
+    with webdataset.TarWriter(str(folder / "000000.tar")) as writer:
+        for clip in range(clips):
+            about = {"labels": [f"class{clip % classes:03d}"]}
+            key = f"clip{clip:03d}"
+            writer.write(encode_clip(key, waveform, sample_rate, frames, times.tolist(), about, kind["sound_format"]))
+
+
+def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
+    """Noise whose spread halves with each octave of spatial frequency, as that of photographs does, as a JPEG."""
+    import cv2
+
+    picture = np.full((height, width, 3), 128, np.float32)
+    for octave in range(6):
+        coarse = rng.normal(0, 3.0 * 2**octave, (max(2, height >> octave), max(2, width >> octave), 3))
+        picture += cv2.resize(coarse.astype(np.float32), (width, height))
+    return cv2.imencode(".jpg", picture.clip(0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+
+
+# --------------------------------------------------------------------------------------------------------- measures
+
+
+class Training:
+    """What training.train makes of a recipe, up to its loop."""
+
+    def __init__(self, config: dict, shards: Shards, device: torch.device):
+        check_config(config)
+        check_labels(config, shards)
+        self.config, self.shards = config, shards
+        self.model, self.objective, self.optimizer = build(config, device)
+        self.step = Step(self.model, self.objective, PRECISIONS[config["precision"]])
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config["precision"] == "fp16")
+        to_training_mode(self.model, config.get("frozen", []))
+
+    def batches(self) -> Callable[[], list[dict]]:
+        """A function that gives the parts of the next batch."""
+        loader = iter(make_loader(self.config, self.shards, self.model, self.objective, 0, ENDLESS))
+        return lambda: [next(loader) for _ in range(self.config.get("accumulate", 1))]
+
+    def update(self, parts: list[dict]) -> None:
+        train_step(self.step, self.optimizer, self.scaler, parts)
+
+
+def repeat(action: Callable, least: float, clock: Callable[[], float]) -> tuple[list, float]:
+    """What an action returns each time, at least twice and for at least so many seconds, and how long that took.
+
+    Once before that isn't counted: it starts the workers and warms up.
+    """
+    action()
+    results, started = [], clock()
+    while len(results) < 2 or clock() - started < least:
+        results.append(action())
+    return results, clock() - started
+
+
+def loader_alone(training: Training, least: float, clock=time.monotonic) -> float:
+    """Pairs a second."""
+    results, took = repeat(training.batches(), least, clock)
+    return len(results) * training.config["batch_size"] / took
+
+
+def step_alone(training: Training, least: float, clock=time.monotonic) -> float:
+    """Pairs a second, on one batch again and again."""
+    parts = training.batches()()
+    results, took = repeat(lambda: training.update(parts), least, clock)
+    return len(results) * training.config["batch_size"] / took
+
+
+def together(training: Training, least: float, clock=time.monotonic) -> tuple[float, float]:
+    """Pairs a second, and the share of the time in which the step waits for data.
+
+    To be measured after `step_alone`: a first step that is slow would let the loader get ahead.
+    """
+    batches = training.batches()
+
+    def action() -> float:
+        started = clock()
+        parts = batches()
+        waited = clock() - started
+        training.update(parts)
+        return waited
+
+    waits, took = repeat(action, least, clock)
+    return len(waits) * training.config["batch_size"] / took, sum(waits) / took
+
+
+def measure(config: dict, shards: Shards, device: torch.device, least: float) -> dict[str, float]:
+    """Pairs a second of `loader`, `step` and `both`, and `waiting`, a share of the time of both."""
+    training = Training(config, shards, device)
+    loader, step = loader_alone(training, least), step_alone(training, least)
+    both, waiting = together(training, least)
+    return {"loader": loader, "step": step, "both": both, "waiting": waiting}
+
+
+# ---------------------------------------------------------------------------------------------------------- command
+
+
+def own_corpus(config: dict, folder: Path) -> Shards:
+    """Shards of noise of the kind that the recipe is for."""
+    from openavc.weights import build_model
+
+    write_corpus(folder, build_model(config["model"]).sample_rate, classes=config["objective"].get("classes", 1))
+    return Shards(folder)
+
+
+@click.command(help=__doc__.split("\n")[0])
+@click.argument(
+    "path",
+    metavar="CONFIG",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=Path(__file__).parents[1] / "training/configs/ave_small.toml",
+)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    multiple=True,
+    help="Folder of shards; may be given several times. By default, noise.",
+)
+@click.option("--seconds", type=click.FloatRange(min=0), default=20.0, show_default=True, help="Of each measurement.")
+@click.option("--batch-size", type=click.IntRange(min=2), help="Pairs a step, instead of the configuration's.")
+@click.option("--accumulate", type=click.IntRange(min=1), help="Parts a process makes of its share of a batch.")
+@click.option("--workers", type=click.IntRange(min=0), help="Of the loader, instead of the configuration's.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of the CPU; default: all cores but one.")
+@click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
+def main(path, data, seconds, batch_size, accumulate, workers, threads, device):
+    threads = threads or max(1, (os.cpu_count() or 2) - 1)
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            config = read_config(path, batch_size=batch_size, accumulate=accumulate)
+            if workers is not None:
+                config["data"]["workers"] = workers
+            check_config(config)
+            shards = Shards(*data) if data else own_corpus(config, Path(folder))
+            device = choose_device(device)
+            found = measure(config, shards, device, seconds)
+        except (ValueError, FileNotFoundError) as error:
+            raise click.UsageError(str(error)) from None
+    click.echo(
+        f"{path.stem} on {device}: batches of {config['batch_size']} pairs, {threads} threads, "
+        f"{config['data'].get('workers', 0)} workers of the loader, {len(shards.clips)} clips"
+    )
+    for name, text in (("loader", "loader alone"), ("step", "step alone"), ("both", "both together")):
+        click.echo(f"{text}: {found[name]:.0f} pairs a second")
+    click.echo(f"the step waits for data {found['waiting']:.1%} of the time (target: below {MOST_WAITING:.0%})")
+
+
+if __name__ == "__main__":
+    main()

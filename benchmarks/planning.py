@@ -1,0 +1,270 @@
+"""What the recipes cost: parameters, FLOPs, GPU-hours and money, cores that feed a GPU, storage, hours of a laptop.
+
+    python benchmarks/planning.py --videos FOLDER
+
+FLOPs are counted by PyTorch on the full-size networks, without running them. Hours and money follow from the options.
+What is measured is given per second of CPU time of one core: the loader, a step of the recipes called small, and, where
+`--videos` names a folder of a few, what training.prepare makes of them. The tables of docs/planning.md are its output.
+"""
+
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import click
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
+
+from benchmarks.loader import Training, loader_alone, own_corpus, step_alone
+from training import prepare
+from training.data import Shards
+from training.train import PRECISIONS, Step, build, read_config, to_training_mode
+
+RECIPES = sorted((Path(__file__).parents[1] / "training/configs").glob("*.toml"))
+ARITHMETIC = ("FP32", "TF32", "BF16")
+# Peak TFLOP/s in each arithmetic without sparsity, from NVIDIA's data sheets of A100 (SXM, 80 GB) and H100 (SXM); the
+# prices, in dollars an hour, are a guess.
+GPUS = (("A100", 19.5, 156.0, 312.0, 2.0), ("H100", 67.0, 494.0, 989.0, 3.0))
+CORPORA = {  # clips of 10 s; the papers' numbers, of OpenL3's two we are not sure
+    "Flickr-SoundNet": 500_000,
+    "AudioSet-Instruments": 263_000,
+    "OpenL3 music": 296_000,
+    "OpenL3 environmental": 195_000,
+    "Kinetics-Sounds": 19_000,
+}
+FEW = 6  # videos that storage is measured on
+BATCH = 128  # pairs, at most, of a batch of what is measured
+
+
+# ------------------------------------------------------------------------------------------------------ arithmetic
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a recipe asks for."""
+
+    name: str
+    precision: str
+    parameters: int
+    pair: float  # FLOPs of forward and backward
+    pairs: int
+    bytes: int  # of a pair, from the loader to the GPU
+
+    @property
+    def total(self) -> float:
+        """FLOPs."""
+        return self.pair * self.pairs
+
+    def hours(self, peak: float, share: float) -> float:
+        """GPU-hours at this share of a peak in TFLOP/s."""
+        return self.total / (peak * 1e12 * share) / 3600
+
+    def pace(self, peak: float, share: float) -> float:
+        """Pairs a second of one GPU, likewise."""
+        return peak * 1e12 * share / self.pair
+
+
+@dataclass(frozen=True)
+class Density:
+    """What shards hold: bytes of a picture for each of its pixels, and of a second of sound."""
+
+    pixel: float
+    sound: float
+
+    def clip(self, seconds: float, frame_rate: float, width: int, height: int) -> float:
+        """Bytes."""
+        return seconds * (frame_rate * width * height * self.pixel + self.sound)
+
+
+def cores(step: float, loader: float) -> int:
+    """Cores whose loaders, at so many pairs a second each, keep up with a step of so many."""
+    return math.ceil(step / loader)
+
+
+# ---------------------------------------------------------------------------------------------------------- counts
+
+
+def synthetic_batch(model, pairs: int) -> dict[str, torch.Tensor]:
+    """Pictures and sounds of nothing, as the loader would give them."""
+    return {
+        "image": torch.zeros(pairs, model.image_size, model.image_size, 3),
+        "waveform": torch.zeros(pairs, model.window_samples),
+        "label": torch.zeros(pairs, dtype=torch.long),
+        "target": torch.zeros(pairs, dtype=torch.long),
+    }
+
+
+def count(name: str, config: dict) -> Work:
+    """Count a step of the whole batch with tensors that have shapes and no content.
+
+    A multiplication and an addition are two FLOPs; counted are convolutions and matrix products, forward and backward,
+    so not the Fourier transform of the sound, BatchNorm, ReLU, pooling and the optimizer.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    model, objective, _ = build(config, torch.device("cpu"))
+    to_training_mode(model, config.get("frozen", []))
+    step = Step(model, objective, PRECISIONS[config["precision"]])
+    trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        loss, _ = step(synthetic_batch(model, config["batch_size"]))
+        torch.autograd.grad(loss, trained, allow_unused=True)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    pair = counter.get_total_flops() / config["batch_size"]
+    size = sum(tensor.nbytes for tensor in synthetic_batch(model, 1).values())
+    return Work(name, config["precision"], parameters, pair, config["steps"] * config["batch_size"], size)
+
+
+# ------------------------------------------------------------------------------------------------------- measures
+
+
+def measure_core(config: dict, seconds: float, step: bool) -> tuple[float, float | None]:
+    """Pairs a second of CPU time of the loader and, where asked for, of the step, on noise."""
+    data = config["data"] | {"workers": 0}
+    config = config | {"data": data, "batch_size": min(BATCH, config["batch_size"]), "accumulate": 1}
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(config, own_corpus(config, Path(folder)), torch.device("cpu"))
+        loader = loader_alone(training, seconds, time.process_time)
+        return loader, step_alone(training, seconds, time.process_time) if step else None
+
+
+def prepare_settings() -> prepare.Settings:
+    """The defaults of its command."""
+    defaults = {parameter.name: parameter.default for parameter in prepare.main.params}
+    return prepare.Settings(**{field.name: defaults[field.name] for field in fields(prepare.Settings)})
+
+
+def measure_density(folder: Path) -> tuple[Density, str]:
+    """What training.prepare's defaults make of a few videos, and which those were; ValueError if none can be read."""
+    videos = prepare.find_videos(folder)[:FEW]
+    with tempfile.TemporaryDirectory() as output:
+        prepare.write_shard(Path(output) / "000000.tar", 0, videos, prepare_settings())
+        shards = Shards(output)
+        if not shards.clips:
+            raise ValueError(f"of the first {len(videos)} videos in {folder} none can be read")
+        pixels = sum(len(clip.frame_times) * shards.frame(clip, 0)[..., 0].size for clip in shards.clips)
+        pictures = sum(clip.members["mjpeg"][1] for clip in shards.clips)
+        sounds = sum(clip.sound[1] for clip in shards.clips)
+        seconds = sum(clip.seconds for clip in shards.clips)
+        height, width = shards.frame(shards.clips[0], 0).shape[:2]
+    about = f"{len(shards.clips)} clips, {seconds:.0f} s, the first of {width} x {height} pixels"
+    return Density(pictures / pixels, sounds / seconds), about
+
+
+# ----------------------------------------------------------------------------------------------------------- tables
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """As Markdown."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def number(value: float) -> str:
+    """Two significant digits, all digits before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def work_table(works: list[Work]) -> str:
+    head = ["recipe", "precision", "parameters, M", "GFLOP a pair", "pairs, M", "PFLOP in all", "kB a pair"]
+    rows = [
+        [
+            work.name,
+            work.precision,
+            f"{work.parameters / 1e6:.2f}",
+            f"{work.pair / 1e9:.2f}",
+            number(work.pairs / 1e6),
+            number(work.total / 1e15),
+            number(work.bytes / 1e3),
+        ]
+        for work in works
+    ]
+    return table(head, rows)
+
+
+def gpu_table(works: list[Work], gpus, share: float) -> str:
+    """GPU-hours and dollars."""
+    head = ["recipe", *(f"{name} {kind}" for name, *_ in gpus for kind in ARITHMETIC)]
+    rows = []
+    for work in works:
+        cells = [(work.hours(peak, share), price) for _, *peaks, price in gpus for peak in peaks]
+        rows.append([work.name, *(f"{number(hours)} h, ${number(hours * price)}" for hours, price in cells)])
+    return table(head, rows)
+
+
+def loader_table(works: list[Work], measured: dict[str, tuple], gpus, share: float) -> str:
+    """Pairs a second of a GPU, and the cores that feed it."""
+    head = ["recipe", "loader, pairs/s a core", *(f"{name} {kind}" for name, *_ in gpus for kind in ARITHMETIC[1:])]
+    rows = []
+    for work in works:
+        paces = [work.pace(peak, share) for _, _, *peaks, _ in gpus for peak in peaks]
+        loader, _ = measured[work.name]
+        cells = [f"{number(pace)} pairs/s, {cores(pace, loader)} cores" for pace in paces]
+        rows.append([work.name, number(loader), *cells])
+    return table(head, rows)
+
+
+def small_table(works: list[Work], measured: dict[str, tuple]) -> str:
+    """Hours of a CPU."""
+    head = ["recipe", "step, pairs/s a core", "GFLOP/s", "loader, pairs/s a core", "hours on one core and a loader's"]
+    rows = []
+    for work in works:
+        loader, step = measured[work.name]
+        figures = step, step * work.pair / 1e9, loader, work.pairs / min(step, loader) / 3600
+        rows.append([work.name, *map(number, figures)])
+    return table(head, rows)
+
+
+def storage_table(density: Density, settings: prepare.Settings) -> str:
+    """Of the shards of each corpus, for videos of 16:9 whose shorter side is at least that of the settings."""
+    size, width = settings.size, round(settings.size * 16 / 9)
+    clip = density.clip(settings.clip_seconds, settings.frame_rate, width, size)
+    head = ["corpus", "clips", "GB"]
+    return table(head, [[name, f"{clips:,}", number(clip * clips / 1e9)] for name, clips in CORPORA.items()])
+
+
+# ---------------------------------------------------------------------------------------------------------- command
+
+
+@click.command(help=__doc__.split("\n")[0])
+@click.option(
+    "--gpu",
+    "gpus",
+    type=(str, float, float, float, float),
+    multiple=True,
+    default=GPUS,
+    show_default=True,
+    help="Name, peak TFLOP/s in FP32, TF32 and BF16, price an hour; may be given several times.",
+)
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=0.3, show_default=True, help="Of the peak."
+)
+@click.option("--seconds", type=click.FloatRange(min=0), default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--videos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="To measure storage on.")
+def main(gpus, share, seconds, videos):
+    torch.set_num_threads(1)
+    configs = {path.stem: read_config(path) for path in RECIPES}
+    works = [count(name, config) for name, config in configs.items()]
+    large, small = ([work for work in works if ("small" in work.name) == kind] for kind in (False, True))
+    click.echo(f"Work\n\n{work_table(works)}\n")
+    click.echo(f"GPU-hours and dollars at {share:.0%} of the peak\n\n{gpu_table(large, gpus, share)}\n")
+    measured = {work.name: measure_core(configs[work.name], seconds, work in small) for work in works}
+    click.echo(f"A GPU at {share:.0%} of the peak, and its loader\n\n{loader_table(large, measured, gpus, share)}\n")
+    click.echo(f"Small recipes on one core\n\n{small_table(small, measured)}\n")
+    if videos:
+        try:
+            density, about = measure_density(videos)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+        click.echo(
+            f"Shards by the defaults of training.prepare: {density.pixel:.3f} bytes a pixel, "
+            f"{density.sound / 1e3:.0f} kB a second of sound ({about})\n\n{storage_table(density, prepare_settings())}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Benchmarks count and measure what they say: FLOPs in closed form, plans by hand, the loader on its own corpus."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from benchmarks import loader, planning
+from training.data import Shards
+from training.train import build, read_config
+
+RECIPES = {path.stem: path for path in planning.RECIPES}
+
+
+def tiny(name: str, **changes) -> dict:
+    """A recipe at a reduced size."""
+    config = read_config(RECIPES[name])
+    model = config["model"] | {"widths": [4, 4, 8, 8], "image_size": 16}
+    return config | {"model": model, "batch_size": 8} | changes
+
+
+def conv_flops(layer: nn.Conv2d, height: int, width: int) -> int:
+    """Forward: two for each weight at each place of the map."""
+    kernel = layer.kernel_size[0] * layer.kernel_size[1]
+    return 2 * layer.in_channels * layer.out_channels * kernel * height * width
+
+
+def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
+    """Forward, and as much again for the gradient of its weights; its input is data and needs none."""
+
+    class One(nn.Module):
+        image_size, window_samples = 14, 10
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(3, 5, 3, stride=2)
+
+        def prepare_image(self, image):
+            return image.permute(0, 3, 1, 2)
+
+        def prepare_audio(self, waveform):
+            return waveform[:, None, None]
+
+    class Mean(nn.Module):
+        def forward(self, model, image, spectrogram, batch):
+            return model.layer(image).mean(), torch.zeros(())
+
+    monkeypatch.setattr(planning, "build", lambda config, device: (One(), Mean(), None))
+    work = planning.count("one", {"precision": "float32", "batch_size": 4, "steps": 3})
+    assert work.pair == 2 * conv_flops(One().layer, 6, 6) == 2 * 2 * 3 * 5 * 9 * 36
+    assert (work.parameters, work.pairs) == (3 * 5 * 9 + 5, 12)
+    assert work.bytes == 14 * 14 * 3 * 4 + 10 * 4 + 8 + 8
+
+
+def test_the_full_l3_net_counts_as_its_layers_do_and_as_the_page_says():
+    """The gradient of a layer's input costs what its forward pass does, and so does that of its weights."""
+    config = read_config(RECIPES["l3_flickr"])
+    model, *_ = build(config, torch.device("cpu"))
+    expected = 0
+    for tower, (height, width) in ((model.image_tower, (224, 224)), (model.audio_tower, (257, 199))):
+        first = True
+        for layer in tower.layers:
+            if isinstance(layer, nn.MaxPool2d):
+                height, width = height // 2, width // 2
+            if isinstance(layer, nn.Conv2d):
+                expected += conv_flops(layer, height, width) * (2 if first else 3)
+                first = False
+    expected += 3 * 2 * (1024 * 128 + 128 * 2)  # fusion
+    work = planning.count("l3_flickr", config)
+    assert work.pair == expected
+    assert work.pairs == 60_000_000
+    page = (Path(planning.__file__).parents[1] / "docs/planning.md").read_text()
+    assert planning.work_table([work]).splitlines()[-1] in page.splitlines()
+
+
+def test_plans_by_hand():
+    work = planning.Work("x", "bf16", parameters=1, pair=1e9, pairs=3_600_000, bytes=1)
+    assert work.total == 3.6e15
+    assert work.hours(peak=10, share=0.5) == pytest.approx(0.2)  # 3.6e15 / 5e12 = 720 s
+    assert work.pace(peak=10, share=0.5) == pytest.approx(5000)
+    assert planning.cores(5000, 1200) == 5
+    assert "| x | 0.2 h, $0.6 |" in planning.gpu_table([work], [("G", 10, 20, 40, 3.0)], 0.5)
+    density = planning.Density(pixel=0.25, sound=50_000)
+    assert density.clip(seconds=10, frame_rate=5, width=400, height=200) == 10 * (5 * 20_000 + 50_000)
+
+
+def test_the_density_of_shards_is_that_of_their_files(shared):
+    density, about = planning.measure_density(shared / "data/grid")
+    assert about.startswith(f"{planning.FEW} clips")
+    assert 0.05 < density.pixel < 1  # a JPEG of quality 90: 0.4 to 8 bits a pixel
+    assert 5e3 < density.sound < 48_000 * 2  # FLAC is smaller than 16 bits a sample
+
+
+def test_a_folder_without_videos_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="first 0 videos"):
+        planning.measure_density(tmp_path)
+
+
+def test_a_corpus_of_noise_gives_batches_of_the_recipe(tmp_path):
+    loader.write_corpus(tmp_path, 24_000, clips=3, classes=2)
+    shards = Shards(tmp_path)
+    assert shards.classes == ["class000", "class001"]
+    assert [clip.seconds for clip in shards.clips] == [20, 20, 20]
+    assert shards.frame(shards.clips[0], 0).shape == (120, 160, 3)
+
+
+def test_the_loader_is_measured_for_two_steps(tmp_path):
+    config = tiny("ave_small")
+    loader.write_corpus(tmp_path, 24_000, clips=4)
+    found = loader.measure(config, Shards(tmp_path), torch.device("cpu"), least=0)
+    assert all(0 < found[name] < math.inf for name in ("loader", "step", "both"))
+    assert 0 < found["waiting"] < 1
+
+
+def test_waiting_is_what_a_slow_loader_costs(tmp_path, monkeypatch):
+    """A loader that takes 50 ms a batch of 8 and a step that takes 10 ms: five sixths of the time is waiting."""
+    loader.write_corpus(tmp_path, 24_000, clips=2)
+    training = loader.Training(tiny("ave_small"), Shards(tmp_path), torch.device("cpu"))
+    now = [0.0]
+
+    def take(seconds):
+        now[0] += seconds
+
+    monkeypatch.setattr(training, "batches", lambda: lambda: take(0.05))
+    monkeypatch.setattr(training, "update", lambda parts: take(0.01))
+    pace, waiting = loader.together(training, 0.5, clock=lambda: now[0])
+    assert pace == pytest.approx(8 / 0.06)
+    assert waiting == pytest.approx(5 / 6)
+
+
+def test_the_command_refuses_what_a_recipe_cannot_do():
+    result = CliRunner().invoke(loader.main, [str(RECIPES["ave_small"]), "--batch-size", "3"])
+    assert result.exit_code == 2
+    assert "multiple of 2" in result.output
