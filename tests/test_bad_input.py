@@ -30,8 +30,8 @@ SETTINGS = {  # of the model in conftest.py
     "widths": [4, 4, 8, 8],
     "frontend": "mel64",
     "image_size": 64,
-    "audio_first_stride": [2, 1],
-    "features": "max-mean",
+    "one_pass": True,
+    "features": "blocks",
     "joint_size": 8,
 }
 
@@ -344,7 +344,7 @@ def test_silence_and_short_sound_are_embedded_with_one_warning(waveform, windows
         lambda: [np.stack(column) for column in zip(*openavc.stream_audio_embedding(chunks, SR, model), strict=True)],
     ):
         (embedding, timestamps), messages = warnings_of(call)
-        assert embedding.shape == (windows, 16)
+        assert embedding.shape == (windows, 40)
         assert np.isfinite(embedding).all()
         np.testing.assert_allclose(timestamps, np.arange(windows) / 10)
         assert len(messages) == (word is not None)
@@ -372,7 +372,7 @@ def test_scores_of_silence_and_short_sound_warn_once(waveform, word, model):
 def test_a_silent_video_is_embedded_with_one_warning(model, shared):
     path = shared / "data/clips/silent_black_10s.mp4"
     found, messages = warnings_of(lambda: openavc.get_video_embedding(path, model, frame_rate=2))
-    assert found.audio.shape == found.image.shape == (20, 16)
+    assert found.audio.shape == found.image.shape == (20, 40)
     assert len(messages) == 1
     assert "silent_black_10s.mp4 is silent" in messages[0]
 

@@ -35,7 +35,6 @@ OBJECTS = {  # Objects that Sound, section 3; its learning rate isn't given
     "decay": 0.94,
     "image_size": 224,
     "frontend": "linear257",
-    "audio_first_stride": 2,
     "joint_size": 128,
     "misalignment": 1.0,
     "grid": 0.04,

@@ -69,7 +69,9 @@ class AVENet(AudioVisualNet):
         check_embedding(embedding, self.embeddings, "AVE-Net")
         hop = hop_samples // self.frontend.hop_samples  # frames
         maps = self.audio_tower.blocks(spectrogram)
-        pooled = [pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, self.spans, strict=True)]
+        pooled = [
+            pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, self.spans, strict=True)
+        ]
         return self._embed_pooled(pooled, self.audio_head, embedding)
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .layers import AudioVisualNet, ConvTower, check_embedding
+from .layers import AudioVisualNet, ConvTower, check_embedding, one_pass_tower
 
 
 class AVOLNet(AudioVisualNet):
@@ -24,8 +24,8 @@ class AVOLNet(AudioVisualNet):
         "linear257" as in the paper, or "mel64".
     image_size : int
         224 in the paper; the map of places has a 16th of it on each side.
-    audio_first_stride : int or (int, int)
-        Stride of conv1_1 of the sound tower in (frequency, time); 2 in the paper.
+    one_pass : bool
+        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
     joint_size : int
         Of the vectors that are compared; 128 in the paper.
     pooling : {"max", "logsumexp"}
@@ -40,7 +40,7 @@ class AVOLNet(AudioVisualNet):
         widths=(64, 128, 256, 512),
         frontend="linear257",
         image_size=224,
-        audio_first_stride=2,
+        one_pass=False,
         joint_size=128,
         pooling="max",
     ):
@@ -49,7 +49,7 @@ class AVOLNet(AudioVisualNet):
             raise ValueError(f"pooling must be 'max' or 'logsumexp', got {pooling!r}")
         self.pooling = pooling
         self.image_tower = ConvTower(3, widths, first_stride=2)
-        self.audio_tower = ConvTower(1, widths, first_stride=audio_first_stride)
+        self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride=2)
         self.audio_head = nn.Sequential(nn.Linear(widths[3], 128), nn.ReLU(), nn.Linear(128, joint_size))  # fc1, fc2
         # conv5, conv6: fc1 and fc2 at each place. The paper doesn't name the ReLU between them; fc1 has it.
         self.image_head = nn.Sequential(nn.Conv2d(widths[3], 128, 1), nn.ReLU(), nn.Conv2d(128, joint_size, 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import AudioVisualNet, ConvTower, check_embedding, pool_to_grid
+from .layers import AudioVisualNet, ConvTower, check_embedding, one_pass_tower, pool_to_grid
 
 
 class L3Net(AudioVisualNet):
@@ -25,15 +25,27 @@ class L3Net(AudioVisualNet):
         "linear257", "linear257-scaled" (divided by 5; unsure whether the paper does so), or the compact "mel64".
     image_size : int
         224 in the paper.
+    first_stride : int
+        Of conv1_1 of both towers; 1 in the paper, 2 in the L3-Net that Objects that Sound compares with.
+    one_pass : bool
+        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
     """
 
     title = "L3-Net"
     embeddings = ("features",)
 
-    def __init__(self, embedding_size=None, widths=(64, 128, 256, 512), frontend="linear257", image_size=224):
+    def __init__(
+        self,
+        embedding_size=None,
+        widths=(64, 128, 256, 512),
+        frontend="linear257",
+        image_size=224,
+        first_stride=1,
+        one_pass=False,
+    ):
         super().__init__(frontend, image_size)
-        self.image_tower = ConvTower(3, widths)
-        self.audio_tower = ConvTower(1, widths)
+        self.image_tower = ConvTower(3, widths, first_stride)
+        self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride)
         sizes = (12 * widths[-1], widths[-1])
         if embedding_size is not None and embedding_size not in sizes:
             raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")

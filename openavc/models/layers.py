@@ -65,7 +65,7 @@ class ConvTower(nn.Module):
         return self.layers[:-2](x)
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
-        """For the map of each block, without padding in time: the columns a window of `frames` has, and their stride."""
+        """(columns of a window of `frames`, their stride) in the map of each block, if nothing is padded in time."""
         columns, stride, found = frames, 1, []
         for layer in self.layers:
             if isinstance(layer, nn.MaxPool2d):

@@ -1,9 +1,10 @@
 """Environmental sound classification with frozen embeddings: ESC-10, ESC-50 and folders like them.
 
-Clips are cut into 1 s windows at hop 0.5 s. Features are z-scored with the training clips' statistics. Reported are
-the L3 paper's probe, a one-against-all linear SVM on windows whose scores are averaged over the clip (section 4.1);
-5 nearest neighbours by the cosine of clip means; and the SVM trained on one fold and tested on the others ("few-shot":
-8 clips a class on ESC-10).
+Features are z-scored with the training clips' statistics. `probe` takes 1 s windows at hop 0.5 s and reports a
+one-against-all linear SVM on windows whose scores are averaged over the clip; 5 nearest neighbours by the cosine of
+clip means; and the SVM trained on one fold and tested on the others ("few-shot": 8 clips a class on ESC-10).
+`paper_probe` is the L3 paper's (section 4.1): 10 evenly spaced windows a clip, and the SVM's C chosen on the training
+folds.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import numpy as np
 
 from openavc import get_audio_embedding
 from openavc.audio import FRONTENDS, read_audio, resample
+from openavc.inference import embed_windows
+
+from .probes import choose_c, neighbour_accuracy, svm_accuracy
 
 HOP = 0.5  # seconds
-SVM_C = 0.01
+WINDOWS = 10  # a clip, in the paper
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,27 @@ def _find(folder: Path, name: str, label: str) -> Path:
     )
 
 
-def embed_clips(model, dataset: Dataset) -> list[np.ndarray]:
-    """Features (windows, D) of each clip."""
-    options = {"hop_size": HOP, "center": False, "batch_size": 64}
-    return [get_audio_embedding(path, model=model, **options)[0] for path in dataset.paths]
+def embed_clips(model, dataset: Dataset, windows: int | None = None) -> list[np.ndarray]:
+    """Features (windows, D) of each clip, of so many evenly spaced windows or of those at hop 0.5 s."""
+    if windows is None:
+        options = {"hop_size": HOP, "center": False, "batch_size": 64}
+        return [get_audio_embedding(path, model=model, **options)[0] for path in dataset.paths]
+    return [_embed_evenly(model, path, windows) for path in dataset.paths]
 
 
-def log_mel_statistics(dataset: Dataset) -> list[np.ndarray]:
+def _embed_evenly(model, path: Path, windows: int) -> np.ndarray:
+    cut = evenly_spaced(resample(*read_audio(path), model.sample_rate), model.window_samples, windows)
+    return np.stack([vector for _, vector in embed_windows(model, enumerate(cut), "features", 64)])
+
+
+def evenly_spaced(waveform: np.ndarray, length: int, windows: int) -> np.ndarray:
+    """Windows from the first sample to the last, (windows, length); zeros follow sound shorter than one."""
+    waveform = np.pad(waveform, (0, max(0, length - len(waveform))))
+    starts = np.linspace(0, len(waveform) - length, windows).round().astype(int)
+    return np.stack([waveform[start : start + length] for start in starts])
+
+
+def log_mel_statistics(dataset: Dataset, windows: int | None = None) -> list[np.ndarray]:
     """Mean, standard deviation and maximum over time of 64 log-mel bands, for the same windows: (windows, 192)."""
     import torch
 
@@ -83,9 +101,13 @@ def log_mel_statistics(dataset: Dataset) -> list[np.ndarray]:
     hop = round(HOP * frontend.sample_rate)
     features = []
     for path in dataset.paths:
-        waveform = torch.from_numpy(resample(*read_audio(path), frontend.sample_rate))
-        waveform = torch.nn.functional.pad(waveform, (0, max(0, frontend.window_samples - len(waveform))))
-        spectrogram = frontend.spectrogram(waveform.unfold(0, frontend.window_samples, hop))  # (W, 64, 80)
+        waveform = resample(*read_audio(path), frontend.sample_rate)
+        if windows is None:
+            waveform = np.pad(waveform, (0, max(0, frontend.window_samples - len(waveform))))
+            cut = torch.from_numpy(waveform).unfold(0, frontend.window_samples, hop)
+        else:
+            cut = torch.from_numpy(evenly_spaced(waveform, frontend.window_samples, windows))
+        spectrogram = frontend.spectrogram(cut)  # (W, 64, 80)
         parts = [spectrogram.mean(dim=2), spectrogram.std(dim=2), spectrogram.amax(dim=2)]
         features.append(torch.cat(parts, dim=1).numpy())
     return features
@@ -102,35 +124,11 @@ def probe(features: list[np.ndarray], dataset: Dataset) -> dict[str, list[float]
     return figures
 
 
-def _standardised(features: list[np.ndarray], train: np.ndarray) -> list[np.ndarray]:
-    known = np.concatenate([features[index] for index in np.flatnonzero(train)])
-    mean, spread = known.mean(axis=0), known.std(axis=0) + 1e-8
-    return [(clip - mean) / spread for clip in features]
-
-
-def svm_accuracy(features: list[np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """Linear SVM on windows, one against all; a clip's class is the largest of its windows' mean scores."""
-    from sklearn.svm import LinearSVC
-
-    features = _standardised(features, train)
-    chosen = np.flatnonzero(train)
-    targets = np.concatenate([np.full(len(features[index]), labels[index]) for index in chosen])
-    classifier = LinearSVC(C=SVM_C, random_state=0).fit(np.concatenate([features[index] for index in chosen]), targets)
-    tested = np.flatnonzero(test)
-    scores = np.stack([_scores(classifier, features[index]).mean(axis=0) for index in tested])
-    return float((classifier.classes_[scores.argmax(axis=1)] == labels[tested]).mean())
-
-
-def _scores(classifier, windows: np.ndarray) -> np.ndarray:
-    """(windows, classes); for two classes scikit-learn gives the second one's alone."""
-    scores = classifier.decision_function(windows)
-    return scores if scores.ndim == 2 else np.stack([-scores, scores], axis=1)
-
-
-def neighbour_accuracy(features: list[np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """5 nearest neighbours by the cosine of clip means, majority vote."""
-    from sklearn.neighbors import KNeighborsClassifier
-
-    means = np.stack([clip.mean(axis=0) for clip in _standardised(features, train)])
-    classifier = KNeighborsClassifier(5, metric="cosine").fit(means[train], labels[train])
-    return float((classifier.predict(means[test]) == labels[test]).mean())
+def paper_probe(features: list[np.ndarray], dataset: Dataset) -> dict[str, list[float]]:
+    """Accuracy in percent of the L3 paper's probe for each fold, its C chosen on the other folds alone."""
+    accuracy = []
+    for fold in sorted(set(dataset.folds)):
+        inside = dataset.folds == fold
+        c = choose_c(features, dataset.labels, dataset.folds, ~inside)
+        accuracy.append(100 * svm_accuracy(features, dataset.labels, ~inside, inside, c))
+    return {"SVM, C chosen": accuracy}

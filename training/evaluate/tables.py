@@ -1,0 +1,24 @@
+"""Figures as text: aligned tables, spreads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def table(title: str, rows: dict[str, dict[str, str]]) -> str:
+    """Rows of named cells as aligned text; what a row lacks is left blank."""
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [[title, *columns]] + [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    return "\n".join(
+        line[0].ljust(widths[0])
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )
+
+
+def spread(values) -> str:
+    """Mean and standard deviation; of one value, itself."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}"
+    return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"

@@ -1,0 +1,73 @@
+"""PNG pictures of what units answer to: top moments, heatmaps, t-SNE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from openavc.inference import prepared_audio
+
+from .units import Moments, Unit, feature_maps, heatmap
+
+
+def draw_units(path: Path, model, modality: str, moments: Moments, units: list[Unit]) -> None:
+    """A row of top moments for each unit, each with the unit's activation laid over it.
+
+    For pictures two lines a unit: the frame, and the frame under its heatmap. For sounds three: the frame that
+    accompanied it, the spectrogram (low frequencies below), and the spectrogram under its heatmap.
+    """
+    from matplotlib.figure import Figure
+
+    lines, columns = 2 if modality == "image" else 3, len(units[0].top)
+    figure = Figure(figsize=(1.7 * columns + 1.6, 1.3 * lines * len(units)), layout="constrained")
+    axes = figure.subplots(lines * len(units), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    for row, unit in enumerate(units):
+        cells = axes[lines * row : lines * (row + 1)]
+        cells[0, 0].set_ylabel(f"unit {unit.number}\n{unit.label}\n{unit.purity:.0%}", rotation=0, ha="right", va="top")
+        for column, feature_map in enumerate(feature_maps(model, modality, moments, unit.top)):
+            _draw_moment(cells[:, column], model, modality, moments, unit.top[column], feature_map[unit.number])
+    figure.savefig(path, dpi=80)
+
+
+def _draw_moment(cells, model, modality: str, moments: Moments, index: int, feature_map: np.ndarray) -> None:
+    image = moments.images[index]
+    cells[0].imshow(image)
+    cells[0].set_title(f"{feature_map.max():.1f} {moments.labels[index]}", fontsize=7)
+    if modality == "image":
+        cells[1].imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1)
+        _overlay(cells[1], heatmap(feature_map, image.shape[:2]), "upper", "equal")
+        return
+    waveform = torch.from_numpy(moments.waveforms[index : index + 1]).to(next(model.parameters()).device)
+    with torch.inference_mode():
+        spectrogram = prepared_audio(model, waveform)[0, 0].float().cpu().numpy()
+    for cell, colours in zip(cells[1:], ("magma", "gray"), strict=True):
+        cell.imshow(spectrogram, origin="lower", aspect="auto", cmap=colours)
+    _overlay(cells[2], heatmap(feature_map, spectrogram.shape), "lower", "auto")
+
+
+def _overlay(axis, values: np.ndarray, origin: str, aspect: str) -> None:
+    top = max(float(values.max()), 1e-9)
+    axis.imshow(values, origin=origin, aspect=aspect, cmap="jet", alpha=0.45, vmin=0, vmax=top)
+
+
+def draw_scatter(path: Path, points: np.ndarray, labels: np.ndarray, title: str) -> None:
+    """Points (n, 2), a colour a label; the legend names the 20 most frequent."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axis = figure.subplots()
+    names, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    colours = matplotlib.colormaps["tab20"]
+    for place, name in enumerate(names[order]):
+        chosen = labels == name
+        shown = str(name) if place < 20 else None
+        axis.scatter(*points[chosen].T, s=8, color=colours(place % 20), marker="o^s"[place // 20 % 3], label=shown)
+    axis.set(xticks=[], yticks=[], title=title)
+    figure.legend(loc="outside right upper", fontsize=7)
+    figure.savefig(path, dpi=100)
