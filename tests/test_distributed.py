@@ -190,12 +190,11 @@ def test_two_processes_train_as_one_that_accumulates(shards, whole, tmp_path):
     ours, alone = lines(whole / "log.jsonl"), lines(tmp_path / "log.jsonl")
     assert steps_of(whole) == list(range(1, 61))
     for name in ("loss", "right", "gradient_norm"):
-        first = [[line[name] for line in found[:10]] for found in (ours, alone)]
-        assert first[0] == pytest.approx(first[1], abs=1e-4), name
-    print(max(abs(a["loss"] - b["loss"]) for a, b in zip(ours, alone, strict=True)))
-    after, expected = checkpoint(whole)["model"], checkpoint(tmp_path)["model"]
-    for name, value in after.items():
-        print(name, (value - expected[name]).abs().max())
+        assert [line[name] for line in ours[:20]] == pytest.approx([line[name] for line in alone[:20]], abs=1e-4), name
+    after, expected = checkpoint(whole), checkpoint(tmp_path)
+    for name, value in after["model"].items():
+        if "running" not in name and "batches" not in name:  # of those, each process has its own part's
+            torch.testing.assert_close(value, expected["model"][name], rtol=0, atol=1e-3, msg=name)
 
 
 def worker_of(torchrun_pid: int, rank: int) -> int:

@@ -13,13 +13,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
-from tones import RATE, RECIPE, write_tones
+from tones import RECIPE, write_tones
 
 import openavc
 import training
-from training.data import Shards
 from training.evaluate.correspondence import avc, load_pairs, represent
-from training.train import build, check_config, learning_rate, main, make_loader, read_config, train, train_step
+from training.train import build, check_config, learning_rate, main, read_config, train, train_step
 
 CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.toml"))
 CPU = torch.device("cpu")
@@ -52,57 +51,81 @@ def assert_same_end(run: Path, other: Path) -> None:
 # ----------------------------------------------------------------------------------------------------- recipes
 
 
-def tiny(path: Path, **changes) -> dict:
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Clips of two kinds."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for clip in range(4):
+        write_tones(folder / f"{clip}.tar", [clip], labels=[("cat", "dog")[clip % 2]])
+    return folder
+
+
+def tiny(path: Path) -> dict:
     """The recipe at a reduced size, in one process."""
     config = read_config(path)
-    model = config["model"] | {"widths": [4, 4, 8, 8], "image_size": 16}
-    small = {"batch_size": 4 * config.get("accumulate", 1), "steps": 4, "checkpoint_every": 1}
-    return config | {"model": model, "data": config["data"] | {"workers": 0}} | small | changes
+    model = config["model"] | {"widths": [4, 4, 8, 8], "image_size": 32}
+    objective = config["objective"]
+    if objective["name"] == "classification":
+        objective = objective | {"classes": 2, "features": 8}
+    batch_size = 4 * config["data"]["windows_per_clip"] * config.get("accumulate", 1)
+    small = {"model": model, "objective": objective, "data": config["data"] | {"workers": 0}, "batch_size": batch_size}
+    return config | small
+
+
+def has_no_effect(part: torch.nn.Module, name: str) -> bool:
+    """Whether it is a bias before BatchNorm, whose gradient is 0 but for rounding."""
+    module = part.get_submodule(name.rpartition(".")[0])
+    return "_tower." in name and name.endswith("bias") and isinstance(module, torch.nn.Conv2d)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_every_recipe_makes_a_step_that_moves_every_parameter(path, shards, tmp_path):
+def test_every_recipe_makes_a_step_that_moves_every_parameter_but_the_frozen(path, labelled, tmp_path):
     check_config(read_config(path))
     config = tiny(path)
-    model, _, _ = build(config, CPU)
-    assert train(config, [shards], tmp_path, stop_after=1) == 1
+    model, objective, _ = build(config, CPU)
+    assert train(config, [labelled], tmp_path, stop_after=1) == 1
     (line,) = lines(tmp_path / "log.jsonl")
     assert math.isfinite(line["loss"])
-    after = checkpoint(tmp_path)["model"]
     frozen = tuple(f"{name}." for name in config.get("frozen", []))
-    for name, value in model.named_parameters():
-        # Adam moves by the learning rate, whatever the gradient, unless that is exactly 0.
-        assert torch.equal(value, after[name]) == bool(frozen and name.startswith(frozen)), name
-    assert load_file(tmp_path / "weights.safetensors").keys() == after.keys()
-    sound = np.random.default_rng(0).uniform(-1, 1, 2 * RATE).astype(np.float32)
-    if "openl3" not in path.stem and "l3" not in path.stem:  # whose features need larger pictures, not checked here
-        embedding, _ = openavc.get_audio_embedding(sound, RATE, tmp_path / "weights.safetensors")
-        assert np.isfinite(embedding).all()
+    for kind, part in (("model", model), ("objective", objective)):
+        after = checkpoint(tmp_path)[kind]
+        for name, value in part.named_parameters():
+            if name.startswith(frozen) or not has_no_effect(part, name):
+                assert torch.equal(value, after[name]) == name.startswith(frozen), name
+    loaded = openavc.load_model(tmp_path / "weights.safetensors").state_dict()
+    for name, value in checkpoint(tmp_path)["model"].items():
+        torch.testing.assert_close(loaded[name], value, rtol=1e-3, atol=1e-4)  # kept in 16 bits
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_follows_float32(shards, tmp_path, precision):
-    for name in ("float32", precision):
-        config = RECIPE | {"precision": name, "objective": {"name": "contrastive"}}
-        train(config, [shards], tmp_path / name)
-    ours, full = (lines(tmp_path / name / "log.jsonl") for name in (precision, "float32"))
-    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in full], rel=0.02)
-    assert [line["loss"] for line in ours] != [line["loss"] for line in full]
-    # Scaled losses aren't logged, nor scaled gradients, which the clipping needs unscaled.
-    norms = [[line["gradient_norm"] for line in found] for found in (ours, full)]
-    assert norms[0] == pytest.approx(norms[1], rel=0.2)
-    assert bool(checkpoint(tmp_path / precision)["scaler"]) == (precision == "fp16")
+HALF = RECIPE | {"objective": {"name": "contrastive"}}
 
 
-def test_a_loss_that_overflows_in_fp16_leaves_the_weights_and_halves_the_scale(shards):
-    model, objective, optimizer = build(RECIPE, CPU)
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1)
-    batch = next(iter(make_loader(RECIPE, Shards(shards), model, objective, 0, 1)))
-    step = training.train.Step(model, objective, torch.float16)
-    train_step(step, optimizer, scaler, [batch])
-    assert scaler.get_scale() == 2.0**126
-    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+def test_bf16_follows_float32(shards, tmp_path):
+    losses = []
+    for precision in ("float32", "bf16"):
+        train(HALF | {"precision": precision}, [shards], tmp_path / precision, stop_after=2)
+        losses.append([line["loss"] for line in lines(tmp_path / precision / "log.jsonl")])
+    assert losses[1] != losses[0]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+
+
+def test_fp16_scales_the_loss_and_leaves_out_steps_that_overflow(shards, tmp_path):
+    model, _, _ = build(HALF, CPU)
+    before, left_out = dict(model.named_parameters()), 0
+    full = tmp_path / "float32"
+    train(HALF, [shards], full, stop_after=1)
+    for step in range(1, 9):
+        train(HALF | {"precision": "fp16", "steps": 8}, [shards], tmp_path / "fp16", stop_after=step)
+        line, state = lines(tmp_path / "fp16/log.jsonl")[-1], checkpoint(tmp_path / "fp16")
+        if step == 1:  # what is logged isn't scaled
+            assert line["loss"] == pytest.approx(lines(full / "log.jsonl")[0]["loss"], rel=0.01)
+        overflowed = not math.isfinite(line["gradient_norm"])
+        assert all(torch.equal(state["model"][name], value) for name, value in before.items()) == overflowed
+        left_out += overflowed
+        assert state["scaler"]["scale"] == 2.0 ** (16 - left_out)
+        assert overflowed or line["gradient_norm"] < 500
+        before = {name: state["model"][name] for name in before}
+    assert 0 < left_out < 8
 
 
 class Still(torch.nn.Module):
@@ -155,7 +178,7 @@ def test_what_is_frozen_stays_with_its_statistics(shards, tmp_path):
 
 # ---------------------------------------------------------------------------------------------------- resuming
 
-LONG = RECIPE | {"steps": 60, "checkpoint_every": 7, "data": {"workers": 2}, "optimizer": RECIPE["optimizer"]}
+LONG = RECIPE | {"steps": 60, "checkpoint_every": 7, "data": {"workers": 1}}
 
 
 @pytest.fixture(scope="module")
@@ -200,9 +223,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_one_that_was_not(shards,
     assert train(LONG, [shards], tmp_path) == LONG["steps"]
     assert_same_end(tmp_path, whole)
     board = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
-    assert board.Tags()["scalars"] == sorted(
-        lines(whole / "log.jsonl")[0].keys() - {"step"}, key=board.Tags()["scalars"].index
-    )
+    assert set(board.Tags()["scalars"]) == lines(whole / "log.jsonl")[0].keys() - {"step"}
     assert [event.step for event in board.Scalars("loss")] == list(range(1, 61))
     losses = [line["loss"] for line in lines(whole / "log.jsonl")]
     assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses, rel=1e-6)
@@ -297,16 +318,12 @@ def test_the_command_takes_several_folders_of_shards(shards, tmp_path):
     assert "was started with other values of batch_size, steps" in " ".join(result.output.split())
 
 
-def test_labels_are_learned_and_must_be_there(shards, tmp_path):
-    for clip, label in enumerate(("cat", "dog", "cat")):
-        write_tones(tmp_path / f"data/{clip}.tar", [clip], labels=[label])
-    config = RECIPE | {"objective": {"name": "classification", "classes": 2, "features": 8}, "steps": 1}
-    _, objective, _ = build(config, CPU)
-    train(config, [tmp_path / "data"], tmp_path / "run")
-    for name, value in checkpoint(tmp_path / "run")["objective"].items():
-        assert not torch.equal(value, objective.state_dict()[name])
-    with pytest.raises(ValueError, match=r"wants 2 classes .* the shards have 0 \(no labels\)"):
-        train(config, [shards], tmp_path / "other")
+def test_labels_that_are_missing_are_told(shards, labelled, tmp_path):
+    config = RECIPE | {"objective": {"name": "classification", "classes": 3, "features": 8}}
+    with pytest.raises(ValueError, match=r"wants 3 classes .* the shards have 2 \(cat, dog\)"):
+        train(config, [labelled], tmp_path / "run")
+    with pytest.raises(ValueError, match=r"the shards have 0 \(no labels\)"):
+        train(config, [shards], tmp_path / "run")
 
 
 # ----------------------------------------------------------------------------------------------- what is refused

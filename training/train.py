@@ -235,7 +235,10 @@ def to_training_mode(model: nn.Module, frozen: list[str]) -> None:
 
 
 def train_step(step: nn.Module, optimizer, scaler, parts: list[dict[str, Tensor]]) -> dict[str, float]:
-    """One update from the parts of a batch, whose mean loss is followed; returns what the log shows."""
+    """One update from the parts of a batch, whose mean loss is followed; returns what the log shows.
+
+    In fp16 a step whose gradients overflow is left out, and its norm isn't finite: the first few usually are.
+    """
     device = next(step.parameters()).device
     optimizer.zero_grad(set_to_none=True)
     shown = torch.zeros(2, device=device)
