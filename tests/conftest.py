@@ -44,3 +44,23 @@ def model():
     with_statistics(network)
     network.name, network.sha256 = "tiny", "0" * 64
     return network
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Two tars of three clips of tones each."""
+    from tones import write_tones
+
+    folder = tmp_path_factory.mktemp("shards")
+    write_tones(folder / "00000.tar", range(3))
+    write_tones(folder / "00001.tar", range(3, 6), sound_format="flac")
+    return folder
+
+
+@pytest.fixture
+def one_thread():
+    """Sums in one order, as in the processes that a test starts with --threads 1."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

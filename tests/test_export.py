@@ -156,6 +156,17 @@ def test_what_the_run_recorded_is_in_the_entry_unless_told_otherwise(run, projec
     assert same_tensors(project / "package/tones.safetensors", run / "weights.safetensors")
 
 
+def test_what_was_told_once_holds_for_the_same_weights_alone(run, project):
+    nothing = {"trained_on": "", "recipe": "", "metrics": []}
+    told = nothing | {"metrics": FIGURES}
+    for about in (told, nothing):
+        assert export.export(run, "tones", "Apache-2.0", **about)["metrics"] == FIGURES
+    torch.manual_seed(1)
+    save_weights(run / "weights.safetensors", build_model(MODEL), MODEL)
+    assert export.export(run, "tones", "Apache-2.0", **nothing)["metrics"] == []
+    assert len(manifest(project)) == 1
+
+
 def test_the_card_holds_the_metrics_with_their_commands_and_what_is_known_of_the_run(run, project):
     export.export(run, "tones", "Apache-2.0", metrics=FIGURES, trained_on="", recipe="")
     text = (run / "README.md").read_text()

@@ -19,6 +19,13 @@ def save_checkpoint(run: Path, step: int, parts: dict) -> None:
     os.replace(partial, run / NAME)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that whoever is killed meanwhile leaves the one before."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
 def load_checkpoint(run: Path, parts: dict) -> int:
     """Restore the parts in place; returns the number of steps done, 0 if there is no checkpoint."""
     path = run / NAME
@@ -37,7 +44,5 @@ def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.
     def convert(tensor):
         return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
 
-    partial = path.with_name(f"{path.name}.partial")
     tensors = {name: convert(tensor) for name, tensor in model.state_dict().items()}
-    partial.write_bytes(save(tensors, metadata={"architecture": json.dumps(architecture)}))
-    os.replace(partial, path)
+    write_whole(path, save(tensors, metadata={"architecture": json.dumps(architecture)}))

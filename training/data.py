@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +130,16 @@ class Shards:
             if not found:
                 raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
             self.paths += found
-        self.maps = [np.memmap(path, mode="r", dtype=np.uint8) for path in self.paths]
+        self.maps = _map(self.paths)
         self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
         self.classes = sorted({label for clip in self.clips for label in clip.labels[:1]})
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "maps"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__ |= state
+        self.maps = _map(self.paths)  # pickled for a worker process, they would be copied whole
 
     def _index(self, number: int, path: Path) -> list[Clip]:
         members: dict[str, dict[str, tuple[int, int]]] = {}
@@ -191,6 +199,10 @@ class Shards:
         return found if clip.sample_rate == sample_rate else resample(found, clip.sample_rate, sample_rate)[:wanted]
 
 
+def _map(paths: list[Path]) -> list[np.memmap]:
+    return [np.memmap(path, mode="r", dtype=np.uint8) for path in paths]
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How pairs are drawn and augmented; times in seconds.
@@ -198,7 +210,7 @@ class Sampling:
     `negatives` is the share of pairs whose sound is from another clip; 0 where the objective makes its own from the
     batch. Sound windows lie at a frame of their own clip, in positive and negative pairs alike, so the position on
     the grid of frames gives nothing away (Objects that Sound, section 3.3). All windows lie inside their clip, and
-    those of one item don't overlap where the clip is long enough.
+    those of one item don't overlap as long as the clip has a frame left for it.
     """
 
     windows_per_clip: int = 1
@@ -234,6 +246,7 @@ class Pairs(Dataset):
         self.shards, self.sampling, self.seed = shards, sampling, seed
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
         self.longest = self.seconds * max(sampling.speed)  # seconds of sound read for a window
+        self.reach = max(sampling.misalignment, sampling.grid / 2)  # seconds from a frame to the middle of its sound
         self.clips = [clip for clip in shards.clips if self._inside(clip).any()]
         if len({clip.source for clip in self.clips}) < 2:
             raise ValueError(
@@ -273,32 +286,42 @@ class Pairs(Dataset):
     def _moment(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, np.ndarray]:
         """A frame of the clip and the sound around it, `longest` seconds.
 
-        Up to 8 are tried for one that is loud enough and doesn't overlap those `taken`, to which it is added.
+        Up to 8 are tried for one that is loud enough. Its middle is added to those `taken`.
         """
         for _ in range(8):
-            index, middle = self._place(clip, rng)
+            index, middle = self._place(clip, taken, rng)
             waveform = self.shards.waveform(clip, middle, self.longest, self.rate)
-            apart = all(abs(middle - other) >= self.longest for other in taken)
-            if apart and level(waveform) >= self.sampling.quietest:
+            if level(waveform) >= self.sampling.quietest:
                 break
         taken.append(middle)
         return index, waveform
 
-    def _place(self, clip: Clip, rng: np.random.Generator) -> tuple[int, float]:
-        """A frame, and the middle of a sound that lies inside the clip and near the frame."""
-        half, reach = self.longest / 2, self.sampling.misalignment
-        index = int(rng.choice(np.flatnonzero(self._inside(clip))))
-        time = clip.frame_times[index]
-        middle = rng.uniform(max(half, time - reach), min(clip.seconds - half, time + reach)) if reach else time
+    def _place(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, float]:
+        """A frame, and the middle of a sound inside the clip, near the frame and, if there is room, beside `taken`."""
+        inside, times = self._inside(clip), clip.frame_times
+        beside = inside & np.all([np.abs(times - other) >= self.longest + self.reach for other in taken], axis=0)
+        index = int(rng.choice(np.flatnonzero(beside if beside.any() else inside)))
+        first, last = self._middles(clip)
+        low, high = np.clip(
+            [times[index] - self.sampling.misalignment, times[index] + self.sampling.misalignment], first, last
+        )
+        middle = rng.uniform(low, high)
         if self.sampling.grid:
-            middle = round(middle / self.sampling.grid) * self.sampling.grid
+            middle = np.clip(round(middle / self.sampling.grid) * self.sampling.grid, first, last)
         return index, float(middle)
 
     def _inside(self, clip: Clip) -> np.ndarray:
         """Which frames can have a sound that lies inside the clip: (frames,) bool."""
-        margin = self.longest / 2 - self.sampling.misalignment
+        first, last = self._middles(clip)
         times = clip.frame_times
-        return (clip.seconds >= self.longest) & (times >= margin) & (times <= clip.seconds - margin)
+        return (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
+
+    def _middles(self, clip: Clip) -> tuple[float, float]:
+        """The first and the last middle, on the grid, of sounds that lie inside the clip."""
+        first, last, grid = self.longest / 2, clip.seconds - self.longest / 2, self.sampling.grid
+        if grid:  # a billionth of it is rounding
+            first, last = math.ceil(first / grid - 1e-9) * grid, math.floor(last / grid + 1e-9) * grid
+        return first, last
 
     def _other(self, clip: Clip, rng: np.random.Generator) -> Clip:
         """A clip of another video."""

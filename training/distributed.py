@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+LONGEST_WAIT = timedelta(hours=2)  # for the first process, which validates; NCCL's own is 10 minutes
 
 
 def start(device: torch.device) -> torch.device:
@@ -17,7 +20,7 @@ def start(device: torch.device) -> torch.device:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     return device
 
 
@@ -46,11 +49,26 @@ def gather(tensor: Tensor) -> Tensor:
     The gradient of each row goes back to the process it came from, summed over the processes that used it. Together
     with the mean over processes that DistributedDataParallel takes, it is that of one process with all the rows.
     """
-    if world_size() == 1:
-        return tensor
-    from torch.distributed.nn.functional import all_gather
+    return tensor if world_size() == 1 else _Gather.apply(tensor)
 
-    return torch.cat(all_gather(tensor.contiguous()))
+
+def own_rows(tensor: Tensor) -> Tensor:
+    """Of the rows of all processes, those of this one: (world * B, ...) to (B, ...)."""
+    return tensor.chunk(world_size())[rank()]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, tensor: Tensor) -> Tensor:
+        rows = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(world_size())]
+        dist.all_gather(rows, tensor.contiguous())
+        return torch.cat(rows)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return own_rows(gradient)
 
 
 def mean(values: Tensor) -> Tensor:
@@ -68,7 +86,10 @@ def wait_for_all() -> None:
 
 
 def parallel(module: nn.Module, sync_batch_norm: bool) -> nn.Module:
-    """The module with its gradients averaged over the processes, and BatchNorm's statistics, too, where asked for."""
+    """The module with its gradients averaged over the processes, and BatchNorm's statistics, too, where asked for.
+
+    Otherwise each process normalises by its own part, and the running statistics kept are the first process's.
+    """
     if world_size() == 1:
         return module
     if sync_batch_norm:

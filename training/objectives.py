@@ -2,6 +2,7 @@
 
 An objective takes the model and a batch of pairs and returns the loss and how often it was right. `negatives` is
 the share of labelled negatives it wants among the pairs; 0 if it makes its own from the other pairs of the batch.
+`networks` are the architectures it works with.
 Every objective is told how many neighbouring pairs of the batch come from one clip.
 """
 
@@ -25,6 +26,7 @@ class Correspondence(nn.Module):
     """
 
     negatives = 0.5
+    networks = ("l3", "openl3", "ave", "avol")
 
     def __init__(self, windows_per_clip: int = 1):
         super().__init__()
@@ -40,10 +42,12 @@ class Contrastive(nn.Module):
     Each picture is to find its sound among all sounds of the batch and the other way round, by the dot product of
     unit vectors over a learned temperature. The network's own two-way decision is fitted beside it on as many true
     pairs as pairs of neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
+    Of our networks, AVE-Net alone has one space for both.
     With gradient accumulation the negatives are those of the same part of the batch.
     """
 
     negatives = 0.0
+    networks = ("ave",)
 
     def __init__(self, temperature: float = 0.1, windows_per_clip: int = 1):
         super().__init__()
@@ -54,20 +58,21 @@ class Contrastive(nn.Module):
         image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) each
         with torch.autocast(image.device.type, enabled=False):  # which would round similarities to 8 bits
             image, audio = image.float(), audio.float()
-            contrast, right = self._contrast(image, audio)
-            return contrast + self._decision(model, image.detach(), audio.detach()), right
+            images, audios = distributed.gather(image), distributed.gather(audio)  # (world * B, D) each
+            contrast, right = self._contrast(image, audio, images, audios)
+            other = distributed.own_rows(audios.detach().roll(self.shift, dims=0))  # (B, D)
+            return contrast + self._decision(model, image.detach(), audio.detach(), other), right
 
-    def _contrast(self, image: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    def _contrast(self, image: Tensor, audio: Tensor, images: Tensor, audios: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.log_scale.clamp(max=math.log(100)).exp()
-        by_image = scale * image @ distributed.gather(audio).T  # (B, world * B)
-        by_audio = scale * audio @ distributed.gather(image).T
+        by_image = scale * image @ audios.T  # (B, world * B)
+        by_audio = scale * audio @ images.T
         target = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
         loss = (F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target)) / 2
         return loss, (by_image.argmax(dim=1) == target).float().mean()
 
-    def _decision(self, model, image: Tensor, audio: Tensor) -> Tensor:
-        both = torch.cat([audio, audio.roll(self.shift, dims=0)])
-        logits = model.compare(torch.cat([image, image]), both).float()
+    def _decision(self, model, image: Tensor, audio: Tensor, other: Tensor) -> Tensor:
+        logits = model.compare(torch.cat([image, image]), torch.cat([audio, other])).float()
         label = torch.arange(2, device=image.device).flip(0).repeat_interleave(len(image))  # 1s, then 0s
         return F.cross_entropy(logits, label)
 
@@ -84,6 +89,7 @@ class Classification(nn.Module):
     """
 
     negatives = 0.0
+    networks = ("l3", "openl3", "ave")  # a vector for each picture
 
     def __init__(self, classes: int, features: int, windows_per_clip: int = 1):
         super().__init__()

@@ -12,6 +12,7 @@ SIGTERM ends it cleanly, with a checkpoint.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import os
@@ -35,18 +36,22 @@ else:
     import tomli as tomllib
 
 from . import distributed
-from .checkpoint import load_checkpoint, save_checkpoint, save_weights
+from .checkpoint import load_checkpoint, save_checkpoint, save_weights, write_whole
 from .data import Pairs, Sampling, Shards, concatenate
 from .objectives import OBJECTIVES
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 SCHEDULES = ("constant", "cosine", "step")
-REQUIRED = {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "data", "optimizer"}
+REQUIRED = {
+    "": {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "data", "optimizer"},
+    "data": set(),
+    "optimizer": {"name", "learning_rate", "weight_decay", "schedule"},
+}
 TABLES = {  # what a configuration may hold; the options of [model] and [objective] are their classes'
-    "": REQUIRED | {"accumulate", "sync_batch_norm", "frozen", "validate_every"},
+    "": REQUIRED[""] | {"accumulate", "sync_batch_norm", "frozen", "validate_every"},
     "data": {field.name for field in fields(Sampling)} - {"negatives"} | {"workers"},
-    "optimizer": {"name", "learning_rate", "weight_decay", "schedule", "warmup_steps", "decay", "decay_steps"},
+    "optimizer": REQUIRED["optimizer"] | {"warmup_steps", "decay", "decay_steps"},
 }
 LARGEST_GRADIENT = 10.0  # norm; ours: far above what is usual, stops explosions
 
@@ -71,26 +76,45 @@ def read_config(path: Path, **changes) -> dict:
 
 def check_config(config: dict) -> None:
     """ValueError for keys that are unknown or missing, and for values that can't work."""
-    missing = REQUIRED - config.keys()
-    if missing:
-        raise ValueError(f"the configuration lacks {', '.join(sorted(missing))}")
     for table, known in TABLES.items():
-        unknown = sorted((config[table] if table else config).keys() - known)
+        where, keys = (f"[{table}]", config[table].keys()) if table else ("the configuration", config.keys())
+        missing, unknown = sorted(REQUIRED[table] - keys), sorted(keys - known)
+        if missing:
+            raise ValueError(f"{where} lacks {', '.join(missing)}")
         if unknown:
-            where = f"[{table}]" if table else "the configuration"
             raise ValueError(f"{where} has unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
     optimizer = config["optimizer"]
     for name, value, known in (
         ("precision", config["precision"], PRECISIONS),
         ("optimizer", optimizer["name"], OPTIMIZERS),
         ("schedule", optimizer["schedule"], SCHEDULES),
-        ("objective", config["objective"]["name"], OBJECTIVES),
+        ("objective", config["objective"].get("name"), OBJECTIVES),
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if optimizer["schedule"] == "step" and not {"decay", "decay_steps"} <= optimizer.keys():
         raise ValueError("schedule 'step' needs decay and decay_steps in [optimizer]")
+    for name in ("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"):
+        if not isinstance(config.get(name, 1), int) or config.get(name, 1) < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {config[name]!r}")
+    check_objective(config["objective"], config["model"])
     check_batch(config)
+
+
+def check_objective(objective: dict, model: dict) -> None:
+    """ValueError unless the objective has these options and works with this network."""
+    kind, architecture = OBJECTIVES[objective["name"]], model.get("architecture")
+    known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # it is told that of [data]
+    unknown = objective.keys() - known - {"name"}
+    if unknown:
+        raise ValueError(
+            f"objective {objective['name']!r} has no option {', '.join(sorted(unknown))}; "
+            f"it has {', '.join(sorted(known)) or 'none'}"
+        )
+    if architecture not in kind.networks:
+        raise ValueError(
+            f"objective {objective['name']!r} works with the networks {', '.join(kind.networks)}, got {architecture!r}"
+        )
 
 
 def check_batch(config: dict) -> None:
@@ -107,8 +131,13 @@ def build(config: dict, device: torch.device):
     """(model, objective, optimizer), freshly initialised from the configuration's seed."""
     torch.manual_seed(config["seed"])
     model = build_model(config["model"]).to(device=device, memory_format=torch.channels_last)
+    modules = dict(model.named_modules())
     for name in config.get("frozen", []):
-        model.get_submodule(name).requires_grad_(False)
+        if name not in modules:
+            raise ValueError(
+                f"frozen must name parts of the network, such as {', '.join(list(modules)[1:4])}, got {name!r}"
+            )
+        modules[name].requires_grad_(False)
     windows = config["data"].get("windows_per_clip", 1)
     options = {key: value for key, value in config["objective"].items() if key != "name"}
     objective = OBJECTIVES[config["objective"]["name"]](windows_per_clip=windows, **options).to(device)
@@ -206,7 +235,10 @@ def to_training_mode(model: nn.Module, frozen: list[str]) -> None:
 
 
 def train_step(step: nn.Module, optimizer, scaler, parts: list[dict[str, Tensor]]) -> dict[str, float]:
-    """One update from the parts of a batch, whose mean loss is followed; returns what the log shows."""
+    """One update from the parts of a batch, whose mean loss is followed; returns what the log shows.
+
+    In fp16 a step whose gradients overflow is left out, and its norm isn't finite: the first few usually are.
+    """
     device = next(step.parameters()).device
     optimizer.zero_grad(set_to_none=True)
     shown = torch.zeros(2, device=device)
@@ -296,7 +328,7 @@ def train(
     check_labels(config, shards)
     model, objective, optimizer = build(config, device)
     if start_from:
-        model.load_state_dict(load_model(start_from, device=device).state_dict())
+        begin_with(model, start_from)
     record_config(run, config | describe(data, shards, start_from) | (about or {}))
     scaler = torch.amp.GradScaler(device.type, enabled=config["precision"] == "fp16")
     parts = {"model": model, "objective": objective, "optimizer": optimizer, "scaler": scaler}
@@ -306,6 +338,8 @@ def train(
         Step(model, objective, PRECISIONS[config["precision"]]), config.get("sync_batch_norm", False)
     )
     validate = Validation(run, validation, model, config) if validation else None
+    if validate and first:
+        validate(first)  # if the run was stopped before
     to_training_mode(model, config.get("frozen", []))
     accumulate, done = config.get("accumulate", 1), first
     with Log(run, first) as log, Interrupt() as interrupt:
@@ -325,15 +359,23 @@ def train(
                 log.flush()
                 if distributed.rank() == 0:
                     save_checkpoint(run, done, parts)
-            if validate and (done % config.get("validate_every", config["steps"]) == 0 or done == last):
-                validate(done)
-                to_training_mode(model, config.get("frozen", []))
             if stopping:
                 break
+            if validate:
+                validate(done)
+                to_training_mode(model, config.get("frozen", []))
     if distributed.rank() == 0:
         save_weights(run / "weights.safetensors", model, config["model"])
     distributed.wait_for_all()
     return max(first, done)
+
+
+def begin_with(model: nn.Module, path: Path) -> None:
+    """Give the model the weights of a file; ValueError if they are another network's."""
+    try:
+        model.load_state_dict(load_model(path, device="cpu").state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{path} doesn't fit the configuration's [model]: {error}") from None
 
 
 def check_labels(config: dict, shards: Shards) -> None:
@@ -371,7 +413,7 @@ def record_config(run: Path, config: dict) -> None:
     distributed.wait_for_all()  # until all have looked
     if distributed.rank() == 0 and not path.exists():
         run.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(config, indent=2) + "\n")
+        write_whole(path, (json.dumps(config, indent=2) + "\n").encode())
 
 
 class Log:
@@ -389,7 +431,7 @@ class Log:
             from torch.utils.tensorboard import SummaryWriter
 
             self.file = open_log(self.run / "log.jsonl", self.steps)
-            self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1 if self.steps else None)
+            self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1)
         return self
 
     def __exit__(self, *_) -> None:
@@ -407,12 +449,13 @@ class Log:
     def flush(self) -> None:
         if self.file:
             self.file.flush()
+            self.board.flush()
 
 
 def open_log(path: Path, steps: int):
     """A log of a line a step, to be continued after so many steps."""
     lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
-    path.write_text("".join(lines))
+    write_whole(path, "".join(lines).encode())
     return path.open("a")
 
 
@@ -431,6 +474,10 @@ class Validation:
         self.pairs = load_pairs(model, data, per_clip=4, seed=0) if distributed.rank() == 0 else None
 
     def __call__(self, step: int) -> None:
+        """Measure, if it is time to and wasn't done."""
+        steps = self.config["steps"]
+        if step != steps and step % self.config.get("validate_every", steps) != 0:
+            return
         if distributed.rank() == 0:
             self._measure(step)
         distributed.wait_for_all()
@@ -438,14 +485,15 @@ class Validation:
     def _measure(self, step: int) -> None:
         from .evaluate.correspondence import avc, represent
 
+        before = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+        if any(line["step"] == step for line in before):
+            return
         self.model.eval()
         figures = avc(self.model, represent(self.model, self.pairs), seed=0)
-        before = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-        before = [line for line in before if line["step"] < step]
         if all(figures["threshold"] > line["threshold"] for line in before):
             save_weights(self.best, self.model, self.config["model"])
         lines = [*before, {"step": step, **figures}]
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 # -------------------------------------------------------------------------------------------------------- command

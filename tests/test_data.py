@@ -1,0 +1,292 @@
+"""Shards to pairs: what comes back, sampling without shortcuts, augmentation, and how positions are dealt out."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import webdataset
+from tones import (
+    FRAMES,
+    RATE,
+    RECIPE,
+    SECONDS,
+    Contract,
+    clip_of_picture,
+    clip_of_sound,
+    jpeg,
+    pitch,
+    plain,
+    write_tones,
+)
+
+from training import distributed
+from training.data import Pairs, Sampling, Shards, _equalize, encode_clip, held_out_pairs, level
+from training.train import Parts
+
+
+def test_frames_and_sound_come_back_from_the_shards(shards):
+    found = pickle.loads(pickle.dumps(Shards(shards)))
+    assert [clip.key for clip in found.clips] == [f"clip{k}" for k in range(6)]
+    np.testing.assert_allclose(found.frame(found.clips[4], 7).mean(axis=(0, 1)) * 255, [40, 35, 128], atol=2)
+    waveform = found.waveform(found.clips[4], 2.0, 1.0, RATE)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * (np.arange(RATE) / RATE + 1.5))
+    np.testing.assert_allclose(waveform, expected, atol=1e-4)
+
+
+def test_shards_for_a_worker_process_are_pickled_without_their_files(shards):
+    assert len(pickle.dumps(Shards(shards))) < 0.1 * sum(path.stat().st_size for path in shards.glob("*.tar"))
+
+
+def test_sound_beyond_the_clip_is_silence(shards):
+    found = Shards(shards)
+    waveform = found.waveform(found.clips[0], 0.0, 1.0, RATE)
+    assert not waveform[: RATE // 2].any()
+    assert waveform[RATE // 2 :].any()
+
+
+def test_no_shards_is_an_error_that_says_how_to_make_some(shards, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"training\.simulate"):
+        Shards(shards, tmp_path)
+
+
+def test_labels_tell_whether_picture_and_sound_are_of_one_clip(shards):
+    pairs = Pairs(Shards(shards), Contract, plain(negatives=0.5, windows_per_clip=4), seed=0)
+    labels = []
+    for position in range(100):
+        item = pairs[position]
+        for image, waveform, label in zip(item["image"], item["waveform"], item["label"], strict=True):
+            assert (clip_of_picture(image) == clip_of_sound(waveform)) == bool(label)
+            labels.append(int(label))
+    assert np.mean(labels) == pytest.approx(0.5, abs=0.1)  # 4 standard errors of 400 draws
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Clips 0 and 1 are of one video and dogs; 2, of another, is a cat that barks; 3 of a third."""
+    folder = tmp_path_factory.mktemp("labelled")
+    write_tones(folder / "0.tar", [0, 1], source="a", labels=["dog"])
+    write_tones(folder / "1.tar", [2], source="b", labels=["cat", "dog"])
+    write_tones(folder / "2.tar", [3], source="c", labels=["dog"])
+    return Shards(folder)
+
+
+def test_the_target_is_the_number_of_the_first_label_of_the_pictures_clip(labelled, shards):
+    pairs = Pairs(labelled, Contract, plain(windows_per_clip=2), seed=0)
+    assert labelled.classes == ["cat", "dog"]
+    for position in range(8):
+        item = pairs[position]
+        assert item["target"].tolist() == [int(clip_of_picture(item["image"][0]) != 2)] * 2
+    assert Pairs(Shards(shards), Contract, plain(), seed=0)[0]["target"].tolist() == [-1]
+
+
+def test_negatives_are_of_another_video(labelled):
+    pairs = Pairs(labelled, Contract, plain(negatives=1.0, windows_per_clip=4), seed=0)
+    heard = set()
+    for position in range(40):
+        item = pairs[position]
+        heard |= {(clip_of_picture(i), clip_of_sound(w)) for i, w in zip(item["image"], item["waveform"], strict=True)}
+    assert heard == {(i, w) for i in range(4) for w in range(4)} - {(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (3, 3)}
+
+
+def middles(shards, monkeypatch, **options):
+    """(clip, middle) of the sounds that are heard in 400 pairs."""
+    found, seen = Shards(shards), []
+    monkeypatch.setattr(found, "waveform", lambda clip, middle, *_: seen.append((clip, middle)) or np.ones(RATE, "f4"))
+    pairs = Pairs(found, Contract, plain(windows_per_clip=8, **options), seed=0)
+    for position in range(50):
+        pairs[position]
+    per_pair = 2 if options["negatives"] else 1  # of negatives, the picture's own moment is looked at first
+    assert len(seen) == 400 * per_pair
+    return seen[per_pair - 1 :: per_pair]
+
+
+@pytest.mark.parametrize("negatives", [0.0, 1.0])
+def test_sounds_of_positive_and_negative_pairs_lie_at_frames(shards, monkeypatch, negatives):
+    for clip, middle in middles(shards, monkeypatch, negatives=negatives):
+        assert np.abs(clip.frame_times - middle).min() < 1e-9
+
+
+@pytest.mark.parametrize("misalignment", [0.0, 0.3])
+def test_on_the_grid_starts_of_positive_and_negative_sounds_agree_modulo_its_period(shards, monkeypatch, misalignment):
+    """Objects that Sound, section 3.3, and the sounds lie inside their clips none the less."""
+    starts = []
+    for negatives in (0.0, 1.0):
+        found = middles(shards, monkeypatch, negatives=negatives, misalignment=misalignment, grid=0.04)
+        found = np.array([middle for _, middle in found])
+        np.testing.assert_allclose(found / 0.04, np.round(found / 0.04), atol=1e-6)
+        assert found.min() - 0.5 >= -1e-9
+        assert found.max() + 0.5 <= SECONDS + 1e-9
+        starts.append(np.histogram((found - 0.5 + 0.002) % 0.04, bins=10, range=(0, 0.04))[0])
+    assert starts[0].tolist() == starts[1].tolist()
+    assert starts[0].max() == 400
+
+
+@pytest.mark.parametrize("options", [{}, {"misalignment": 0.2}, {"misalignment": 0.2, "grid": 0.04}])
+def test_windows_lie_inside_their_clip_and_apart_from_each_other(shards, monkeypatch, options):
+    found, seen = Shards(shards), []
+    monkeypatch.setattr(found, "waveform", lambda clip, middle, *_: seen.append(middle) or np.ones(RATE, "f4"))
+    pairs = Pairs(found, Contract, plain(negatives=0.0, windows_per_clip=2, **options), seed=0)
+    for position in range(300):  # wherever the first is in 4 s, there is room for the second
+        pairs[position]
+    first, second = np.array(seen).reshape(300, 2).T
+    assert np.abs(first - second).min() >= 1 - 1e-9
+    assert min(seen) - 0.5 >= -1e-9
+    assert max(seen) + 0.5 <= SECONDS + 1e-9
+    assert np.std(seen) > 0.8  # and they are everywhere: of a uniform middle, 3 / sqrt(12) = 0.87
+
+
+def test_clips_shorter_than_a_window_are_left_out(tmp_path):
+    for clip, seconds in enumerate((0.9, 1.1, 2.0)):
+        write_tones(tmp_path / f"{clip}.tar", [clip], seconds)
+    found = Shards(tmp_path)
+    assert [clip.key for clip in Pairs(found, Contract, plain(), 0).clips] == ["clip1", "clip2"]
+    with pytest.raises(ValueError, match=r"1\.20 s long; there are 1 such clips"):
+        Pairs(found, Contract, plain(speed=(0.8, 1.2)), 0)
+
+
+def test_misalignment_keeps_the_frame_within_its_limit(shards, monkeypatch):
+    found, seen = Shards(shards), []
+    monkeypatch.setattr(found, "waveform", lambda clip, middle, *_: seen.append(middle) or np.ones(RATE, "f4"))
+    pairs = Pairs(found, Contract, plain(negatives=0.0, misalignment=0.3), seed=0)
+    frames = [round(float(pairs[position]["image"][..., 1].mean()) * 255 / 5) for position in range(400)]
+    distances = np.array(seen) - (np.array(frames) + 1) * SECONDS / FRAMES
+    assert np.abs(distances).max() <= 0.3 + 1e-9
+    assert np.std(distances) == pytest.approx(0.3 / math.sqrt(3), rel=0.15)  # uniform
+
+
+def test_each_pass_visits_every_clip_once_in_a_new_order(shards):
+    pairs = Pairs(Shards(shards), Contract, plain(negatives=0.0), seed=3)
+    passes = [[clip_of_picture(pairs[p]["image"][0]) for p in range(start, start + 6)] for start in (0, 6, 12)]
+    assert all(sorted(visited) == list(range(6)) for visited in passes)
+    assert len({tuple(visited) for visited in passes}) > 1
+
+
+def test_a_pair_depends_on_seed_and_position_alone(shards):
+    def item(seed, position):
+        return Pairs(Shards(shards), Contract, Sampling(windows_per_clip=2), seed)[position]
+
+    first, again, other = item(0, 5), item(0, 5), item(1, 5)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_levels_are_in_decibels_of_full_scale():
+    assert level(np.zeros(10)) == -200
+    assert level(np.full(10, 0.1)) == pytest.approx(-20)
+
+
+def test_a_quiet_moment_gives_nothing_away_about_the_label(tmp_path):
+    """Bright while loud, dark in silence: pictures of negative pairs must be as bright as those of positive ones."""
+    loud = np.repeat(np.tile([1.0, 0.0], 10), RATE // 2)  # half a second each
+    frames = [jpeg(np.full((24, 32, 3), 250 * ((k // 2) % 2 == 0), np.uint8)) for k in range(40)]
+    times = [0.125 + 0.25 * k for k in range(40)]
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
+        for clip in range(4):
+            writer.write(encode_clip(f"c{clip}", 0.5 * loud, RATE, frames, times, {}))
+
+    class Short(Contract):
+        window_seconds = 0.2
+
+    pairs = Pairs(Shards(tmp_path), Short, plain(negatives=0.5, windows_per_clip=8, quietest=-42), seed=0)
+    bright = {0: [], 1: []}
+    for position in range(60):
+        for image, label in zip(pairs[position]["image"], pairs[position]["label"], strict=True):
+            bright[int(label)].append(float(image.mean()) > 0.5)
+    assert np.mean(bright[1]) > 0.9  # loud
+    assert np.mean(bright[0]) == pytest.approx(np.mean(bright[1]), abs=0.03)
+
+
+# -------------------------------------------------------------------------------------------------- augmentation
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_a_tone_played_faster_is_higher_by_the_factor(shards, factor):
+    pairs = Pairs(Shards(shards), Contract, plain(negatives=0.0, speed=(factor, factor)), seed=0)
+    for position in range(6):
+        item = pairs[position]
+        tone = 200 * (clip_of_picture(item["image"][0]) + 1)
+        assert item["waveform"].shape == (1, RATE)
+        assert pitch(item["waveform"][0]) == pytest.approx(factor * tone, abs=1)
+        assert level(item["waveform"][0].numpy()) == pytest.approx(level(0.5) - 10 * math.log10(2), abs=0.1)  # a sine's
+
+
+def test_the_equalizer_changes_tones_by_its_curve():
+    gains = np.array([6.0, -3.0, 9.0, -12.0, 0.0, 4.0, -6.0, 2.0])
+    seconds = np.arange(RATE) / RATE
+    for k in range(1, 7):  # even steps in mel, 2595 log10(1 + f / 700), here up to 12 kHz
+        top = math.log(1 + 12_000 / 700)
+        tone = np.sin(2 * np.pi * round(700 * math.expm1(k / 7 * top)) * seconds)
+        assert level(_equalize(tone, gains)) - level(tone) == pytest.approx(gains[k], abs=0.25)
+
+
+def test_the_equalizers_gains_spread_as_asked(shards):
+    found = Shards(shards)
+    pairs = Pairs(found, Contract, plain(negatives=0.0, equalizer=5.0), seed=0)
+    quiet = Pairs(found, Contract, plain(negatives=0.0), seed=0)
+    changes = [level(pairs[p]["waveform"][0].numpy()) - level(quiet[p]["waveform"][0].numpy()) for p in range(120)]
+    # A tone between two points of the curve sees a mean of their gains: between 5 / sqrt(2) and 5.
+    assert 3.0 < np.std(changes) < 5.5
+
+
+def test_noise_has_the_level_that_was_asked_for(shards, monkeypatch):
+    found = Shards(shards)
+    monkeypatch.setattr(found, "waveform", lambda *_: np.zeros(RATE, np.float32))
+    sound = Pairs(found, Contract, plain(noise=(-40.0, -40.0)), seed=0)[0]["waveform"][0].numpy()
+    assert level(sound) == pytest.approx(-40, abs=0.2)
+    assert np.abs(np.corrcoef(sound[:-1], sound[1:])[0, 1]) < 0.03  # white
+    levels = [level(Pairs(found, Contract, plain(noise=(-60, -20)), 0)[p]["waveform"].numpy()) for p in range(60)]
+    assert min(levels) < -50 < -30 < max(levels)
+
+
+def test_zoom_crops_at_most_to_its_share_of_the_picture(shards):
+    ramp = np.broadcast_to((np.arange(64, dtype=np.float32) / 64)[None, :, None], (64, 64, 3))
+    pairs, rng = Pairs(Shards(shards), Contract, plain(zoom=0.5), seed=0), np.random.default_rng(0)
+    sides = []
+    for _ in range(100):
+        image = pairs._augment_image(ramp, rng)
+        assert image.shape == (16, 16, 3)
+        sides.append((image[0, 14, 0] - image[0, 1, 0]) / 13 * 18)  # 18 pixels, of which 16 are taken, show the crop
+    assert 0.5 - 0.02 <= min(sides) < 0.55
+    assert 0.95 < max(sides) <= 1 + 0.02
+    assert np.mean(sides) == pytest.approx(0.75, abs=0.06)  # uniform: 4 standard errors
+
+
+# --------------------------------------------------------------------------------------------------- dealing out
+
+
+def dealt(monkeypatch, processes: int, accumulate: int) -> list[list[range]]:
+    """Parts of steps 3 and 4, for each process."""
+    monkeypatch.setattr(distributed, "world_size", lambda: processes)
+    found = []
+    for rank in range(processes):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        config = RECIPE | {"batch_size": 24, "accumulate": accumulate, "data": {"windows_per_clip": 2}}
+        found.append(list(Parts(config, 3, 5)))
+        assert len(Parts(config, 3, 5)) == len(found[-1]) == 2 * accumulate
+    return found
+
+
+@pytest.mark.parametrize(("processes", "accumulate"), [(1, 1), (2, 1), (1, 2), (3, 2), (2, 3)])
+def test_processes_and_parts_share_out_the_batch_of_one(monkeypatch, processes, accumulate):
+    found = dealt(monkeypatch, processes, accumulate)
+    for number, step in enumerate((3, 4)):
+        parts = [p for own in found for p in own[number * accumulate : (number + 1) * accumulate]]
+        assert len({len(part) for part in parts}) == 1
+        assert [position for part in parts for position in part] == list(range(12 * step, 12 * step + 12))
+
+
+def test_parts_of_a_batch_are_the_same_for_one_process_as_for_several(monkeypatch):
+    (alone,) = dealt(monkeypatch, 1, 4)
+    first, second = dealt(monkeypatch, 2, 2)
+    assert alone == [*first[:2], *second[:2], *first[2:], *second[2:]]
+
+
+def test_evaluation_pairs_are_of_one_clip_and_whole_windows(shards):
+    found = list(held_out_pairs(Shards(shards), Contract, per_clip=3, seed=0))
+    assert len(found) == 18
+    for image, waveform, clip in found:
+        assert clip_of_picture(image) == clip_of_sound(waveform) == clip
+        assert np.abs(waveform[:100]).any()
+        assert np.abs(waveform[-100:]).any()

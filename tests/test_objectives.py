@@ -1,0 +1,104 @@
+"""Objectives by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from openavc.models import AVENet, AVOLNet
+from training.objectives import Classification, Contrastive, Correspondence
+
+
+class Fixed(nn.Module):
+    """A model that passes given embeddings through and compares by a fixed rule."""
+
+    def represent_image(self, x):
+        return x
+
+    represent_audio = represent_image
+
+    def compare(self, image, audio):
+        similarity = (image * audio).sum(dim=1)
+        return torch.stack([-similarity, similarity], dim=1)
+
+    def forward(self, image, audio):
+        return self.compare(image, audio)
+
+
+def test_correspondence_loss_is_the_two_way_cross_entropy_by_hand():
+    image, audio = torch.tensor([[1.0], [0.5]]), torch.tensor([[2.0], [1.0]])
+    loss, right = Correspondence()(Fixed(), image, audio, {"label": torch.tensor([1, 0])})
+    expected = (math.log(1 + math.exp(-4.0)) + math.log(1 + math.exp(1.0))) / 2
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert right.item() == 0.5
+
+
+@pytest.mark.parametrize("pooling", ["max", "logsumexp"])
+def test_for_avol_net_correspondence_is_the_logistic_loss_of_the_map(pooling):
+    """Objects that Sound, section 4."""
+    torch.manual_seed(0)
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=4, pooling=pooling).eval()
+    image, spectrogram, label = torch.randn(6, 3, 32, 32), torch.randn(6, 1, 64, 80), torch.tensor([0, 1] * 3)
+    places = model.localize(model.represent_image(image), model.represent_audio(spectrogram)).flatten(1)
+    assert places.shape == (6, 4)
+    logit = places.max(dim=1).values if pooling == "max" else places.exp().mean(dim=1).log()
+    loss, right = Correspondence()(model, image, spectrogram, {"label": label})
+    assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(logit, label.float()).item(), abs=1e-6)
+    assert right.item() == pytest.approx(((logit > 0) == label.bool()).float().mean().item())
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_contrastive_loss_is_symmetric_infonce_by_hand(windows):
+    angles = np.array([0.0, 1.0, 2.5, 4.0])
+    image = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    audio = np.stack([np.cos(angles + 0.3), np.sin(angles + 0.3)], axis=1)
+    similarity = np.exp(image @ audio.T / 0.2)
+    rows = -np.log(np.diag(similarity) / similarity.sum(axis=1)).mean()
+    columns = -np.log(np.diag(similarity) / similarity.sum(axis=0)).mean()
+    near = np.log1p(np.exp(-2 * (image * audio).sum(axis=1))).mean()
+    far = np.log1p(np.exp(2 * (image * np.roll(audio, windows, axis=0)).sum(axis=1))).mean()
+    loss, right = Contrastive(temperature=0.2, windows_per_clip=windows)(
+        Fixed(), torch.tensor(image), torch.tensor(audio), {}
+    )
+    assert loss.item() == pytest.approx((rows + columns) / 2 + (near + far) / 2, abs=1e-5)
+    assert right.item() == 1.0
+
+
+def test_the_contrastive_objective_fits_the_decision_without_moving_the_embeddings():
+    torch.manual_seed(0)
+    model = AVENet(widths=(4, 4, 4, 4), frontend="mel64", image_size=16, joint_size=4)
+    image, audio = model.represent_image(torch.randn(4, 3, 16, 16)), model.represent_audio(torch.randn(4, 1, 64, 80))
+    objective = Contrastive()
+
+    class Passing(Fixed):
+        compare = staticmethod(model.compare)
+
+    whole, _ = objective(Passing(), image, audio, {})
+    whole.backward(retain_graph=True)
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    objective._contrast(image, audio, image, audio)[0].backward()
+    by_contrast = {
+        name for name, p in model.named_parameters() if p.grad is None or not torch.equal(p.grad, gradients[name])
+    }
+    assert by_contrast == {"fc3.weight", "fc3.bias"}
+    assert all(gradients[name].abs().max() > 0 for name in by_contrast)
+
+
+def test_classification_is_the_sum_of_both_towers_cross_entropies_by_hand():
+    rng = np.random.default_rng(0)
+    image, audio, target = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), rng.integers(4, size=5)
+    objective = Classification(classes=4, features=3).double()
+    expected, hits = 0.0, []
+    for features, layer in ((image, objective.image_classifier), (audio, objective.audio_classifier)):
+        logits = features @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        chosen = logits[np.arange(5), target]
+        expected += (np.log(np.exp(logits).sum(axis=1)) - chosen).mean()
+        hits += (logits.max(axis=1) == chosen).tolist()
+    batch = {"target": torch.tensor(target)}
+    loss, right = objective(Fixed(), torch.tensor(image), torch.tensor(audio), batch)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert right.item() == pytest.approx(np.mean(hits))
