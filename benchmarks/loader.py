@@ -22,18 +22,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
 
 from openavc.weights import choose_device
+from training.config import PRECISIONS, check_config, check_labels, read_config
 from training.data import Shards, encode_clip
-from training.train import (
-    PRECISIONS,
-    Step,
-    build,
-    check_config,
-    check_labels,
-    make_loader,
-    read_config,
-    to_training_mode,
-    train_step,
-)
+from training.train import Step, build, make_loader, to_training_mode, train_step
 
 MOST_WAITING = 0.1  # share of the time, a target of ours
 ENDLESS = 10**9  # steps

@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed
 
 from benchmarks.loader import Training, loader_alone, own_corpus, step_alone
 from training import prepare
+from training.config import PRECISIONS, read_config
 from training.data import Shards
-from training.train import PRECISIONS, Step, build, read_config, to_training_mode
+from training.train import Step, build, to_training_mode
 
 RECIPES = sorted((Path(__file__).parents[1] / "training/configs").glob("*.toml"))
 ARITHMETIC = ("FP32", "TF32", "BF16")

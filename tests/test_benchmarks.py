@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from torch import nn
 
 from benchmarks import loader, planning
+from training.config import read_config
 from training.data import Shards
-from training.train import build, read_config
+from training.train import build
 
 RECIPES = {path.stem: path for path in planning.RECIPES}
 

@@ -10,10 +10,11 @@ import webdataset
 from click.testing import CliRunner
 
 import training
+from training.config import read_config
 from training.data import encode_clip
 from training.evaluate.__main__ import main as evaluate_main
 from training.evaluate.table1 import DirectCombination
-from training.train import read_config, train
+from training.train import train
 
 CONFIGS = Path(training.__file__).parent / "configs"
 RATE, SECONDS = 24_000, 4

@@ -17,8 +17,9 @@ from tones import RECIPE, write_tones
 
 import openavc
 import training
+from training.config import check_config, read_config
 from training.evaluate.correspondence import avc, load_pairs, represent
-from training.train import build, check_config, learning_rate, main, read_config, train, train_step
+from training.train import build, learning_rate, main, train, train_step
 
 CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.toml"))
 CPU = torch.device("cpu")

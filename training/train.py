@@ -12,15 +12,11 @@ SIGTERM ends it cleanly, with a checkpoint.
 from __future__ import annotations
 
 import contextlib
-import inspect
-import json
 import math
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -30,101 +26,14 @@ from torch.utils.data import DataLoader
 
 from openavc.weights import build_model, choose_device, load_model
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 from . import distributed
-from .checkpoint import load_checkpoint, save_checkpoint, save_weights, write_whole
+from .checkpoint import load_checkpoint, save_checkpoint, save_weights
+from .config import OPTIMIZERS, PRECISIONS, check_config, check_labels, read_config
 from .data import Pairs, Sampling, Shards, concatenate
 from .objectives import OBJECTIVES
+from .record import Log, Validation, describe, record_config
 
-PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-SCHEDULES = ("constant", "cosine", "step")
-REQUIRED = {
-    "": {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "data", "optimizer"},
-    "data": set(),
-    "optimizer": {"name", "learning_rate", "weight_decay", "schedule"},
-}
-TABLES = {  # what a configuration may hold; the options of [model] and [objective] are their classes'
-    "": REQUIRED[""] | {"accumulate", "sync_batch_norm", "frozen", "validate_every"},
-    "data": {field.name for field in fields(Sampling)} - {"negatives"} | {"workers"},
-    "optimizer": REQUIRED["optimizer"] | {"warmup_steps", "decay", "decay_steps"},
-}
 LARGEST_GRADIENT = 10.0  # norm; ours: far above what is usual, stops explosions
-
-
-# ------------------------------------------------------------------------------------------------- configuration
-
-
-def read_config(path: Path, **changes) -> dict:
-    """A recipe with the given values instead of its own; those that are None are left.
-
-    Raises
-    ------
-    ValueError
-        If it isn't TOML.
-    """
-    try:
-        table = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
-    return table | {key: value for key, value in changes.items() if value is not None}
-
-
-def check_config(config: dict) -> None:
-    """ValueError for keys that are unknown or missing, and for values that can't work."""
-    for table, known in TABLES.items():
-        where, keys = (f"[{table}]", config[table].keys()) if table else ("the configuration", config.keys())
-        missing, unknown = sorted(REQUIRED[table] - keys), sorted(keys - known)
-        if missing:
-            raise ValueError(f"{where} lacks {', '.join(missing)}")
-        if unknown:
-            raise ValueError(f"{where} has unknown keys {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    optimizer = config["optimizer"]
-    for name, value, known in (
-        ("precision", config["precision"], PRECISIONS),
-        ("optimizer", optimizer["name"], OPTIMIZERS),
-        ("schedule", optimizer["schedule"], SCHEDULES),
-        ("objective", config["objective"].get("name"), OBJECTIVES),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    if optimizer["schedule"] == "step" and not {"decay", "decay_steps"} <= optimizer.keys():
-        raise ValueError("schedule 'step' needs decay and decay_steps in [optimizer]")
-    for name in ("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"):
-        if not isinstance(config.get(name, 1), int) or config.get(name, 1) < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {config[name]!r}")
-    check_objective(config["objective"], config["model"])
-    check_batch(config)
-
-
-def check_objective(objective: dict, model: dict) -> None:
-    """ValueError unless the objective has these options and works with this network."""
-    kind, architecture = OBJECTIVES[objective["name"]], model.get("architecture")
-    known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # it is told that of [data]
-    unknown = objective.keys() - known - {"name"}
-    if unknown:
-        raise ValueError(
-            f"objective {objective['name']!r} has no option {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(sorted(known)) or 'none'}"
-        )
-    if architecture not in kind.networks:
-        raise ValueError(
-            f"objective {objective['name']!r} works with the networks {', '.join(kind.networks)}, got {architecture!r}"
-        )
-
-
-def check_batch(config: dict) -> None:
-    """ValueError unless the batch can be dealt out to processes and accumulated parts, in whole clips."""
-    windows, parts = config["data"].get("windows_per_clip", 1), distributed.world_size() * config.get("accumulate", 1)
-    if config["batch_size"] % (windows * parts) or config["batch_size"] < 2 * windows * parts:
-        raise ValueError(
-            f"batch_size must be a multiple of {windows * parts} ({windows} windows a clip, {parts} parts of a batch) "
-            f"with at least two clips a part, got {config['batch_size']}"
-        )
 
 
 def build(config: dict, device: torch.device):
@@ -201,13 +110,15 @@ def make_loader(config: dict, shards: Shards, model, objective, first_step: int,
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
         pin_memory=next(model.parameters()).is_cuda,
-        worker_init_fn=_outlive_signals,
+        worker_init_fn=_start_worker,
     )
 
 
-def _outlive_signals(worker: int) -> None:
-    """A cluster sends SIGTERM to all processes; the batches already begun are wanted still."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def _start_worker(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)  # one process a core does the rest
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all; the batches begun are wanted still
 
 
 # ---------------------------------------------------------------------------------------------------------- steps
@@ -256,6 +167,20 @@ def train_step(step: nn.Module, optimizer, scaler, parts: list[dict[str, Tensor]
     scaler.update()
     loss, right = distributed.mean(shown).tolist()
     return {"loss": loss, "right": right, "gradient_norm": norm.item()}
+
+
+def take_step(step: int, config: dict, module: nn.Module, optimizer, scaler, batches: Iterator) -> dict[str, float]:
+    """Step number `step` with all that depends on its number alone: randomness, learning rate, data."""
+    torch.manual_seed((config["seed"] * 1_000_003 + step) * distributed.world_size() + distributed.rank())
+    rate = learning_rate(step, config["steps"], config["optimizer"])
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    started = time.monotonic()
+    parts = [next(batches) for _ in range(config.get("accumulate", 1))]
+    waited = time.monotonic() - started
+    shown = train_step(module, optimizer, scaler, parts)
+    pace = config["batch_size"] / (time.monotonic() - started)
+    return {"learning_rate": rate, **shown, "pairs_per_second": pace, "waited": waited}
 
 
 class Interrupt:
@@ -341,19 +266,10 @@ def train(
     if validate and first:
         validate(first)  # if the run was stopped before
     to_training_mode(model, config.get("frozen", []))
-    accumulate, done = config.get("accumulate", 1), first
+    done = first
     with Log(run, first) as log, Interrupt() as interrupt:
         for step in trange(first, last, disable=None if distributed.rank() == 0 else True, unit="step"):
-            torch.manual_seed((config["seed"] * 1_000_003 + step) * distributed.world_size() + distributed.rank())
-            rate = learning_rate(step, config["steps"], config["optimizer"])
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            started = time.monotonic()
-            batch = [next(batches) for _ in range(accumulate)]
-            waited = time.monotonic() - started
-            shown = train_step(step_module, optimizer, scaler, batch)
-            pace = config["batch_size"] / (time.monotonic() - started)
-            log.write({"step": step + 1, "learning_rate": rate, **shown, "pairs_per_second": pace, "waited": waited})
+            log.write({"step": step + 1, **take_step(step, config, step_module, optimizer, scaler, batches)})
             done, stopping = step + 1, interrupt.anywhere(device)
             if done % config["checkpoint_every"] == 0 or done == last or stopping:
                 log.flush()
@@ -376,124 +292,6 @@ def begin_with(model: nn.Module, path: Path) -> None:
         model.load_state_dict(load_model(path, device="cpu").state_dict())
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit the configuration's [model]: {error}") from None
-
-
-def check_labels(config: dict, shards: Shards) -> None:
-    """ValueError if the objective wants labels that the shards don't have."""
-    wanted = config["objective"].get("classes")
-    if wanted is not None and (wanted != len(shards.classes) or not all(clip.labels for clip in shards.clips)):
-        raise ValueError(
-            f"the objective wants {wanted} classes and a label for each clip; "
-            f"the shards have {len(shards.classes)} ({', '.join(shards.classes) or 'no labels'})"
-        )
-
-
-# ---------------------------------------------------------------------------------------------------- what is kept
-
-
-def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
-    """What else the run depends on: the shards and how they were made, their labels, the weights it began with."""
-    corpora = [folder / "corpus.json" for folder in data]
-    return {
-        "corpus": [json.loads(path.read_text()) if path.exists() else None for path in corpora],
-        "shards": [[path.name, path.stat().st_size] for path in shards.paths],
-        "classes": shards.classes,
-        "start_from": load_model(start_from, device="cpu").sha256 if start_from else None,
-    }
-
-
-def record_config(run: Path, config: dict) -> None:
-    """Keep the configuration in the run; ValueError if the run was started with another."""
-    path = run / "config.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        changed = sorted(key for key in before.keys() | config.keys() if before.get(key) != config.get(key))
-        if changed:
-            raise ValueError(f"{run} was started with other values of {', '.join(changed)}: take a new folder")
-    distributed.wait_for_all()  # until all have looked
-    if distributed.rank() == 0 and not path.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(config, indent=2) + "\n").encode())
-
-
-class Log:
-    """`log.jsonl`, a line a step, and the same for TensorBoard; written by the first process alone.
-
-    Lines of steps after the checkpoint, which will be done again, are dropped.
-    """
-
-    def __init__(self, run: Path, steps: int):
-        self.run, self.steps = run, steps
-
-    def __enter__(self) -> Log:
-        self.file = self.board = None
-        if distributed.rank() == 0:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.file = open_log(self.run / "log.jsonl", self.steps)
-            self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1)
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.file:
-            self.file.close()
-            self.board.close()
-
-    def write(self, line: dict) -> None:
-        if self.file:
-            self.file.write(json.dumps(line) + "\n")
-            for name, value in line.items():
-                if name != "step":
-                    self.board.add_scalar(name, value, line["step"])
-
-    def flush(self) -> None:
-        if self.file:
-            self.file.flush()
-            self.board.flush()
-
-
-def open_log(path: Path, steps: int):
-    """A log of a line a step, to be continued after so many steps."""
-    lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
-    write_whole(path, "".join(lines).encode())
-    return path.open("a")
-
-
-class Validation:
-    """Measures correspondence by type of pair on held-out shards; keeps the best weights in `best.safetensors`."""
-
-    def __init__(self, run: Path, data: Path, model: nn.Module, config: dict):
-        from .evaluate.correspondence import load_pairs
-
-        self.path, self.best, self.model, self.config = (
-            run / "validation.jsonl",
-            run / "best.safetensors",
-            model,
-            config,
-        )
-        self.pairs = load_pairs(model, data, per_clip=4, seed=0) if distributed.rank() == 0 else None
-
-    def __call__(self, step: int) -> None:
-        """Measure, if it is time to and wasn't done."""
-        steps = self.config["steps"]
-        if step != steps and step % self.config.get("validate_every", steps) != 0:
-            return
-        if distributed.rank() == 0:
-            self._measure(step)
-        distributed.wait_for_all()
-
-    def _measure(self, step: int) -> None:
-        from .evaluate.correspondence import avc, represent
-
-        before = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-        if any(line["step"] == step for line in before):
-            return
-        self.model.eval()
-        figures = avc(self.model, represent(self.model, self.pairs), seed=0)
-        if all(figures["threshold"] > line["threshold"] for line in before):
-            save_weights(self.best, self.model, self.config["model"])
-        lines = [*before, {"step": step, **figures}]
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
 
 
 # -------------------------------------------------------------------------------------------------------- command
