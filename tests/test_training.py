@@ -121,7 +121,7 @@ def test_fp16_scales_the_loss_and_leaves_out_steps_that_overflow(shards, tmp_pat
         line, state = lines(tmp_path / "fp16/log.jsonl")[-1], checkpoint(tmp_path / "fp16")
         if step == 1:  # what is logged isn't scaled
             assert line["loss"] == pytest.approx(lines(full / "log.jsonl")[0]["loss"], rel=0.01)
-        overflowed = not math.isfinite(line["gradient_norm"])
+        overflowed = line["gradient_norm"] is None
         assert all(torch.equal(state["model"][name], value) for name, value in before.items()) == overflowed
         left_out += overflowed
         assert state["scaler"]["scale"] == 2.0 ** (16 - left_out)
