@@ -302,6 +302,6 @@ def test_evaluation_pairs_are_of_one_clip_and_whole_windows(shards):
     found = list(held_out_pairs(Shards(shards), Contract, per_clip=3, seed=0))
     assert len(found) == 18
     for image, waveform, clip in found:
-        assert clip_of_picture(image) == clip_of_sound(waveform) == clip
+        assert clip.key == f"clip{clip_of_picture(image)}" == f"clip{clip_of_sound(waveform)}"
         assert np.abs(waveform[:100]).any()
         assert np.abs(waveform[-100:]).any()

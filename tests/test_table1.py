@@ -120,9 +120,9 @@ def test_two_cuts_of_one_video_keep_the_labels_of_their_own(tmp_path, monkeypatc
     folder = write_clips(tmp_path / "held", [["high"], ["low"], ["low"]], ["video", "video", "other"])
     pairs = load_pairs(Named, folder, per_clip=2, seed=0)
     assert pairs.labels == ["high", "high", "low", "low", "low", "low"]
-    assert pairs[2].tolist() == [0, 0, 0, 0, 1, 1]
+    assert pairs.video.tolist() == [0, 0, 0, 0, 1, 1]
     high = np.array([[0.9, 0.1]] * 6)
-    monkeypatch.setattr(table1, "represent", lambda direct, pairs: Represented(high, 1 - high, pairs[2]))
+    monkeypatch.setattr(table1, "represent", lambda direct, pairs: Represented(high, 1 - high, pairs.video))
     figures = table1.label_accuracy(Named, pairs, folder)
     assert figures == pytest.approx({"picture": 100 * 2 / 6, "sound": 100 * 4 / 6, "chance": 50})
 

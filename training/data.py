@@ -374,10 +374,9 @@ def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: fl
     ------
     image : ndarray, shape (size, size, 3)
     waveform : ndarray, shape (window_samples,)
-    video : int
-        Number of the video it is from, so that negatives may come from the same or another one.
+    clip : Clip
+        That it is from.
     """
-    sources = {source: number for number, source in enumerate(dict.fromkeys(clip.source for clip in shards.clips))}
     for number, clip in enumerate(shards.clips):
         rng = np.random.default_rng([seed, number])
         half = model.window_seconds / 2
@@ -386,7 +385,7 @@ def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: fl
         for index in rng.permutation(inside):
             waveform = shards.waveform(clip, clip.frame_times[index], model.window_seconds, model.sample_rate)
             if level(waveform) >= quietest:
-                yield fit(shards.frame(clip, index), model.image_size), waveform, sources[clip.source]
+                yield fit(shards.frame(clip, index), model.image_size), waveform, clip
                 kept += 1
             if kept == per_clip:
                 break

@@ -86,8 +86,8 @@ def _compare(title: str, measure, chance: dict, model, pairs, json_path, seed) -
         key: {kind: f"{figures[key]:.2f}" if key in figures else "" for kind, figures in kinds.items()}
         for key in trained
     }
-    click.echo(table(f"{title}, {len(pairs[0])} pairs", rows))
-    report(title, trained, json_path, untrained=blank, chance=chance, pairs=len(pairs[0]))
+    click.echo(table(f"{title}, {len(pairs.images)} pairs", rows))
+    report(title, trained, json_path, untrained=blank, chance=chance, pairs=len(pairs.images))
 
 
 @main.command()
@@ -143,11 +143,13 @@ def retrieval(model, data, seed, json_path, per_clip):
 def table1(model, data, seed, json_path, per_clip, supervised, pretrained):
     """L3's Table 1: correspondence by L3-Net and by both supervised baselines, on held-out shards."""
     from . import correspondence
-    from .table1 import DirectCombination, label_accuracy
+    from .table1 import DirectCombination, check_pretrained, label_accuracy
 
+    check_pretrained(pretrained, supervised)
     model, pretrained = get_model(model), get_model(pretrained)
     direct = DirectCombination(supervised)
     pairs = correspondence.load_pairs(model, data, per_clip, seed)
+    labels = label_accuracy(direct, pairs, data)
     networks = {
         "supervised direct combination": direct,
         "supervised pretraining": pretrained,
@@ -161,8 +163,7 @@ def table1(model, data, seed, json_path, per_clip, supervised, pretrained):
     kinds = ("threshold", "2AFC other clip", "AUC")
     rows = {name: {kind: f"{found[kind]:.1f}" for kind in kinds} for name, found in figures.items()}
     rows["chance"] = dict.fromkeys(kinds, "50.0")
-    click.echo(table(f"Table 1, {len(pairs[0])} pairs", rows))
-    labels = label_accuracy(direct, pairs, data)
+    click.echo(table(f"Table 1, {len(pairs.images)} pairs", rows))
     click.echo(f"The supervised towers name the label: {', '.join(f'{k} {v:.1f} %' for k, v in labels.items())}.")
     report("table 1", {f"{name} threshold": found["threshold"] for name, found in figures.items()}, json_path, **labels)
     beside_published(published.TABLE1, "Those are on Kinetics-Sounds, 34 classes: other data; chance is 50.")

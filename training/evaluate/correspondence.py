@@ -5,7 +5,7 @@ A negative pairs a picture with a sound of another clip, or of another moment of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,35 +26,34 @@ class Represented:
     clip: np.ndarray  # (n,) number of the clip each comes from
 
 
-class HeldOutPairs(tuple):
-    """Pictures, windows and numbers of their videos; `labels` are the first ones of their clips, None where unknown."""
+@dataclass(frozen=True)
+class HeldOut:
+    """True pairs of picture and sound, and where each comes from."""
 
-    labels: list[str | None]
+    images: list[np.ndarray]
+    waveforms: list[np.ndarray]
+    video: np.ndarray  # (n,) int
+    labels: list[str | None]  # the first label of each one's clip
 
 
-def load_pairs(model, data: Path, per_clip: int, seed: int) -> HeldOutPairs:
+def load_pairs(model, data: Path, per_clip: int, seed: int) -> HeldOut:
     """The evaluation's pairs; ValueError if all of `data` is too quiet or too short."""
-    shards = Shards(data)
-    clips = shards.clips
-    shards.clips = [replace(clip, source=str(number)) for number, clip in enumerate(clips)]  # pairs tell their clip
-    found = list(held_out_pairs(shards, model, per_clip, seed, QUIETEST))
+    found = list(held_out_pairs(Shards(data), model, per_clip, seed, QUIETEST))
     if not found:
         raise ValueError(
             f"no moment of {data} is above {QUIETEST:g} dBFS, with {model.window_seconds:g} s of sound around a frame"
         )
-    images, waveforms, numbers = zip(*found, strict=True)
-    videos = {source: video for video, source in enumerate(dict.fromkeys(clip.source for clip in clips))}
-    pairs = HeldOutPairs((images, waveforms, np.array([videos[clips[number].source] for number in numbers])))
-    pairs.labels = [next(iter(clips[number].labels), None) for number in numbers]
-    return pairs
+    images, waveforms, clips = (list(column) for column in zip(*found, strict=True))
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(clip.source for clip in clips))}
+    video = np.array([numbers[clip.source] for clip in clips])
+    return HeldOut(images, waveforms, video, [next(iter(clip.labels), None) for clip in clips])
 
 
-def represent(model, pairs) -> Represented:
+def represent(model, pairs: HeldOut) -> Represented:
     """Run both towers over the pairs."""
-    images, waveforms, clips = pairs
-    seen = represent_images(model, enumerate(images))
-    heard = represent_windows(model, enumerate(waveforms))
-    return Represented(np.stack([v for _, v in seen]), np.stack([v for _, v in heard]), clips)
+    seen = represent_images(model, enumerate(pairs.images))
+    heard = represent_windows(model, enumerate(pairs.waveforms))
+    return Represented(np.stack([v for _, v in seen]), np.stack([v for _, v in heard]), pairs.video)
 
 
 def score_matrix(model, image: np.ndarray, audio: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from openavc.weights import load_model, sha256_of
 
 from ..checkpoint import load_checkpoint
 from ..objectives import Classification
-from .correspondence import HeldOutPairs, represent
+from .correspondence import HeldOut, represent
 
 
 class DirectCombination(nn.Module):
@@ -64,7 +64,7 @@ def check_pretrained(pretrained: Path, supervised: Path) -> None:
         )
 
 
-def label_accuracy(direct: DirectCombination, pairs: HeldOutPairs, data: Path) -> dict[str, float]:
+def label_accuracy(direct: DirectCombination, pairs: HeldOut, data: Path) -> dict[str, float]:
     """How often each tower names the label of a held-out clip, in percent, and chance.
 
     Raises
