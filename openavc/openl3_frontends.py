@@ -1,4 +1,4 @@
-"""OpenL3's spectrograms: three kinds, each in the three variants that its releases have had.
+"""OpenL3's spectrograms: three kinds, each in the variants that its releases have had.
 
 All take one second at 48 kHz with a periodic Hann window and a hop of 242 samples, and end in decibels below the
 window's maximum, 80 at most, so that loudness is not in them. 10 log10 is taken of a magnitude, on purpose: 80 "dB"
@@ -38,6 +38,12 @@ def _mel_librosa(waveforms, bands: int):
     return _decibels(_filters(bands, "slaney", power) @ power.sqrt())
 
 
+def _mel_librosa_010(waveforms, bands: int):
+    """The same, with zeros at both ends: librosa 0.9 and later."""
+    power = _mel_power(waveforms, 1024, 1024)
+    return _decibels(_filters(bands, "slaney", power) @ power.sqrt())
+
+
 def _mel_power(waveforms, before: int, after: int, mode: str = "constant"):
     import torch.nn.functional as F
 
@@ -58,16 +64,21 @@ def _decibels(magnitude):
     return (level - level.amax(dim=(1, 2), keepdim=True)).clamp(min=-80).float()
 
 
+def _frontend(shape: tuple[int, int], spectrogram) -> Frontend:
+    return Frontend(_RATE, 1.0, shape, _HOP, spectrogram, dtype="float64")
+
+
+VARIANTS = {
+    "kapre-0.1.4": _mel_kapre_014,
+    "kapre-0.3.5": _mel_kapre_035,
+    "librosa": _mel_librosa,
+    "librosa-0.10": _mel_librosa_010,
+}
 OPENL3_FRONTENDS = {  # input representation -> variant
-    "linear": dict.fromkeys(("kapre-0.1.4", "kapre-0.3.5", "librosa"), Frontend(_RATE, 1.0, (257, 197), _HOP, _linear))
+    "linear": dict.fromkeys(VARIANTS, _frontend((257, 197), _linear))
 } | {
     f"mel{bands}": {
-        variant: Frontend(_RATE, 1.0, (bands, 199), _HOP, partial(spectrogram, bands=bands))
-        for variant, spectrogram in (
-            ("kapre-0.1.4", _mel_kapre_014),
-            ("kapre-0.3.5", _mel_kapre_035),
-            ("librosa", _mel_librosa),
-        )
+        variant: _frontend((bands, 199), partial(spectrogram, bands=bands)) for variant, spectrogram in VARIANTS.items()
     }
     for bands in (128, 256)
 }

@@ -23,9 +23,9 @@ class OpenL3Net(L3Net):
         Of the sound's features, 6144 by default; pictures then give 8192 or 512.
     widths : 4 int
         Channels of the towers' blocks; smaller ones than OpenL3's make a compact network, as in L3-Net.
-    frontend : {"kapre-0.1.4", "kapre-0.3.5", "librosa"}
-        Whose spectrogram: what OpenL3 was trained on and gave up to 0.3.1, its default since 0.4, or its other one.
-        They differ for the mel representations.
+    frontend : {"kapre-0.1.4", "kapre-0.3.5", "librosa", "librosa-0.10"}
+        Whose spectrogram: what OpenL3 was trained on and gave up to 0.3.1, its default since 0.4, or its other one,
+        with librosa before 0.9 or after. They differ for the mel representations.
     image_size : int
         224 in OpenL3. A multiple of 32 is pooled into equal cells; otherwise the map's last rows and columns are left
         out.
