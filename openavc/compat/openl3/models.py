@@ -19,8 +19,6 @@ from .options import (
     check_image,
 )
 
-_POOLING = {8192: 6144, 512: 512}  # size of the picture's embedding -> of the sound's, by which a network is asked for
-
 
 def load_audio_embedding_model(input_repr, content_type, embedding_size, frontend="kapre"):
     """Load a network for sound.
@@ -48,7 +46,7 @@ def load_audio_embedding_model(input_repr, content_type, embedding_size, fronten
 def load_image_embedding_model(input_repr, content_type, embedding_size):
     """Load a network for pictures: `embedding_size` is 8192 or 512, `input_repr` that of its partner for sound."""
     check_image(None, input_repr, content_type, embedding_size)
-    return weights.load_model(_name(input_repr, content_type), embedding_size=_POOLING[embedding_size])
+    return weights.load_model(_name(input_repr, content_type), embedding_size=embedding_size)
 
 
 def load_audio_embedding_model_from_path(model_path, input_repr, embedding_size, frontend="kapre"):
@@ -63,7 +61,7 @@ def load_image_embedding_model_from_path(model_path, embedding_size):
     """Load a network for pictures from a file: OpenL3's .h5 or .h5.gz, or what openavc made of one."""
     check_choice("embedding_size", embedding_size, IMAGE_SIZES)
     with as_openl3_error():
-        return weights.load_model(model_path, embedding_size=_POOLING[embedding_size])
+        return weights.load_model(model_path, embedding_size=embedding_size)
 
 
 def get_audio_embedding_model_path(input_repr, content_type):

@@ -56,7 +56,9 @@ def check_image(model, input_repr, content_type, embedding_size) -> None:
 
 
 def check_model(model, modality: str) -> None:
-    if model is not None and not hasattr(model, f"embed_{modality}"):
+    if model is None:
+        return
+    if not hasattr(model, f"embed_{modality}") or modality not in getattr(model, "modalities", (modality,)):
         raise OpenL3Error(
             f"model must be what openl3.models.load_{modality}_embedding_model returned, got {type(model).__name__}"
         )
