@@ -510,7 +510,7 @@ def _converted(model, device, dtype):
 
 def check_embedding_option(model, modality: str, embedding: str) -> None:
     """ValueError unless the model embeds that modality in that way."""
-    if not hasattr(model, f"embed_{modality}"):
+    if not hasattr(model, f"embed_{modality}") or modality not in getattr(model, "modalities", (modality,)):
         raise ValueError(f"{model.name} doesn't embed {modality}; choose another model of openavc.list_models()")
     if embedding not in model.embeddings:
         raise ValueError(
