@@ -359,7 +359,10 @@ def _download(file: dict, folder: Path, name: str) -> Path:
         if received < size:
             raise ConnectionError(f"the connection broke after {received} of {size} bytes")
     except (OSError, http.client.HTTPException) as error:
-        raise OSError(f"{url} can't be downloaded: {error}. Try again: openavc download {name}") from error
+        raise OSError(
+            f"{url} can't be downloaded: {error}. Try again: openavc download {name}; or load the file by its path, "
+            "if you have it"
+        ) from error
     content = path.read_bytes()
     actual = {"git_blob_sha1": git_blob_sha1(content), "sha256": hashlib.sha256(content).hexdigest()}
     for kind in actual.keys() & file.keys():
