@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_openl3 import load_tower
 from test_video import write_video
 from torch import nn
 
@@ -31,6 +30,7 @@ class Recorder(nn.Module):
     """Takes OpenL3's inputs and keeps them; its embeddings are their first numbers."""
 
     frontend = OPENL3_FRONTENDS["mel256"]["kapre-0.3.5"]
+    architecture = {"frontend": "kapre-0.3.5"}  # noqa: RUF012
 
     def __init__(self):
         super().__init__()
@@ -183,6 +183,14 @@ def test_models_are_asked_for_by_openl3s_options(recorder):
     ]
 
 
+def test_paths_of_weights_are_of_the_same_names(monkeypatch):
+    monkeypatch.setattr(weights, "fetch", lambda name: f"cache/{name}")
+    assert models.get_audio_embedding_model_path("mel128", "env") == "cache/openl3-mel128-env"
+    assert models.get_image_embedding_model_path("linear", "music") == "cache/openl3-linear-music"
+    with pytest.raises(openl3.OpenL3Error, match="got 'mel64'"):
+        models.get_audio_embedding_model_path("mel64", "env")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -206,7 +214,10 @@ def test_models_are_asked_for_by_openl3s_options(recorder):
         ({"embedding_size": 8192}, "embedding_size must be one of 6144, 512, got 8192"),
         ({"frontend": "torch"}, "got 'torch'"),
         ({"frontend": "librosa"}, "needs an input_repr"),
-        ({"frontend": "librosa", "input_repr": "mel256", "model": Recorder()}, "wasn't loaded with"),
+        (
+            {"frontend": "librosa", "input_repr": "mel256", "model": Recorder()},
+            "was loaded with frontend 'kapre-0.3.5', not 'librosa'",
+        ),
         ({"model": "openl3"}, "got str"),
     ],
 )
@@ -325,6 +336,18 @@ def test_3_pictures_are_scaled_as_in_training_whatever_their_size_dtype_and_neig
 def test_3_strict_scales_by_size_and_neighbours_as_openl3(recorder, picture, level):
     openl3.get_image_embedding(picture, strict_openl3=True)
     np.testing.assert_allclose(recorder.seen[0], level, atol=1e-6)
+
+
+def test_3_strict_drops_transparency_of_files_as_openl3(recorder, tmp_path):
+    clear = np.concatenate([grey(51), np.zeros((224, 224, 1), np.uint8)], axis=2)
+    assert cv2.imwrite(str(tmp_path / "clear.png"), clear)
+    assert cv2.imwrite(str(tmp_path / "flat.png"), grey(51)[..., 0])
+    for name, strict, level in (("clear", False, 1), ("clear", True, -0.6), ("flat", False, -0.6)):
+        path = tmp_path / f"{name}.png"
+        openl3.process_image_file(path, overwrite=True, verbose=False, strict_openl3=strict)
+        np.testing.assert_allclose(np.load(tmp_path / f"{name}.npz")["embedding"], [[level] * 2], atol=1e-6)
+    with pytest.raises(openl3.OpenL3Error, match=r"flat.png .*three colours"):
+        openl3.process_image_file(path, overwrite=True, verbose=False, strict_openl3=True)
 
 
 def test_4_frames_of_videos_keep_their_shape(recorder, tmp_path):
@@ -454,6 +477,19 @@ def test_the_command_line_tells_what_failed_by_its_status(recorder, tmp_path, ca
     assert (tmp_path / "good.npz").exists()
 
 
+def test_the_command_line_embeds_videos(recorder, tmp_path):
+    write_video(tmp_path / "a.mkv", [0, 0.5, 1], sound=np.resize(NOISE, 12_000), size=(224, 224))
+    flags = "-i linear -as 512 -is 512 -t 0.25 -n -ab 4 -ib 2 -af kapre-0.1.4 --strict-openl3 -q".split()
+    cli.main(["video", str(tmp_path), "-o", str(tmp_path / "out"), *flags])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_audio.npz", "a_image.npz"]
+    assert recorder.loads == [
+        ("openl3-linear-music", {"embedding_size": 512, "frontend": "kapre-0.1.4"}),
+        ("openl3-linear-music", {"embedding_size": 512}),
+    ]
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_audio.npz")["timestamps"], [0, 0.25, 0.5])
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_image.npz")["timestamps"], np.arange(3) / 25)
+
+
 def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "openavc.compat.openl3", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
@@ -472,32 +508,26 @@ def reference(shared):
     return folder
 
 
-@pytest.fixture(scope="module")
-def seeded(reference):
-    """Network of mel256, of the frontend librosa, with the reference's weights."""
-    model = OpenL3Net("mel256", frontend="librosa").eval().requires_grad_(False)
-    load_tower(model.audio_tower, reference / "openl3_audio_mel256_seeded-v0_4_0.h5.gz")
-    load_tower(model.image_tower, reference / "openl3_image_seeded-v0_4_0.h5.gz")
-    return model
-
-
 @pytest.mark.parametrize(("name", "atol"), [("chirp_stereo_22k", 2e-4), ("short_48k", 2e-4)])
 @pytest.mark.filterwarnings("ignore:.*shorter than one window")
-def test_channels_and_resampling_give_openl3s_numbers_from_end_to_end(reference, seeded, name, atol):
+def test_channels_and_resampling_give_openl3s_numbers_from_end_to_end(reference, name, atol):
+    path = reference / "openl3_audio_mel256_seeded-v0_4_0.h5.gz"
+    model = models.load_audio_embedding_model_from_path(path, "mel256", 6144, frontend="librosa")
     inputs = np.load(reference / "openl3_inputs_audio.npz")
     expected = np.load(reference / "openl3_audio_mel256_expected.npz")
     sound, rate = inputs[name].astype(np.float64), inputs[f"{name}_sr"].item()
     options = {"input_repr": "mel256", "frontend": "librosa", "hop_size": 0.5}
-    found, timestamps = openl3.get_audio_embedding(sound, rate, seeded, **options)
+    found, timestamps = openl3.get_audio_embedding(sound, rate, model, **options)
     np.testing.assert_allclose(found, expected[f"{name}|librosa|6144|0.5|True|emb"], rtol=0, atol=atol)
     np.testing.assert_array_equal(timestamps, expected[f"{name}|librosa|6144|0.5|True|ts"])
 
 
 @pytest.mark.parametrize("name", ["square_224_u8", "photo_300x400_u8", "float_224x260", "video_4x256x320_u8"])
-def test_strict_pictures_give_openl3s_numbers_from_end_to_end(reference, seeded, name):
+def test_strict_pictures_give_openl3s_numbers_from_end_to_end(reference, name):
+    model = models.load_image_embedding_model_from_path(reference / "openl3_image_seeded-v0_4_0.h5.gz", 8192)
     image = np.load(reference / "openl3_inputs_image.npz")[name]
     expected = np.load(reference / "openl3_image_expected.npz")
-    found, timestamps = openl3.get_image_embedding(image, 2.0, seeded, strict_openl3=True)
+    found, timestamps = openl3.get_image_embedding(image, 2.0, model, strict_openl3=True)
     np.testing.assert_allclose(found, expected[f"{name}|8192|emb"], rtol=0, atol=2e-4)
     if image.ndim == 4:
         np.testing.assert_array_equal(timestamps, expected[f"{name}|8192|ts"])

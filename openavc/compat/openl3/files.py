@@ -298,7 +298,6 @@ def _folder(path) -> str:
 
 
 def _write(target: str, verbose, embedding: np.ndarray, timestamps: np.ndarray | None = None) -> None:
-
     arrays = {"embedding": embedding} if timestamps is None else {"embedding": embedding, "timestamps": timestamps}
     write_arrays(Path(target), arrays)
     _say(verbose, f"{target} is written")

@@ -42,9 +42,9 @@ def check_audio(model, input_repr, content_type, embedding_size, frontend) -> tu
     check_choice("content_type", content_type, CONTENT_TYPES)
     check_choice("embedding_size", embedding_size, AUDIO_SIZES)
     check_model(model, "audio")
-    variants = [variants[FRONTENDS[frontend]] for variants in OPENL3_FRONTENDS.values()]
-    if model is not None and frontend != "kapre" and model.frontend not in variants:  # "kapre" may be but the default
-        raise OpenL3Error(f"the model wasn't loaded with frontend {frontend!r}: load it so, or leave frontend out")
+    loaded = getattr(model, "architecture", {}).get("frontend")
+    if loaded and frontend != "kapre" and FRONTENDS[frontend] != loaded:  # "kapre" may be but the default
+        raise OpenL3Error(f"the model was loaded with frontend {loaded!r}, not {frontend!r}: leave frontend out")
     return input_repr, FRONTENDS[frontend]
 
 
