@@ -1,6 +1,7 @@
 """Shards to pairs: what comes back, sampling without shortcuts, augmentation, and how positions are dealt out."""
 
 import math
+import os
 import pickle
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_frames_and_sound_come_back_from_the_shards(shards):
 
 def test_shards_for_a_worker_process_are_pickled_without_their_files(shards):
     assert len(pickle.dumps(Shards(shards))) < 0.1 * sum(path.stat().st_size for path in shards.glob("*.tar"))
+
+
+def test_a_corpus_may_have_more_shards_than_a_process_may_hold_open(shards, tmp_path):
+    resource = pytest.importorskip("resource")
+    for number in range(40):
+        (tmp_path / f"{number:05d}.tar").hardlink_to(shards / "00000.tar")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = max(int(name) for name in os.listdir("/dev/fd")) + 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 20, limits[1]))
+    try:
+        found = Shards(tmp_path)
+        assert len({found.waveform(clip, 2.0, 1.0, RATE).tobytes() for clip in found.clips}) == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_sound_beyond_the_clip_is_silence(shards):

@@ -93,7 +93,7 @@ def gradients(towers: nn.Module, step: nn.Module, parts: list[dict]) -> dict:
 
 
 def work_in_a_group(folder: Path) -> None:
-    distributed.start(torch.device("cpu"))
+    distributed.start("cpu")
     rank = distributed.rank()
     towers = Towers()
     step = distributed.parallel(towers, sync_batch_norm=False)

@@ -26,7 +26,7 @@ from training.checkpoint import save_weights
 REPO = "openavc/tones"
 MODEL = {"architecture": "ave", "widths": [4, 4, 8, 8], "frontend": "mel64", "image_size": 16, "joint_size": 8}
 RENDERED = {"seconds": 20.0, "seed": 0, "split": "train", "tics": 4, "sample_rate": 24000, "episodes": 3600}
-PREPARED = {"settings": {"clip_seconds": 7.5, "frame_rate": 5}, "videos": [["a.mp4", 0, None, []]] * 3}
+PREPARED = {"settings": {"clip_seconds": 7.5, "frame_rate": 5}, "videos": 3, "side": "train"}
 FIGURES = [
     {
         "name": "AVC AUC",
@@ -243,7 +243,56 @@ def test_a_second_push_of_the_same_makes_no_commit_and_the_package_stays_the_fir
 def test_weights_that_nobody_could_get_are_not_listed(run, project):
     with pytest.raises(ValueError, match="'tones'"):
         export.export(run, "tones", "Apache-2.0", package=False, trained_on="", recipe="", metrics=[])
-    assert not (project / "manifest.json").exists()
+    assert not (project / "manifest.json").exists() and not (run / "tones.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../tones", "weights", "best"])
+def test_a_name_that_would_lie_elsewhere_or_replace_the_runs_own_is_refused(run, project, name):
+    before = sorted(project.rglob("*"))
+    with pytest.raises(ValueError, match="a model's name is that of a file without folders"):
+        export.export(run, name, "Apache-2.0", trained_on="", recipe="", metrics=[])
+    assert sorted(project.rglob("*")) == before
+
+
+def test_the_best_weights_are_exported_where_they_are_asked_for_and_the_card_says_so(run, project):
+    nothing = {"trained_on": "", "recipe": "", "metrics": []}
+    with pytest.raises(FileNotFoundError, match=r"no best\.safetensors.*--validation"):
+        export.export(run, "tones", "Apache-2.0", best=True, **nothing)
+    torch.manual_seed(1)
+    save_weights(run / "best.safetensors", build_model(MODEL), MODEL)
+    lines = [{"step": step, "threshold": figure} for step, figure in ((50, 61.0), (100, 70.5), (150, 70.5))]
+    (run / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = CliRunner().invoke(export.main, [str(run), "--name", "tones", "--best"])
+    assert result.exit_code == 0, result.output
+    assert same_tensors(project / "package/tones.safetensors", run / "best.safetensors")
+    assert "| weights | the best on held-out shards, after 100 steps |" in (run / "README.md").read_text()
+    export.export(run, "tones", "Apache-2.0", **nothing)
+    assert same_tensors(project / "package/tones.safetensors", run / "weights.safetensors")
+    assert "| weights | the last |" in (run / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [
+        ("{project}/training/configs/mine.toml", "training/configs/mine.toml"),
+        ("{project}/training/../mine.toml", "mine.toml"),
+        ("/somewhere/private/mine.toml", "mine.toml"),
+        ("../private/mine.toml", "mine.toml"),
+        ("training/configs/mine.toml", "training/configs/mine.toml"),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("told", [False, True])
+def test_no_folder_of_the_machine_is_in_the_recipe_of_entry_and_card(run, project, monkeypatch, recipe, kept, told):
+    monkeypatch.setattr(card, "PROJECT", project)
+    monkeypatch.setattr(export, "PROJECT", project)
+    recipe = recipe.format(project=project)
+    config = json.loads((run / "config.json").read_text()) | {"recipe": "" if told else recipe}
+    (run / "config.json").write_text(json.dumps(config))
+    entry = export.export(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe=recipe if told else "")
+    text = (run / "README.md").read_text() + (project / "manifest.json").read_text()
+    assert entry["recipe"] == kept
+    assert str(project) not in text and "private" not in text
 
 
 @pytest.fixture
@@ -285,6 +334,16 @@ def test_a_push_that_fails_says_what_to_do_and_leaves_all_as_it_was(project, lis
     assert status == 1 and last.startswith("Error: ") and told in last and "Traceback" not in errors
     assert {path: path.read_bytes() for path in listed} == listed
     assert (("PUT", 0) in hub.requests) == (case in ("dies", "swapped"))
+
+
+@pytest.mark.parametrize("place", ["manifest.json", "package/tones.safetensors"])
+def test_where_one_of_both_files_cant_be_written_neither_is_replaced(run, project, listed, place):
+    obstacle = project / f"{place}.partial"
+    obstacle.mkdir()
+    with pytest.raises(OSError):
+        export.export(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
+    assert {path: path.read_bytes() for path in listed} == listed
+    assert list(project.rglob("*.partial")) == [obstacle]
 
 
 @pytest.mark.parametrize("repo", ["tones", "a/b/c", "openavc/to nes", "openavc/tones.git", "-/-"])

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 import training.prepare
 from openavc.audio import open_audio, read_audio, resample, resample_blocks
 from openavc.video import read_frames
+from training.card import describe_corpora
 from training.data import Shards
 from training.prepare import (
     Settings,
@@ -32,6 +34,7 @@ from training.prepare import (
     read_list,
     write_shard,
 )
+from training.record import describe
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "freedoom.mp4"  # 8 s, 8.75 frames a second
 SETTINGS = Settings(clip_seconds=3, frame_rate=5, size=60, sample_rate=16_000, sound_format="flac", quality=95)
@@ -284,6 +287,14 @@ def test_a_video_at_which_two_workers_died_is_left_out(tmp_path):
         ("abc-_123xyz", "abc-_123xyz"),
         ("deep/abc-_123xyz_000030", "abc-_123xyz"),
         ("abc-_123xyz_000010_000020", "abc-_123xyz"),
+        ("abc-_123xyz_30.000_40.000", "abc-_123xyz"),
+        ("abc-_123xyz_30000_40000", "abc-_123xyz"),
+        ("deep/abc-_123xyz_30_40", "abc-_123xyz"),
+        ("abc-_123xyz_30", "abc-_123xyz"),
+        ("ab_12345678_0.5_10.5", "ab_12345678"),
+        ("abc-_123xyz_30_40_50", "abc-_123xyz_30_40_50"),  # no downloader's form
+        ("abc-_123xyz_part2", "abc-_123xyz_part2"),
+        ("clip_30_40", "clip_30_40"),  # not 11 characters before the numbers
         ("playing drums/xyz_000030_000040", "xyz"),
         ("1234_123456", "1234_123456"),  # an identifier of YouTube's
         ("clip_000001", "clip_000001"),  # a number, not a second
@@ -318,6 +329,46 @@ def test_cuts_of_one_video_fall_on_one_side_and_are_one_source(tmp_path):
     assert [len(clips) for clips in sides] == [6 * len(train), 6 * len(held)]  # 3 clips of each cut
     with pytest.raises(ValueError, match="other videos or settings"):
         prepare(find_videos(folder), tmp_path / "out", SETTINGS, workers=1)
+
+
+def test_a_training_on_one_side_keeps_what_it_was_trained_on_without_a_path(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    names = [f"video{number}" for number in range(6)]
+    for name in names:
+        os.link(EXAMPLE, folder / f"{name}.mp4")
+    prepare(find_videos(folder), tmp_path / "out", SETTINGS, workers=1, held=0.5)
+    held = sum(is_held(name, 0.5) for name in names)
+    for side, count in (("train", 6 - held), ("held", held)):
+        path = tmp_path / "out" / side
+        kept = describe([path], Shards(path), start_from=None)
+        assert describe_corpora(kept["corpus"]) == f"{count} videos, clips of 3 s"
+        [corpus] = kept["corpus"]
+        assert (corpus["side"], corpus["held"], corpus["settings"]) == (side, 0.5, asdict(SETTINGS))
+        assert str(tmp_path) not in json.dumps(kept) and "video0" not in json.dumps(kept)
+
+
+@pytest.mark.parametrize("change", [{"start": 1.0}, {"end": 7.0}, {"labels": ("dog",)}, {"identifier": "other"}])
+def test_the_record_of_another_list_has_another_digest(change):
+    video = Video(str(EXAMPLE), labels=("cat",))
+    first, again, other = (
+        training.prepare._describe([v], SETTINGS, 0.0) for v in (video, replace(video), replace(video, **change))
+    )
+    assert first == again
+    assert {key for key in first if first[key] != other[key]} == {"sha256"}
+
+
+def test_a_run_killed_while_it_writes_its_record_leaves_none(monkeypatch, tmp_path):
+    def write_half(path, content):
+        with open(path, "wb") as file:
+            file.write(content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_bytes", write_half)
+        patch.setattr(Path, "write_text", lambda path, text: write_half(path, text.encode()))
+        prepare([Video(str(EXAMPLE))], tmp_path, SETTINGS, workers=1)
+    assert not (tmp_path / "corpus.json").exists()
 
 
 def test_a_share_that_leaves_one_side_empty_is_refused(tmp_path):

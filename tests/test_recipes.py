@@ -36,7 +36,7 @@ OBJECTS = {  # Objects that Sound, section 3; its learning rate isn't given
     "image_size": 224,
     "frontend": "linear257",
     "joint_size": 128,
-    "misalignment": 1.0,
+    "misalignment": 0.5,  # L3's rule: the sound overlaps the frame
     "grid": 0.04,
 }
 OPENL3 = {  # the authors' code and published training

@@ -18,6 +18,7 @@ from tones import RECIPE, write_tones
 import openavc
 import training
 from training.config import check_config, read_config
+from training.data import Shards
 from training.evaluate.correspondence import avc, load_pairs, represent
 from training.train import build, learning_rate, main, train, train_step
 
@@ -120,7 +121,7 @@ def test_fp16_scales_the_loss_and_leaves_out_steps_that_overflow(shards, tmp_pat
         line, state = lines(tmp_path / "fp16/log.jsonl")[-1], checkpoint(tmp_path / "fp16")
         if step == 1:  # what is logged isn't scaled
             assert line["loss"] == pytest.approx(lines(full / "log.jsonl")[0]["loss"], rel=0.01)
-        overflowed = not math.isfinite(line["gradient_norm"])
+        overflowed = line["gradient_norm"] is None
         assert all(torch.equal(state["model"][name], value) for name, value in before.items()) == overflowed
         left_out += overflowed
         assert state["scaler"]["scale"] == 2.0 ** (16 - left_out)
@@ -348,7 +349,16 @@ def optimizer(**changes) -> dict:
         ({"batch_size": 6, "data": {"windows_per_clip": 4}}, "multiple of 4 "),
         ({"checkpoint_every": 0}, "checkpoint_every must be a whole number of at least 1, got 0"),
         ({"frozen": ["image_towr"]}, "such as image_tower.* got 'image_towr'"),
-        ({"objective": {"name": "correspondence", "temperature": 1}}, "no option temperature; it has none"),
+        (
+            {"objective": {"name": "correspondence", "temperature": 1}},
+            "unexpected keyword .*'temperature'; its options are: none",
+        ),
+        ({"objective": {"name": "classification", "classes": 3}}, "missing a required argument: 'features'"),
+        ({"data": {"windows_per_clip": 0}}, "windows_per_clip must be a whole number of at least 1, got 0"),
+        (optimizer(schedule="step", decay=0.9, decay_steps=0), "decay_steps must be a whole number"),
+        (optimizer(learning_rate="x"), "learning_rate must be a number of at least 0, got 'x'"),
+        ({"model": "ave"}, r"model must be a table, \[model\], got 'ave'"),
+        ({"frozen": "image_tower"}, "frozen must be a list"),
         (
             {"objective": {"name": "contrastive"}, "model": {"architecture": "avol"}},
             "'contrastive' works with the networks ave, got 'avol'",
@@ -361,7 +371,27 @@ def test_a_configuration_that_makes_no_sense_is_refused_before_anything_is_writt
     assert not (tmp_path / "run").exists()
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_and_changes_nothing(shards, tmp_path, monkeypatch):
+    train(RECIPE, [shards], tmp_path, stop_after=1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    waveform = Shards.waveform
+    monkeypatch.setattr(Shards, "waveform", lambda *arguments: np.full_like(waveform(*arguments), np.inf))
+    with pytest.raises(FloatingPointError, match="norm is nan: look at the data"):
+        train(RECIPE, [shards], tmp_path)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_run_may_go_on_with_what_does_not_change_its_weights(shards, tmp_path):
+    train(RECIPE, [shards], tmp_path / "one", stop_after=1)
+    changed = RECIPE | {"checkpoint_every": 1, "data": RECIPE["data"] | {"workers": 1}}
+    assert train(changed, [shards], tmp_path / "one") == RECIPE["steps"]
+    train(RECIPE, [shards], tmp_path / "whole")
+    assert_same_end(tmp_path / "one", tmp_path / "whole")
+
+
 def test_a_run_refuses_to_go_on_with_another_configuration(shards, tmp_path):
     train(RECIPE, [shards], tmp_path, stop_after=1)
     with pytest.raises(ValueError, match="other values of seed"):
         train(RECIPE | {"seed": 1}, [shards], tmp_path)
+    with pytest.raises(ValueError, match="other values of parts_of_a_batch"):
+        train(RECIPE | {"accumulate": 2}, [shards], tmp_path)

@@ -31,11 +31,11 @@ def _describe_corpus(corpus: dict) -> str:
         what = f"{scene}, split {corpus['split']}, seed {corpus['seed']}"
         return f"{corpus['episodes']} episodes of {corpus['seconds']:g} s rendered with ViZDoom ({what})"
     if "videos" in corpus:
-        return f"{len(corpus['videos'])} videos, clips of {corpus['settings']['clip_seconds']:g} s"
+        return f"{corpus['videos']} videos, clips of {corpus['settings']['clip_seconds']:g} s"
     return _UNKNOWN
 
 
-def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "") -> str:
+def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "", best: bool = False) -> str:
     """The card: Markdown after the Hub's YAML header.
 
     Parameters
@@ -50,6 +50,8 @@ def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "") 
         On the Hub, `owner/name`; empty if the weights aren't there.
     limits : str
         What the model is bad at, in words.
+    best : bool
+        Whether the weights are those that were best on held-out shards, not the last.
     """
     config = json.loads((run / "config.json").read_text())
     parts = [
@@ -59,7 +61,7 @@ def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "") 
         "## How to load it",
         _loading(entry, repo),
         "## How it was trained",
-        _training(entry, config, run),
+        _training(entry, config, run, best),
         "## What it measures",
         _metrics(entry["metrics"]),
         "## What it is bad at",
@@ -127,10 +129,11 @@ def _loading(entry: dict, repo: str) -> str:
     return f'```python\n{load}\nembedding, timestamps = openavc.get_audio_embedding("clip.wav", model=model)\n```'
 
 
-def _training(entry: dict, config: dict, run: Path) -> str:
+def _training(entry: dict, config: dict, run: Path, best: bool) -> str:
     facts = {
         "trained on": entry["trained_on"] or "not recorded",
         "steps": f"{_last_step(run)} by the log, of a schedule of {config['steps']}",
+        "weights": f"the best on held-out shards, after {_best_step(run)} steps" if best else "the last",
         "batch": f"{config['batch_size']} pairs",
         "seed": str(config["seed"]),
         "recipe": f"`{entry['recipe']}`" if entry["recipe"] else "not recorded",
@@ -142,6 +145,12 @@ def _last_step(run: Path) -> int | str:
     log = run / "log.jsonl"
     lines = log.read_text().splitlines() if log.exists() else []
     return json.loads(lines[-1])["step"] if lines else "an unknown number"
+
+
+def _best_step(run: Path) -> int:
+    """When `best.safetensors` was written: the first of the highest figures, as training.record chooses."""
+    lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
+    return max(lines, key=lambda line: line["threshold"])["step"]
 
 
 def _recipe(recipe: str, config: dict) -> str:

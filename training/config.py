@@ -26,6 +26,10 @@ REQUIRED = {
     "data": set(),
     "optimizer": {"name", "learning_rate", "weight_decay", "schedule"},
 }
+COUNTS = {
+    *("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"),
+    *("windows_per_clip", "decay_steps"),
+}
 TABLES = {  # what a configuration may hold; the options of [model] and [objective] are their classes'
     "": REQUIRED[""] | {"accumulate", "sync_batch_norm", "frozen", "validate_every"},
     "data": {field.name for field in fields(Sampling)} - {"negatives"} | {"workers"},
@@ -50,6 +54,9 @@ def read_config(path: Path, **changes) -> dict:
 
 def check_config(config: dict) -> None:
     """ValueError for keys that are unknown or missing, and for values that can't work."""
+    for table in ("model", "objective", "data", "optimizer"):
+        if not isinstance(config.get(table, {}), dict):
+            raise ValueError(f"{table} must be a table, [{table}], got {config[table]!r}")
     for table, known in TABLES.items():
         where, keys = (f"[{table}]", config[table].keys()) if table else ("the configuration", config.keys())
         missing, unknown = sorted(REQUIRED[table] - keys), sorted(keys - known)
@@ -68,9 +75,17 @@ def check_config(config: dict) -> None:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
     if optimizer["schedule"] == "step" and not {"decay", "decay_steps"} <= optimizer.keys():
         raise ValueError("schedule 'step' needs decay and decay_steps in [optimizer]")
-    for name in ("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"):
-        if not isinstance(config.get(name, 1), int) or config.get(name, 1) < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {config[name]!r}")
+    values = config | config["data"] | optimizer
+    for name in COUNTS & values.keys():
+        if type(values[name]) is not int or values[name] < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {values[name]!r}")
+    for name in ("learning_rate", "weight_decay", "decay"):
+        if type(values.get(name, 0)) not in (int, float) or values.get(name, 0) < 0:
+            raise ValueError(f"{name} must be a number of at least 0, got {values[name]!r}")
+    if not isinstance(config.get("frozen", []), list):
+        raise ValueError(f"frozen must be a list of parts of the network, got {config['frozen']!r}")
+    if config.get("sync_batch_norm") and not torch.cuda.is_available():
+        raise ValueError("sync_batch_norm works on CUDA alone, which isn't available here")
     check_objective(config["objective"], config["model"])
     check_batch(config)
 
@@ -79,12 +94,11 @@ def check_objective(objective: dict, model: dict) -> None:
     """ValueError unless the objective has these options and works with this network."""
     kind, architecture = OBJECTIVES[objective["name"]], model.get("architecture")
     known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # it is told that of [data]
-    unknown = objective.keys() - known - {"name"}
-    if unknown:
-        raise ValueError(
-            f"objective {objective['name']!r} has no option {', '.join(sorted(unknown))}; "
-            f"it has {', '.join(sorted(known)) or 'none'}"
-        )
+    try:
+        inspect.signature(kind).bind(windows_per_clip=1, **{key: objective[key] for key in objective.keys() - {"name"}})
+    except TypeError as error:
+        has = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"objective {objective['name']!r}: {error}; its options are: {has}") from None
     if architecture not in kind.networks:
         raise ValueError(
             f"objective {objective['name']!r} works with the networks {', '.join(kind.networks)}, got {architecture!r}"

@@ -86,27 +86,23 @@ def encode_clip(
     return {"__key__": key, sound_format: sound.getvalue(), "mjpeg": b"".join(frames), "json": described}
 
 
-class _Member(io.RawIOBase):
-    """A stretch of mapped memory as a file."""
+class _Member(io.FileIO):
+    """A member of a tar as a file."""
 
-    def __init__(self, view: memoryview):
-        self.view, self.position = view, 0
+    def __init__(self, path: Path, place: tuple[int, int]):
+        super().__init__(path)
+        self.first, self.size = place
+        super().seek(self.first)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
+    def tell(self) -> int:
+        return super().tell() - self.first
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: len(self.view)}[whence]
-        return self.position
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}[whence]
+        return super().seek(self.first + start + offset) - self.first
 
     def readinto(self, buffer) -> int:
-        part = self.view[self.position : self.position + len(buffer)]
-        buffer[: len(part)] = part
-        self.position += len(part)
-        return len(part)
+        return super().readinto(memoryview(buffer)[: max(0, self.size - self.tell())])
 
 
 class Shards:
@@ -130,16 +126,8 @@ class Shards:
             if not found:
                 raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
             self.paths += found
-        self.maps = _map(self.paths)
         self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
         self.classes = sorted({label for clip in self.clips for label in clip.labels[:1]})
-
-    def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "maps"}
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__ |= state
-        self.maps = _map(self.paths)  # pickled for a worker process, they would be copied whole
 
     def _index(self, number: int, path: Path) -> list[Clip]:
         members: dict[str, dict[str, tuple[int, int]]] = {}
@@ -165,14 +153,13 @@ class Shards:
             tuple(about.get("labels", ())),
         )
 
-    def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
-        offset, size = place
-        return self.maps[shard][offset : offset + size].tobytes()
-
     def _open(self, shard: int, place: tuple[int, int]) -> io.BufferedReader:
-        """A member as a file, of which only what is read is copied."""
-        offset, size = place
-        return io.BufferedReader(_Member(memoryview(self.maps[shard])[offset : offset + size]))
+        """A member as a file. Opened anew each time: a corpus may have more shards than a process may hold open."""
+        return io.BufferedReader(_Member(self.paths[shard], place))
+
+    def _bytes(self, shard: int, place: tuple[int, int]) -> bytes:
+        with self._open(shard, place) as file:
+            return file.read(place[1])
 
     def frame(self, clip: Clip, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) float32 RGB in [0, 1]."""
@@ -192,15 +179,11 @@ class Shards:
         first, last = max(0, start), min(clip.samples, start + samples)
         found = np.zeros(samples, dtype=np.float32)
         if last > first:
-            with soundfile.SoundFile(self._open(clip.shard, clip.sound)) as file:
+            with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
                 file.seek(first)
                 found[first - start : last - start] = file.read(last - first, dtype="float32")
         wanted = round(seconds * sample_rate)
         return found if clip.sample_rate == sample_rate else resample(found, clip.sample_rate, sample_rate)[:wanted]
-
-
-def _map(paths: list[Path]) -> list[np.memmap]:
-    return [np.memmap(path, mode="r", dtype=np.uint8) for path in paths]
 
 
 @dataclass(frozen=True)

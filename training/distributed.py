@@ -9,19 +9,40 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from openavc.weights import choose_device
+
 LONGEST_WAIT = timedelta(hours=2)  # for the first process, which validates; NCCL's own is 10 minutes
 
 
-def start(device: torch.device) -> torch.device:
-    """Join the process group that torchrun describes, with NCCL on CUDA, else gloo; returns this process's device."""
+def start(device: str | None) -> torch.device:
+    """Join the process group that torchrun describes, if it does, with NCCL on CUDA, else gloo.
+
+    Parameters
+    ----------
+    device : str, optional
+        Kind of device; CUDA if there is one. Each process of a machine takes its own.
+
+    Returns
+    -------
+    device : torch.device
+        Of this process.
+
+    Raises
+    ------
+    ValueError
+        If the device can't be used, or several processes were told to take the same one.
+    """
     if "WORLD_SIZE" not in os.environ:
-        return device
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
+        return choose_device(device)
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f"under torchrun each process takes its own GPU: device must be cpu or cuda, got {device!r}")
+    if device == "cuda" or (device is None and torch.cuda.is_available()):
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)  # before anything is put on the first GPU
+    chosen = choose_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
-    return device
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
+    return chosen
 
 
 def stop() -> None:

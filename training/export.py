@@ -4,14 +4,14 @@
     python -m training.export runs/l3_flickr --name l3-flickr --push OWNER/l3-flickr --no-package
 
 RUN then holds what is pushed: NAME.safetensors, in half precision, and README.md, the model card. The package and the
-manifest are changed last, so an export that fails leaves them as they were.
+manifest are changed last and together, so an export that fails leaves them as they were. `--best` takes the weights
+that a training with `--validation` kept as the best on held-out shards, instead of its last.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import click
@@ -19,14 +19,25 @@ import torch
 
 from openavc.weights import PRETRAINED, load_model, sha256_of
 
-from .card import describe_corpora, model_card
+from .card import PROJECT, describe_corpora, model_card
 from .checkpoint import save_weights
 from .hub import check_repo, fetch_back, push
 
-MANIFEST = Path(__file__).parent.parent / "weights_manifest.json"
+MANIFEST = PROJECT / "weights_manifest.json"
+_KEPT = ("weights", "best")  # of a run, as safetensors
+_NOWHERE = "nobody could get the weights of {name!r}: push them or put them into the package"
 
 
-def export(run: Path, name: str, license: str, repo: str = "", package: bool = True, limits: str = "", **about) -> dict:
+def export(
+    run: Path,
+    name: str,
+    license: str,
+    repo: str = "",
+    package: bool = True,
+    limits: str = "",
+    best: bool = False,
+    **about,
+) -> dict:
     """Write the weights, their card and the manifest's entry; returns the entry.
 
     Parameters
@@ -43,6 +54,8 @@ def export(run: Path, name: str, license: str, repo: str = "", package: bool = T
         Whether the package is to hold the weights.
     limits : str
         What the model is bad at, for the card.
+    best : bool
+        Take `best.safetensors` instead of the last weights.
     **about
         `trained_on`, `recipe` and `metrics`. What is empty is taken from the run's configuration, or else from the
         manifest's entry of the same weights.
@@ -50,35 +63,58 @@ def export(run: Path, name: str, license: str, repo: str = "", package: bool = T
     Raises
     ------
     ValueError
-        If `repo` isn't `owner/name`, or nobody could get the weights.
+        If `name` can't be the file's, `repo` isn't `owner/name`, or nobody could get the weights.
     OSError
         If the run has no weights, or they can't be pushed and fetched back.
     """
+    check_name(name)
     if repo:
         check_repo(repo)
+    models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
+    before = next((known for known in models if known["name"] == name), {})
+    if not (package or repo or pushed(before)):
+        raise ValueError(_NOWHERE.format(name=name))
     config = json.loads((run / "config.json").read_text())
-    model = load_model(run / "weights.safetensors", device="cpu")
+    model = load_model(weights_of(run, best), device="cpu")
     path = run / f"{name}.safetensors"
     save_weights(path, model, config["model"], torch.float16)
-    models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
     entry = describe(model, name, path, license)
-    before = next((known for known in models if known["name"] == name), {})
     same = before if before.get("sha256") == entry["sha256"] else {}
-    hub = [source for source in same.get("sources", []) if source["type"] == "hub"]  # pushed before
+    hub = pushed(same)
     entry["sources"] = [{"type": "package"}] * package + hub
+    if not (entry["sources"] or repo):
+        raise ValueError(_NOWHERE.format(name=name))
     entry |= complete(about, config, same)
     card = run / "README.md"
-    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits))
+    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best))
     if repo:
         source = {"type": "hub", "repo": repo, "revision": push(repo, [path, card], f"{name} and its card")}
         source["filename"] = path.name
         fetch_back(entry | {"sources": [source]})
         entry["sources"] = [{"type": "package"}] * package + [source]
-    if not entry["sources"]:
-        raise ValueError(f"nobody could get the weights of {name!r}: push them or put them into the package")
-    put_into_package(path, package)
-    write_manifest([entry if known is before else known for known in models] + [entry] * (not before))
+    put_in_place(path, package, [entry if known is before else known for known in models] + [entry] * (not before))
     return entry
+
+
+def check_name(name: str) -> None:
+    """ValueError if the file of this name would lie elsewhere, or replace what the run keeps."""
+    if not name or Path(name).name != name or name in _KEPT:
+        raise ValueError(
+            f"a model's name is that of a file without folders, and not {' or '.join(_KEPT)}; got {name!r}"
+        )
+
+
+def weights_of(run: Path, best: bool) -> Path:
+    """The run's last weights, or those that were best on held-out shards."""
+    path = run / ("best.safetensors" if best else "weights.safetensors")
+    if best and not path.exists():
+        raise FileNotFoundError(f"{run} has no {path.name}: training.train keeps it if given --validation")
+    return path
+
+
+def pushed(entry: dict) -> list[dict]:
+    """The entry's sources on the Hub."""
+    return [source for source in entry.get("sources", []) if source["type"] == "hub"]
 
 
 def describe(model, name: str, path: Path, license: str) -> dict:
@@ -104,25 +140,38 @@ def describe(model, name: str, path: Path, license: str) -> dict:
 def complete(about: dict, config: dict, same: dict) -> dict:
     """`about` with what is empty taken from the run's configuration, or else from the entry of the same weights."""
     recorded = {"trained_on": describe_corpora(config.get("corpus") or []), "recipe": config.get("recipe")}
-    return {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
+    found = {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
+    return found | {"recipe": without_machine(found.get("recipe") or "")}
 
 
-def put_into_package(path: Path, package: bool) -> None:
-    """Replace the package's file of this name whole; or remove it, so that no wheel carries what nothing names."""
+def without_machine(recipe: str) -> str:
+    """A recipe's path as anyone may read it: from the project's root, or its file's name if it lies elsewhere."""
+    path = Path(recipe)
+    if path.is_absolute() and path.resolve().is_relative_to(PROJECT.resolve()):
+        return path.resolve().relative_to(PROJECT.resolve()).as_posix()
+    return path.name if path.is_absolute() or ".." in path.parts else recipe
+
+
+def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
+    """Replace the package's file of this name and the manifest: both are there in full before either is replaced.
+
+    Without `package` the file is removed at the end, so that no wheel carries what nothing names.
+    """
     target = PRETRAINED / path.name
+    contents = {target: path.read_bytes()} if package else {}
+    contents[MANIFEST] = (json.dumps({"models": models}, indent=2) + "\n").encode()
+    partials = {place: place.with_name(f"{place.name}.partial") for place in contents}
+    try:
+        for place, content in contents.items():
+            place.parent.mkdir(exist_ok=True)
+            partials[place].write_bytes(content)
+        for place, partial in partials.items():
+            os.replace(partial, place)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
     if not package:
         target.unlink(missing_ok=True)
-        return
-    PRETRAINED.mkdir(exist_ok=True)
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.copyfile(path, partial)
-    os.replace(partial, target)
-
-
-def write_manifest(models: list[dict]) -> None:
-    partial = MANIFEST.with_name(f"{MANIFEST.name}.partial")
-    partial.write_text(json.dumps({"models": models}, indent=2) + "\n")
-    os.replace(partial, MANIFEST)
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -137,11 +186,12 @@ def write_manifest(models: list[dict]) -> None:
 @click.option("--limits", default="", help="What the model is bad at, in words, for its card.")
 @click.option("--push", "repo", default="", metavar="OWNER/NAME", help="Repository of the Hub to push to.")
 @click.option("--package/--no-package", default=True, help="Whether the package holds the weights.", show_default=True)
-def main(run, name, metrics, trained_on, recipe, license, limits, repo, package):
+@click.option("--best", is_flag=True, help="RUN/best.safetensors, kept by --validation, instead of the last weights.")
+def main(run, name, metrics, trained_on, recipe, license, limits, repo, package, best):
     found = [figure for path in metrics for figure in json.loads(path.read_text())["metrics"]]
     about = {"trained_on": trained_on, "recipe": recipe, "metrics": found}
     try:
-        entry = export(run, name, license, repo, package, limits, **about)
+        entry = export(run, name, license, repo, package, limits, best, **about)
     except (ValueError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")

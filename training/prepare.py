@@ -9,6 +9,7 @@ shard is renamed when it is whole, so a killed run goes on; what could not be re
 
 `--held` puts that share of the videos into OUTPUT/held and the others into OUTPUT/train (Objects that Sound validates
 on 10 % of its training list). A video falls on the same side whatever else is in the list, and so do all its cuts.
+Each folder's `corpus.json` tells how many videos it was made of, and how; a training keeps it in its configuration.
 
 A frame is kept with its true presentation time. `--frame-rate` chooses the first frame at or after each multiple of its
 period and moves none: at 25, a video of 29.97 frames a second gives times that lie up to 33 ms after the 0.04 s grid.
@@ -38,13 +39,15 @@ import numpy as np
 from openavc.audio import open_audio, resample_blocks
 from openavc.video import EXTENSIONS, read_frames
 
+from .checkpoint import write_whole
 from .data import encode_clip
 
 VIDEOS_PER_SHARD = 20
 _SHORTEST = 2  # seconds of a clip
 _MOST_DEATHS = 2  # of workers at one video, which is then left out
-# ID_000010_000020, or ID_000010 where ID is YouTube's; a shorter clip_000010 is more likely a video's own number
-_CUT = re.compile(r"(.+)_\d{6}_\d{6}|([A-Za-z0-9_-]{11})(_\d{6})?")
+# ID_000010_000020; where ID is YouTube's, also ID_10.000_20.000 (seconds), ID_10000_20000 (milliseconds) or ID_10: a
+# shorter clip_000010 is more likely a video's own number
+_CUT = re.compile(r"(.+)_\d{6}_\d{6}|([A-Za-z0-9_-]{11})(_\d+(\.\d+)?){0,2}")
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,9 @@ class Video:
 def identify(name: str) -> str:
     """The identifier of the video that a file is of or was cut from, given its name or path without the extension.
 
-    Cuts named as the published downloaders do (`ID_000010_000020`, `ID_000010`) share the identifier `ID`, whatever
-    folder they are in; any other name is its own identifier.
+    Cuts named as the published downloaders do share the identifier `ID`, whatever folder they are in: an ID of any
+    length with two numbers of six digits (`ID_000010_000020`), or YouTube's 11 characters with one or two numbers of
+    any form (`ID_10`, `ID_10_20`, `ID_10000_20000`, `ID_10.000_20.000`). Any other name is its own identifier.
     """
     cut = _CUT.fullmatch(name.rpartition("/")[2])
     return (cut[1] or cut[2]) if cut else name
@@ -309,8 +313,8 @@ def _note_death(path: Path, videos: list[Video]) -> str:
     )
 
 
-def _plan(videos: list[Video], output: Path, settings: Settings, held: float) -> list[tuple]:
-    """What to write: (shard, number of its first video, videos, settings)."""
+def _sides(videos: list[Video], output: Path, held: float) -> dict[Path, list[Video]]:
+    """Which videos go into which folder; ValueError if none go into one."""
     sides = {output: videos}
     if held:
         sides = {
@@ -320,11 +324,27 @@ def _plan(videos: list[Video], output: Path, settings: Settings, held: float) ->
     for folder, inside in sides.items():
         if not inside:
             raise ValueError(f"no video falls into {folder.name} with held = {held}, of {len(videos)} in all")
+    return sides
+
+
+def _plan(sides: dict[Path, list[Video]], settings: Settings) -> list[tuple]:
+    """What to write: (shard, number of its first video, videos, settings)."""
     return [
         (folder / f"{first // VIDEOS_PER_SHARD:06d}.tar", first, inside[first : first + VIDEOS_PER_SHARD], settings)
         for folder, inside in sides.items()
         for first in range(0, len(inside), VIDEOS_PER_SHARD)
     ]
+
+
+def _describe(videos: list[Video], settings: Settings, held: float) -> dict:
+    """What `corpus.json` says of shards of these videos, without their paths: those are in the digest alone."""
+    listed = [(video.path, video.start, video.end, video.labels, video.source) for video in videos]
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return {"settings": asdict(settings), "held": held, "videos": len(videos), "sha256": digest}
+
+
+def _write_record(folder: Path, about: dict) -> None:
+    write_whole(folder / "corpus.json", (json.dumps(about) + "\n").encode())
 
 
 def prepare(videos: list[Video], output: Path, settings: Settings, workers: int, held: float = 0.0) -> list[dict]:
@@ -357,16 +377,16 @@ def prepare(videos: list[Video], output: Path, settings: Settings, workers: int,
     """
     if not videos:
         raise ValueError("there are no videos to prepare")
-    jobs = _plan(videos, output, settings, held)
+    sides = _sides(videos, output, held)
+    jobs = _plan(sides, settings)
     output.mkdir(parents=True, exist_ok=True)
-    record = output / "corpus.json"
-    listed = [list(asdict(video).values()) for video in videos]
-    mine = json.dumps({"settings": asdict(settings), "held": held, "videos": listed})
-    if record.exists() and record.read_text() != mine:
+    record, mine = output / "corpus.json", _describe(videos, settings, held)
+    if record.exists() and json.loads(record.read_text()) != mine:
         raise ValueError(f"{output} holds shards of other videos or settings: take a new folder")
-    record.write_text(mine)
-    for folder in {job[0].parent for job in jobs}:
+    _write_record(output, mine)
+    for folder, inside in sides.items() if held else ():
         folder.mkdir(exist_ok=True)
+        _write_record(folder, _describe(inside, settings, held) | {"side": folder.name})
     died = _write_shards([job for job in jobs if not job[0].exists()], workers)
     failures = [failure for path, *_ in jobs if path.exists() for failure in _lines(path.with_suffix(".failed"))]
     (output / "failed.jsonl").write_text("".join(json.dumps(failure) + "\n" for failure in failures))
@@ -390,7 +410,13 @@ def prepare(videos: list[Video], output: Path, settings: Settings, workers: int,
 @click.option("--sound-format", type=click.Choice(["wav", "flac"]), default="flac", show_default=True)
 @click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="Of the JPEG frames.")
 @click.option(
-    "--held", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True, help="Share of the videos."
+    "--held",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Share of the videos that goes to OUTPUT/held. Cuts of one video stay together if they are named "
+    "ID_000030_000040 or, where ID is YouTube's 11 characters, ID_30, ID_30_40, ID_30000_40000 or ID_30.000_40.000; a "
+    "file of any other name is a video of its own.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(folder, output, list_path, kind, held, workers, **settings):

@@ -26,17 +26,25 @@ def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
 
 
 def record_config(run: Path, config: dict) -> None:
-    """Keep the configuration in the run; ValueError if the run was started with another."""
+    """Keep the configuration in the run; ValueError if the run was started with another that gives other weights."""
     path = run / "config.json"
     if path.exists():
         before = json.loads(path.read_text())
-        changed = sorted(key for key in before.keys() | config.keys() if before.get(key) != config.get(key))
+        old, new = _decisive(before), _decisive(config)
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             raise ValueError(f"{run} was started with other values of {', '.join(changed)}: take a new folder")
     distributed.wait_for_all()  # until all have looked
     if distributed.rank() == 0 and not path.exists():
         run.mkdir(parents=True, exist_ok=True)
         write_whole(path, (json.dumps(config, indent=2) + "\n").encode())
+
+
+def _decisive(config: dict) -> dict:
+    """What the weights depend on. The parts of a batch decide, not how many processes work on them."""
+    free = {"recipe", "checkpoint_every", "validate_every", "accumulate"}
+    kept = {key: value for key, value in config.items() if key not in free}
+    return kept | {"data": {key: value for key, value in config["data"].items() if key != "workers"}}
 
 
 class Log:
@@ -66,7 +74,7 @@ class Log:
         if self.file:
             self.file.write(json.dumps(line) + "\n")
             for name, value in line.items():
-                if name != "step":
+                if name != "step" and value is not None:
                     self.board.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:

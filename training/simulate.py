@@ -25,6 +25,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from .checkpoint import write_whole
 from .scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, group_kinds
 
 SCENES = ("roam", "solo", "duo")
@@ -239,7 +240,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
         raise ValueError(
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
         )
-    record.write_text(json.dumps(mine) + "\n")
+    write_whole(record, (json.dumps(mine) + "\n").encode())
     starts = range(0, episodes, EPISODES_PER_SHARD)
     jobs = [
         (

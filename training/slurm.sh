@@ -28,7 +28,7 @@ out_of_time=
 # torchrun passes SIGTERM on and kills what is still there after 30 s: a step and a checkpoint must fit in.
 trap 'out_of_time=yes; scancel --signal=TERM "$SLURM_JOB_ID.0"' USR1 # step 0: the srun below
 
-srun --kill-on-bad-exit=0 torchrun \
+srun --kill-on-bad-exit=0 --cpus-per-task="$SLURM_CPUS_PER_TASK" torchrun \
     --nnodes "$SLURM_JOB_NUM_NODES" --nproc-per-node 8 \
     --rdzv-backend c10d --rdzv-endpoint "$head:29500" --rdzv-id "$SLURM_JOB_ID" \
     -m training.train "$CONFIG" --data "$DATA" --output "$RUN" &

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from openavc.weights import build_model, choose_device, load_model
+from openavc.weights import build_model, load_model
 
 from . import distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights
@@ -132,8 +132,7 @@ class Step(nn.Module):
         self.model, self.objective, self.dtype = model, objective, dtype
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        image = self.model.prepare_image(batch["image"]).to(memory_format=torch.channels_last)
-        spectrogram = self.model.prepare_audio(batch["waveform"]).to(memory_format=torch.channels_last)
+        image, spectrogram = self.model.prepare_image(batch["image"]), self.model.prepare_audio(batch["waveform"])
         with torch.autocast(image.device.type, self.dtype, enabled=self.dtype is not None):
             return self.objective(self.model, image, spectrogram, batch)
 
@@ -148,7 +147,12 @@ def to_training_mode(model: nn.Module, frozen: list[str]) -> None:
 def train_step(step: nn.Module, optimizer, scaler, parts: list[dict[str, Tensor]]) -> dict[str, float]:
     """One update from the parts of a batch, whose mean loss is followed; returns what the log shows.
 
-    In fp16 a step whose gradients overflow is left out, and its norm isn't finite: the first few usually are.
+    In fp16 a step whose gradients overflow is left out, as the first few usually are; its norm is logged as None.
+
+    Raises
+    ------
+    FloatingPointError
+        If the gradient isn't finite otherwise; nothing is changed then.
     """
     device = next(step.parameters()).device
     optimizer.zero_grad(set_to_none=True)
@@ -162,11 +166,13 @@ def train_step(step: nn.Module, optimizer, scaler, parts: list[dict[str, Tensor]
         shown += torch.stack([loss.detach(), right]) / len(parts)
     scaler.unscale_(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT).item()
+    if not math.isfinite(norm) and not scaler.is_enabled():
+        raise FloatingPointError(f"the gradient's norm is {norm}: look at the data, or lower the learning rate")
     scaler.step(optimizer)
     scaler.update()
     loss, right = distributed.mean(shown).tolist()
-    return {"loss": loss, "right": right, "gradient_norm": norm.item()}
+    return {"loss": loss, "right": right, "gradient_norm": norm if math.isfinite(norm) else None}
 
 
 def take_step(step: int, config: dict, module: nn.Module, optimizer, scaler, batches: Iterator) -> dict[str, float]:
@@ -244,17 +250,21 @@ def train(
         If the configuration makes no sense, or `run` was started with another one or other shards.
     FileNotFoundError
         If `data` holds no shards.
+    FloatingPointError
+        If a gradient isn't finite.
     """
     from tqdm import trange
 
-    device = distributed.start(choose_device(device))
+    device = distributed.start(device)
     check_config(config)
     shards = Shards(*data)
     check_labels(config, shards)
     model, objective, optimizer = build(config, device)
     if start_from:
         begin_with(model, start_from)
-    record_config(run, config | describe(data, shards, start_from) | (about or {}))
+    parts_of_a_batch = distributed.world_size() * config.get("accumulate", 1)
+    about = describe(data, shards, start_from) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
+    record_config(run, config | about)
     scaler = torch.amp.GradScaler(device.type, enabled=config["precision"] == "fp16")
     parts = {"model": model, "objective": objective, "optimizer": optimizer, "scaler": scaler}
     first, last = load_checkpoint(run, parts), min(config["steps"], stop_after or config["steps"])
@@ -337,6 +347,8 @@ def main(config, data, run, validation, start_from, batch_size, steps, accumulat
         )
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
+    except FloatingPointError as error:
+        raise click.ClickException(f"{error}; RUN's checkpoint is as it was") from None
     if distributed.rank() == 0:
         click.echo(f"{done} of {table['steps']} steps done; weights in {run / 'weights.safetensors'}")
     distributed.stop()

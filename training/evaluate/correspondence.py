@@ -5,7 +5,7 @@ A negative pairs a picture with a sound of another clip, or of another moment of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from openavc.correspondence import probabilities, represent_images, represent_windows
 
 from ..data import Shards, held_out_pairs
+
+QUIETEST = -42.0  # dBFS, of a window
 
 
 @dataclass(frozen=True)
@@ -24,10 +26,27 @@ class Represented:
     clip: np.ndarray  # (n,) number of the clip each comes from
 
 
-def load_pairs(model, data: Path, per_clip: int, seed: int):
-    """The evaluation's pairs, as lists of pictures, windows and clip numbers."""
-    images, waveforms, clips = zip(*held_out_pairs(Shards(data), model, per_clip, seed), strict=True)
-    return images, waveforms, np.array(clips)
+class HeldOutPairs(tuple):
+    """Pictures, windows and numbers of their videos; `labels` are the first ones of their clips, None where unknown."""
+
+    labels: list[str | None]
+
+
+def load_pairs(model, data: Path, per_clip: int, seed: int) -> HeldOutPairs:
+    """The evaluation's pairs; ValueError if all of `data` is too quiet or too short."""
+    shards = Shards(data)
+    clips = shards.clips
+    shards.clips = [replace(clip, source=str(number)) for number, clip in enumerate(clips)]  # pairs tell their clip
+    found = list(held_out_pairs(shards, model, per_clip, seed, QUIETEST))
+    if not found:
+        raise ValueError(
+            f"no moment of {data} is above {QUIETEST:g} dBFS, with {model.window_seconds:g} s of sound around a frame"
+        )
+    images, waveforms, numbers = zip(*found, strict=True)
+    videos = {source: video for video, source in enumerate(dict.fromkeys(clip.source for clip in clips))}
+    pairs = HeldOutPairs((images, waveforms, np.array([videos[clips[number].source] for number in numbers])))
+    pairs.labels = [next(iter(clips[number].labels), None) for number in numbers]
+    return pairs
 
 
 def represent(model, pairs) -> Represented:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .tables import table
 
@@ -33,13 +33,6 @@ class Published:
 def _rows(column: str, *rows: tuple[str, float, str, str]) -> list[Published]:
     return [Published(method, {column: value}, source, sure) for method, value, source, sure in rows]
 
-
-TABLE1 = _rows(
-    "Kinetics-Sounds",
-    ("supervised direct combination", 65.0, L3, RECALLED),
-    ("supervised pretraining", 74.0, L3, RECALLED),
-    ("L3-Net", 74.0, L3, QUOTED),
-)
 
 ESC50 = _rows(
     "ESC-50",
@@ -85,12 +78,18 @@ DCASE2014 = _rows(
 )
 
 AVC = [
-    Published("two supervised classifiers, combined", {"Kinetics-Sounds": 65}, L3, QUOTED),
-    Published("supervised towers, fusion trained", {"Kinetics-Sounds": 74}, L3, QUOTED),
+    Published("supervised direct combination", {"Kinetics-Sounds": 65}, L3, QUOTED),
+    Published("supervised pretraining", {"Kinetics-Sounds": 74}, L3, QUOTED),
     Published("L3-Net", {"Flickr-SoundNet": 78, "Kinetics-Sounds": 74}, L3, QUOTED),
     Published("L3-Net of Objects that Sound", {"AudioSet-Instruments": 80.8}, OTS, READ),
     Published("AVE-Net", {"AudioSet-Instruments": 81.9}, OTS, READ),
     Published("AVTS, curriculum, easy negatives", {"Kinetics": 78.4}, AVTS, RECALLED),
+]
+
+TABLE1 = [
+    replace(row, values={"Kinetics-Sounds": row.values["Kinetics-Sounds"]})
+    for row in AVC
+    if "Kinetics-Sounds" in row.values
 ]
 
 _QUERIES = ("im-im nDCG@30", "im-aud nDCG@30", "aud-im nDCG@30", "aud-aud nDCG@30")

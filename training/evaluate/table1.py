@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openavc.weights import load_model
+from openavc.weights import load_model, sha256_of
 
 from ..checkpoint import load_checkpoint
-from ..data import Shards
 from ..objectives import Classification
-from .correspondence import represent
+from .correspondence import HeldOutPairs, represent
 
 
 class DirectCombination(nn.Module):
@@ -52,11 +51,38 @@ class DirectCombination(nn.Module):
         return torch.stack([1 - score, score], dim=1).log()
 
 
-def label_accuracy(direct: DirectCombination, pairs, data: Path) -> dict[str, float]:
-    """How often each tower names the label of a held-out clip, in percent, and chance."""
-    clips = {clip.source: clip for clip in Shards(data).clips}
-    labels = [clip.labels[0] for clip in clips.values()]  # by number of the video, as in `held_out_pairs`
-    target = np.array([direct.classes.index(labels[number]) for number in pairs[2]])
+def check_pretrained(pretrained: Path, supervised: Path) -> None:
+    """ValueError if weights are known to have begun with others than those of the run `supervised`."""
+    record = pretrained.parent / "config.json"
+    if not record.exists():
+        return
+    began, wanted = json.loads(record.read_text()).get("start_from"), sha256_of(supervised / "weights.safetensors")
+    if began != wanted:
+        raise ValueError(
+            f"{pretrained} didn't begin with the weights of {supervised}: {record} says start_from = {began}, they are "
+            f"{wanted}; train l3_small_pretrained.toml with --start-from {supervised / 'weights.safetensors'}"
+        )
+
+
+def label_accuracy(direct: DirectCombination, pairs: HeldOutPairs, data: Path) -> dict[str, float]:
+    """How often each tower names the label of a held-out clip, in percent, and chance.
+
+    Raises
+    ------
+    ValueError
+        If a clip of `data` has no label, or one that the towers didn't learn.
+    """
+    known = ", ".join(direct.classes)
+    if None in pairs.labels:
+        raise ValueError(
+            f"{pairs.labels.count(None)} of {len(pairs.labels)} pairs of {data} are of clips without a label; each "
+            f"must have one of {known}"
+        )
+    if unknown := sorted(set(pairs.labels) - set(direct.classes)):
+        raise ValueError(
+            f"{data} has labels that the supervised run didn't learn: {', '.join(unknown)}; it knows {known}"
+        )
+    target = np.array([direct.classes.index(label) for label in pairs.labels])
     found = represent(direct, pairs)
     return {
         "picture": 100 * float((found.image.argmax(axis=1) == target).mean()),
