@@ -93,11 +93,10 @@ def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict]:
             f"{path} is of OpenL3 v0.1, trained with a wrong spectrogram and withdrawn by its authors: use its "
             f"successor, {path.name.split('.')[0]}-v0_4_0.h5.gz"
         )
-    with _open(path, content) as file:
-        layers = _layers(path, file)
-        stored = _stored_spectrogram(path, layers)
-        architecture = _architecture(path, layers, stored, input_repr)
-        return architecture, _tensors(path, layers, architecture)
+    layers = _read_layers(path, _unpack(path, content))
+    stored = _stored_spectrogram(path, layers)
+    architecture = _architecture(path, layers, stored, input_repr)
+    return architecture, _tensors(path, layers, architecture)
 
 
 def git_blob_sha1(content: bytes) -> str:
@@ -105,34 +104,52 @@ def git_blob_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _open(path: Path, content: bytes):
+def _unpack(path: Path, content: bytes) -> bytes:
+    """The same, without gzip."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+            unpacked = packed.read(_LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise OSError(f"{path} ({len(content)} bytes) can't be unpacked: {error}") from error
+    if len(unpacked) > _LARGEST:
+        raise OSError(f"{path} unpacks to more than {_LARGEST} bytes: it is no file of OpenL3's")
+    return unpacked
+
+
+def _read_layers(path: Path, content: bytes) -> list[tuple[str, list]]:
+    """(name, its arrays) of the layers that have weights, in the model's order."""
     import h5py
 
-    if content.startswith(b"\x1f\x8b"):
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
-                content = packed.read(_LARGEST + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise OSError(f"{path} ({len(content)} bytes) can't be unpacked: {error}") from error
-        if len(content) > _LARGEST:
-            raise OSError(f"{path} unpacks to more than {_LARGEST} bytes: it is no file of OpenL3's")
     try:
-        return h5py.File(io.BytesIO(content))
-    except OSError as error:
+        file = h5py.File(io.BytesIO(content))
+    except Exception as error:  # h5py raises whatever it stumbles over
         raise OSError(f"{path} is not an HDF5 file, or is cut short: {error}") from error
+    with file:
+        try:
+            layers = _keras_layers(file)
+        except Exception as error:
+            raise OSError(f"{path} is damaged: {error}") from error
+    if layers is None:
+        raise ValueError(f"{path} is HDF5, but not of Keras: it has no layer_names, nor has a group model_weights")
+    return [(name, arrays) for name, arrays in layers if arrays]
 
 
-def _layers(path: Path, file) -> list[tuple[str, list]]:
-    """(name, its arrays) of the layers that have weights, in the model's order."""
+def _keras_layers(file) -> list[tuple[str, list]] | None:
+    """(name, its arrays) of all layers; None if the file has no such names."""
+    import numpy as np
+
     group = file if "layer_names" in file.attrs else file.get("model_weights")
     if group is None or "layer_names" not in group.attrs:
-        raise ValueError(f"{path} is HDF5, but not of Keras: it has no layer_names, nor has a group model_weights")
-    try:
-        layers = [(_text(name), group[name]) for name in group.attrs["layer_names"]]
-        layers = [(name, [layer[weight] for weight in layer.attrs["weight_names"]]) for name, layer in layers]
-    except Exception as error:  # h5py raises whatever it stumbles over
-        raise OSError(f"{path} is damaged: {error}") from error
-    return [(name, arrays) for name, arrays in layers if arrays]
+        return None
+    layers = []
+    for name in group.attrs["layer_names"]:
+        arrays = [group[name][weight] for weight in group[name].attrs["weight_names"]]
+        if sum(array.nbytes for array in arrays) > _LARGEST:
+            raise ValueError(f"the layer {_text(name)} has arrays of more than {_LARGEST} bytes")
+        layers.append((_text(name), [np.asarray(array) for array in arrays]))
+    return layers
 
 
 def _text(name: str | bytes) -> str:
@@ -225,13 +242,9 @@ def _tensor(where: str, array):
 
     if array.dtype.kind != "f":
         raise ValueError(f"{where} holds numbers of type {array.dtype}; floats were expected")
-    try:
-        values = array[()].astype(np.float32)
-    except Exception as error:  # h5py raises whatever it stumbles over
-        raise OSError(f"{where} can't be read: {error}") from error
-    if not np.isfinite(values).all():
+    if not np.isfinite(array).all():
         raise ValueError(f"{where} holds NaN or infinity")
-    tensor = torch.from_numpy(values)
+    tensor = torch.from_numpy(array.astype(np.float32))
     return tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor
 
 
