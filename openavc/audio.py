@@ -1,6 +1,7 @@
 """Audio input: file or array to mono waveform, to the model's rate, to windows, to spectrogram.
 
-Waveforms are mono float32 in [-1, 1]. Times are in seconds, rates in Hz, positions in samples.
+Waveforms are mono in [-1, 1], float32, or float64 for frontends that ask for it. Times are in seconds, rates in Hz,
+positions in samples.
 Everything works on blocks too, so that a file of any length takes constant memory; blocks and whole give the same.
 """
 
@@ -36,8 +37,8 @@ def check_sample_rate(sample_rate) -> int:
     return int(sample_rate)
 
 
-def to_waveform(audio, any_length: bool = False) -> np.ndarray:
-    """Turn an array or tensor into a mono float32 waveform.
+def to_waveform(audio, any_length: bool = False, dtype: str = "float32") -> np.ndarray:
+    """Turn an array or tensor into a mono waveform.
 
     Parameters
     ----------
@@ -45,10 +46,11 @@ def to_waveform(audio, any_length: bool = False) -> np.ndarray:
         Floats in [-1, 1], or integers, which are scaled by their type's range.
     any_length : bool
         Whether there may be fewer samples than channels, as in the last chunk of a stream.
+    dtype : {"float32", "float64"}
 
     Returns
     -------
-    waveform : ndarray, shape (n_samples,), float32
+    waveform : ndarray, shape (n_samples,), of that dtype
 
     Raises
     ------
@@ -69,7 +71,7 @@ def to_waveform(audio, any_length: bool = False) -> np.ndarray:
             f"channels come last: pass audio.T, of shape {samples.shape[::-1]}"
         )
     _warn_of_wrong_scale(samples)
-    return _finite(_downmix(_scale(samples)), "audio")
+    return _finite(_downmix(_scale(samples), dtype), "audio")
 
 
 def _as_array(audio) -> np.ndarray:
@@ -110,10 +112,10 @@ def _scale(samples: np.ndarray) -> np.ndarray:
     return (samples.astype(np.float64) - middle) / half_range
 
 
-def _downmix(samples: np.ndarray) -> np.ndarray:
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.promote_types(samples.dtype, np.float32))
+def _downmix(samples: np.ndarray, dtype: str) -> np.ndarray:
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1, dtype=np.promote_types(samples.dtype, dtype))
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite and is refused as such
-        return np.ascontiguousarray(mono, dtype=np.float32)
+        return np.ascontiguousarray(mono, dtype=dtype)
 
 
 def _finite(waveform: np.ndarray, name: str, position: int = 0) -> np.ndarray:
@@ -126,7 +128,7 @@ def _finite(waveform: np.ndarray, name: str, position: int = 0) -> np.ndarray:
     return waveform
 
 
-def open_audio(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
+def open_audio(path: str | Path, dtype: str = "float32") -> tuple[Iterator[np.ndarray], int]:
     """Open any sound or video file for reading block by block.
 
     Sound files are read by soundfile, what it can't open by PyAV. In a container with video, the first sample
@@ -135,10 +137,11 @@ def open_audio(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
     Parameters
     ----------
     path : str or Path
+    dtype : {"float32", "float64"}
 
     Returns
     -------
-    blocks : iterator of ndarray, shape (n_samples,), float32
+    blocks : iterator of ndarray, shape (n_samples,), of that dtype
         Mono blocks of any length, at least one sample in all.
     sample_rate : int
         In Hz.
@@ -151,7 +154,7 @@ def open_audio(path: str | Path) -> tuple[Iterator[np.ndarray], int]:
         If it can't be decoded or has no sound, with its name.
     """
     path = existing_file(path)
-    blocks, sample_rate = _open_with_soundfile(path) or _open_with_av(path)
+    blocks, sample_rate = _open_with_soundfile(path, dtype) or _open_with_av(path, dtype)
     first = next(blocks, None)
     if first is None:
         raise OSError(f"{path} holds no sound: not one sample could be decoded")
@@ -175,14 +178,14 @@ def _checked_blocks(first: np.ndarray, rest: Iterator[np.ndarray], path: Path) -
         position += len(block)
 
 
-def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
+def _open_with_soundfile(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int] | None:
     """Blocks and rate, or None if soundfile can't read the file's first samples: then PyAV is to try."""
     import soundfile
 
     try:
         file = soundfile.SoundFile(path)
         length = BLOCK_SECONDS * file.samplerate
-        first = file.read(length, dtype="float32", always_2d=True)
+        first = file.read(length, dtype=dtype, always_2d=True)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
 
@@ -190,9 +193,9 @@ def _open_with_soundfile(path: Path) -> tuple[Iterator[np.ndarray], int] | None:
         block = first
         with file:
             while block.size:
-                yield _downmix(block)
+                yield _downmix(block, dtype)
                 try:
-                    block = file.read(length, dtype="float32", always_2d=True)
+                    block = file.read(length, dtype=dtype, always_2d=True)
                 except soundfile.LibsndfileError as error:
                     warnings.warn(f"{path}: the sound is damaged and ends early: {error}", UserWarning, stacklevel=2)
                     return
@@ -229,7 +232,7 @@ def decode_stream(container, stream, path: Path) -> Iterator:
         warnings.warn(f"{path}: {damaged} damaged packets of {stream.type} were left out", UserWarning, stacklevel=2)
 
 
-def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
+def _open_with_av(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
     container = open_container(path)
     stream = container.streams.best("audio")
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
@@ -237,10 +240,10 @@ def _open_with_av(path: Path) -> tuple[Iterator[np.ndarray], int]:
         container.close()
         raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
     rate = stream.codec_context.sample_rate
-    return _regroup(_av_blocks(container, stream, path, rate), rate), rate
+    return _regroup(_av_blocks(container, stream, path, rate, dtype), rate), rate
 
 
-def _av_blocks(container, stream, path: Path, rate: int) -> Iterator[np.ndarray]:
+def _av_blocks(container, stream, path: Path, rate: int, dtype: str) -> Iterator[np.ndarray]:
     """Mono blocks on the container's own time line: gaps and a late start become zeros."""
     import av
 
@@ -251,9 +254,9 @@ def _av_blocks(container, stream, path: Path, rate: int) -> Iterator[np.ndarray]
             if frame.time is not None:
                 gap = round((frame.time - origin) * rate) - position
                 if gap > tolerance:
-                    yield from _zeros(gap, rate)
+                    yield from _zeros(gap, rate, dtype)
                     position += gap
-            samples = _frame_samples(frame)
+            samples = _frame_samples(frame, dtype)
             if frame.sample_rate != rate:  # some streams change their rate on the way
                 samples = resample(samples, frame.sample_rate, rate)
             position += len(samples)
@@ -261,7 +264,7 @@ def _av_blocks(container, stream, path: Path, rate: int) -> Iterator[np.ndarray]
             yield samples
 
 
-def _frame_samples(frame) -> np.ndarray:
+def _frame_samples(frame, dtype: str) -> np.ndarray:
     """A decoded frame as a mono waveform, whatever its sample format."""
     if frame.format.is_planar and frame.layout.nb_channels > 8:  # to_ndarray would read past the planes and crash
         import av
@@ -269,7 +272,7 @@ def _frame_samples(frame) -> np.ndarray:
         [frame] = av.AudioResampler(format="flt").resample(frame)
     samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) if interleaved
     channels = frame.layout.nb_channels
-    return _downmix(_scale(samples.T if frame.format.is_planar else samples.reshape(-1, channels)))
+    return _downmix(_scale(samples.T if frame.format.is_planar else samples.reshape(-1, channels)), dtype)
 
 
 def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
@@ -284,10 +287,10 @@ def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
         yield np.concatenate(held)
 
 
-def _zeros(length: int, rate: int) -> Iterator[np.ndarray]:
+def _zeros(length: int, rate: int, dtype: str) -> Iterator[np.ndarray]:
     block = BLOCK_SECONDS * rate
     for start in range(0, length, block):
-        yield np.zeros(min(block, length - start), dtype=np.float32)
+        yield np.zeros(min(block, length - start), dtype=dtype)
 
 
 def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
@@ -300,17 +303,17 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def resample(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    """Resample with the result of `resampy.resample(..., filter="kaiser_best")`, to 1e-5, much faster.
+    """Resample with the result of `resampy.resample(..., filter="kaiser_best")`, to rounding, much faster.
 
     Parameters
     ----------
-    waveform : ndarray, shape (n_samples,), float32
+    waveform : ndarray, shape (n_samples,), float32 or float64
     source_rate, target_rate : int
         In Hz.
 
     Returns
     -------
-    resampled : ndarray, shape (max(1, floor(n_samples * target_rate / source_rate)),), float32
+    resampled : ndarray, shape (max(1, floor(n_samples * target_rate / source_rate)),), of the same dtype
     """
     block = BLOCK_SECONDS * source_rate
     blocks = (waveform[start : start + block] for start in range(0, len(waveform), block))
@@ -346,18 +349,18 @@ def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, target_rate:
 
 
 def _resample_whole(waveform: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    bank = _filter_bank(source_rate, target_rate)
+    bank = _filter_bank(source_rate, target_rate, waveform.dtype.name)
     if bank is None:
         import resampy
 
-        return resampy.resample(waveform, source_rate, target_rate, filter="kaiser_best").astype(np.float32)
+        return resampy.resample(waveform, source_rate, target_rate, filter="kaiser_best").astype(waveform.dtype)
     filters, left, inputs = bank  # (taps, outputs a step), context to the left, inputs a step
     import torch
 
     taps, outputs = filters.shape
     length = len(waveform) * target_rate // source_rate
     steps = math.ceil(length / outputs)
-    padded = np.zeros((steps - 1) * inputs + taps, dtype=np.float32)
+    padded = np.zeros((steps - 1) * inputs + taps, dtype=waveform.dtype)
     kept = min(len(waveform), len(padded) - left)
     padded[left : left + kept] = waveform[:kept]
     frames = torch.from_numpy(padded).unfold(0, taps, inputs)  # (steps, taps)
@@ -365,7 +368,7 @@ def _resample_whole(waveform: np.ndarray, source_rate: int, target_rate: int) ->
 
 
 @functools.lru_cache(maxsize=8)
-def _filter_bank(source_rate: int, target_rate: int):
+def _filter_bank(source_rate: int, target_rate: int, dtype: str):
     """resampy's interpolated filter, sampled once at each phase: (taps, phases), left context, inputs a step.
 
     Output sample t lies at input time t * source / target. Over one period of `inputs` input samples and
@@ -398,7 +401,7 @@ def _filter_bank(source_rate: int, target_rate: int):
             np.add.at(filters[:, output], reach + first + direction * np.arange(len(index)), weights)
     import torch
 
-    return torch.from_numpy(filters.astype(np.float32)), reach, inputs
+    return torch.from_numpy(filters.astype(dtype)), reach, inputs
 
 
 # ------------------------------------------------------------------------------------------------------- windows
@@ -526,6 +529,7 @@ class Frontend:
     shape: tuple[int, int]  # bins, frames of a window
     hop_samples: int  # between two frames
     spectrogram: Callable
+    dtype: str = "float32"  # of the waveforms: mean, resampling and windows
 
     @property
     def window_samples(self) -> int:

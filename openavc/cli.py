@@ -217,10 +217,16 @@ def models(as_json):
         return
     for entry in manifest():
         place = " or ".join(source["type"] for source in entry["sources"])
-        sizes = ", ".join(f"{kind} {size}" for kind, size in entry["embedding_size"].items())
+        sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
         click.echo(
-            f"{entry['name']:<16} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; {place}"
+            f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; "
+            f"{entry['license']}; {place}"
         )
+
+
+def _size(size) -> str:
+    """One number, or of sound and of pictures: 6144/8192."""
+    return "/".join(map(str, size.values())) if isinstance(size, dict) else str(size)
 
 
 @_command("openavc download NAME")
@@ -243,6 +249,39 @@ def verify(names):
         return "not downloaded" if path is None else f"good, {path}"
 
     _each(names or list_models(), state)
+
+
+@_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: FILE's name, ending in .safetensors]"
+)
+@click.option(
+    "--input-repr",
+    type=click.Choice(["linear", "mel128", "mel256"]),
+    help="The spectrogram, if neither the file nor its name tells it.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def import_openl3(inputs, output, input_repr, overwrite):
+    """Convert an .h5 or .h5.gz file of OpenL3 or EdgeL3, or one of sound and one of pictures together, to safetensors.
+
+    The result is given as --model, or to load_model; so can be the .h5 files themselves.
+    """
+    from .openl3_weights import ENDINGS, convert
+
+    if len(inputs) > 2:
+        raise click.UsageError(f"give a file of sound, one of pictures, or one of each; got {len(inputs)}")
+    if output is None:
+        ending = next((ending for ending in ENDINGS if inputs[0].name.endswith(ending)), inputs[0].suffix)
+        output = inputs[0].with_name(inputs[0].name.removesuffix(ending) + ".safetensors")
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
+    try:
+        architecture = convert(*inputs, target=output, input_repr=input_repr)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    what = " ".join([*architecture["modalities"], architecture.get("input_repr", "")]).strip()
+    click.echo(f"{output}: {what}")
 
 
 def _each(names, state):

@@ -183,12 +183,17 @@ def read_metadata(path: Path) -> dict | None:
 
 
 def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> None:
-    """Write an .npz of the arrays and `metadata` (JSON) under a temporary name, then rename it."""
+    """Write an .npz of the arrays and `metadata` (JSON)."""
+    write_arrays(path, {**arrays, "metadata": np.array(json.dumps(metadata))})
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write an .npz under a temporary name, then rename it; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "wb") as file:
-            np.savez(file, **arrays, metadata=np.array(json.dumps(metadata)))
+            np.savez(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -240,7 +240,7 @@ def get_video_embedding(
     check_batch_size(batch_size)
     if frame_rate is not None:
         check_frame_rate(frame_rate)
-    blocks, rate = open_audio(path)  # fails before the pictures are worked on
+    blocks, rate = open_audio(path, waveform_dtype(model))  # fails before the pictures are worked on
     squares = video_squares(path, frame_rate, model, progress)
     times, images = zip(*embed_squares(model, squares, embedding, batch_size), strict=True)
     windows = video_windows(blocks, rate, path, times, model)
@@ -265,7 +265,7 @@ def audio_stretches(source, sr, model, hop_size, center, group) -> Iterator[tupl
     """
     if shared_hop(model, hop_size) is None:
         group = 1
-    blocks, rate = open_source(source, sr)
+    blocks, rate = open_source(source, sr, waveform_dtype(model))
     name = str(source) if isinstance(source, str | os.PathLike) else "the audio"
     sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), name, model)
     silence = [np.zeros(model.window_samples // 2, dtype=np.float32)] if center else []
@@ -275,6 +275,11 @@ def audio_stretches(source, sr, model, hop_size, center, group) -> Iterator[tupl
 
     starts = (window_start(k, hop_size, model.sample_rate) for k in itertools.count())
     yield from cut_stretches(itertools.chain(silence, sound), starts, model.window_samples, count, group)
+
+
+def waveform_dtype(model) -> str:
+    """ "float32", or "float64" if the model's spectrogram tells the difference."""
+    return getattr(model, "waveform_dtype", "float32")
 
 
 def shared_hop(model, hop_size: float) -> int | None:
@@ -300,39 +305,40 @@ def video_windows(blocks, rate, path, times, model) -> Iterator[tuple[int, np.nd
     collections.deque(sound, maxlen=0)  # to its end, which tells whether it is silent
 
 
-def warn_if_silent(blocks: Iterator[np.ndarray], name: str, model) -> Iterator[np.ndarray]:
+def warn_if_silent(blocks: Iterator[np.ndarray], name: str, model, category=UserWarning) -> Iterator[np.ndarray]:
     """The same blocks; at their end one warning if they were silent or shorter than a window."""
     samples, loud = 0, False
     for block in blocks:
         samples, loud = samples + len(block), loud or bool(block.any())
         yield block
     if not loud:
-        warnings.warn(f"{name} is silent; it is embedded all the same", UserWarning, stacklevel=2)
+        warnings.warn(f"{name} is silent; it is embedded all the same", category, stacklevel=2)
     elif samples < model.window_samples:
         seconds = f"{samples / model.sample_rate:.3g} s"
         warnings.warn(
             f"{name} is {seconds} long, shorter than one window of {model.window_seconds:g} s; zeros are added",
-            UserWarning,
+            category,
             stacklevel=2,
         )
 
 
-def open_source(source, sr) -> tuple[Iterator[np.ndarray], int]:
+def open_source(source, sr, dtype: str = "float32") -> tuple[Iterator[np.ndarray], int]:
     """Mono blocks and their rate, of a path, an array or an iterable of chunks."""
     if isinstance(source, str | os.PathLike):
-        return open_audio(source)
+        return open_audio(source, dtype)
     if isinstance(source, np.ndarray) or hasattr(source, "detach") or not isinstance(source, Iterable):
-        return iter([to_waveform(source)]), sr
-    return _chunks(source), sr
+        return iter([to_waveform(source, dtype=dtype)]), sr
+    return _chunks(source, dtype), sr
 
 
-def _chunks(source: Iterable) -> Iterator[np.ndarray]:
+def _chunks(source: Iterable, dtype: str) -> Iterator[np.ndarray]:
     """Mono chunks of a stream; empty ones are passed over."""
     empty = True
     for chunk in source:
         if 0 not in getattr(chunk, "shape", ()):
             empty = False
-            yield np.array(to_waveform(chunk, any_length=True))  # a copy: live sources fill one buffer again and again
+            # a copy: live sources fill one buffer again and again
+            yield np.array(to_waveform(chunk, any_length=True, dtype=dtype))
     if empty:
         raise ValueError("there is no sound in the stream: no chunk held a sample")
 
@@ -385,7 +391,7 @@ def cut_stretches(
 
 def _cut(held: Iterable[tuple[int, np.ndarray]], start: int, end: int) -> np.ndarray:
     """Samples `start` to `end` of a stream of which some blocks are held; zeros where there is none."""
-    stretch = np.zeros(end - start, dtype=np.float32)
+    stretch = np.zeros(end - start, dtype=np.result_type(np.float32, *(block.dtype for _, block in held)))
     for position, block in held:
         first, last = max(start, position), min(end, position + len(block))
         if first < last:
@@ -504,7 +510,7 @@ def _converted(model, device, dtype):
 
 def check_embedding_option(model, modality: str, embedding: str) -> None:
     """ValueError unless the model embeds that modality in that way."""
-    if not hasattr(model, f"embed_{modality}"):
+    if not hasattr(model, f"embed_{modality}") or modality not in getattr(model, "modalities", (modality,)):
         raise ValueError(f"{model.name} doesn't embed {modality}; choose another model of openavc.list_models()")
     if embedding not in model.embeddings:
         raise ValueError(

@@ -15,7 +15,9 @@ from .audio import decode_stream, existing_file, open_container
 EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
 
 
-def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+def read_frames(
+    path: str | Path, frame_rate: float | None = None, size: tuple[int, int] | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
     """Decode the pictures of a video one after the other.
 
     Parameters
@@ -23,6 +25,8 @@ def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[t
     path : str or Path
     frame_rate : float, optional
         Frames a second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
+    size : (int, int), optional
+        Width and height to scale frames to (bicubic), whatever their shape, before they are turned upright.
 
     Yields
     ------
@@ -45,7 +49,7 @@ def read_frames(path: str | Path, frame_rate: float | None = None) -> Iterator[t
         found = False
         for time, frame in _sample(_timed(container, stream, path), frame_rate):
             found = True
-            yield time, _upright(frame)
+            yield time, _upright(frame, size)
         if not found:
             raise OSError(f"{path}: not one picture could be decoded")
 
@@ -74,8 +78,9 @@ def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
             yield time, frame
 
 
-def _upright(frame) -> np.ndarray:
-    """Apply the rotation that the file asks players for, counted anticlockwise."""
-    pixels = frame.to_ndarray(format="rgb24")
+def _upright(frame, size: tuple[int, int] | None) -> np.ndarray:
+    """RGB, after the rotation that the file asks players for, counted anticlockwise."""
+    scaling = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"} if size else {}
+    pixels = frame.to_ndarray(format="rgb24", **scaling)
     quarter_turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -1,8 +1,8 @@
 """Manifest to verified local file to loaded model.
 
-A model's file is searched in the sources that `weights_manifest.json` names, in their order: inside the package, then
-on the Hugging Face Hub at a pinned revision. Every file is checked against its SHA-256 before it is read; files are
-safetensors, nothing is unpickled.
+A model's file is searched in the sources that `weights_manifest.json` names, in their order: inside the package, on the
+Hugging Face Hub at a pinned revision, or, for OpenL3's own files, where their authors published them. Every file is
+checked against its digest before it is read; files are safetensors, or converted to it; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import inspect
 import json
 import os
 from pathlib import Path
+
+from . import openl3_weights
 
 _PACKAGE = Path(__file__).parent
 PRETRAINED = _PACKAGE / "pretrained"
@@ -163,13 +165,26 @@ def _download(entry: dict, source: dict, local_only: bool = False) -> str:
         raise OSError(f"{where} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
 
 
-_FETCHERS = {"package": _from_package, "hub": _from_hub}
+def _from_url(entry: dict, source: dict, local_only: bool = False) -> Path:
+    """OpenL3's files of sound and of pictures, converted to one."""
+    return openl3_weights.fetch_openl3(entry, source, converted_folder(), local_only)
+
+
+_FETCHERS = {"package": _from_package, "hub": _from_hub, "url": _from_url}
 
 
 def cache_folder() -> Path | None:
     """Where downloads are kept: OPENAVC_HOME/hub if that is set, else None, for the Hub's own (HF_HOME)."""
     home = os.environ.get("OPENAVC_HOME")
     return Path(home).expanduser() / "hub" if home else None
+
+
+def converted_folder() -> Path:
+    """Where conversions of others' files are kept: OPENAVC_HOME/converted if that is set, else HF_HOME/openavc."""
+    from huggingface_hub import constants
+
+    home = os.environ.get("OPENAVC_HOME")
+    return Path(home).expanduser() / "converted" if home else Path(constants.HF_HOME) / "openavc"
 
 
 def locate(name_or_path=None) -> tuple[str, Path]:
@@ -179,11 +194,13 @@ def locate(name_or_path=None) -> tuple[str, Path]:
     if not isinstance(name_or_path, str | os.PathLike):
         raise TypeError(f"model must be a name, a path or a loaded model, got {type(name_or_path).__name__}")
     path = Path(name_or_path)
-    looks_like_path = isinstance(name_or_path, os.PathLike) or path.suffix == ".safetensors" or len(path.parts) > 1
+    endings = (".safetensors", *openl3_weights.ENDINGS)
+    looks_like_path = isinstance(name_or_path, os.PathLike) or path.name.endswith(endings) or len(path.parts) > 1
     if name_or_path in list_models() or not (looks_like_path or path.is_file()):
         return name_or_path, fetch(name_or_path)  # a name that doesn't exist is told with the nearest ones
     if path.is_file():
-        return path.stem, path
+        ending = next((ending for ending in endings if path.name.endswith(ending)), path.suffix)
+        return path.name.removesuffix(ending), path
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the weights file in it")
     raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
@@ -195,14 +212,16 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     Parameters
     ----------
     name_or_path : str, path or None
-        A name of `list_models()`, fetched and verified on first use; a safetensors file that `training` wrote; or
-        None for the default, which ships with the package.
+        A name of `list_models()`, fetched and verified on first use; a safetensors file that `training` or
+        `openavc import-openl3` wrote; an .h5 or .h5.gz file of OpenL3 or EdgeL3; or None for the default, which ships
+        with the package.
     device : str or torch.device, optional
         CUDA if there is one, else the CPU.
     dtype : torch.dtype or str, optional
         float32 by default.
     **options
-        The architecture's own, such as `embedding_size=512` for L3-Net.
+        The architecture's own, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
+        OpenL3, and `input_repr="mel256"` for a file of OpenL3's whose name doesn't tell it.
 
     Raises
     ------
@@ -212,19 +231,14 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         If the file is missing, damaged or can't be downloaded.
     """
     import torch
-    from safetensors import SafetensorError, safe_open
 
     device, dtype = choose_device(device), to_dtype(dtype)
     name, path = locate(name_or_path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
-    if "architecture" not in metadata:
-        raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
-    architecture = _read_architecture(path, metadata["architecture"]) | options
+    if path.name.endswith(openl3_weights.ENDINGS):
+        architecture, tensors = openl3_weights.read_openl3(path, input_repr=options.get("input_repr"))
+    else:
+        architecture, tensors = _read_safetensors(path)
+    architecture |= options
     model = build_model(architecture)
     try:
         model.load_state_dict(tensors, strict=True)
@@ -233,6 +247,21 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
     model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict]:
+    """The architecture that a file's header names, and its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
+    if "architecture" not in metadata:
+        raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
+    return _read_architecture(path, metadata["architecture"]), tensors
 
 
 def _read_architecture(path: Path, header: str) -> dict:

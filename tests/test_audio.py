@@ -79,13 +79,14 @@ def write_sound(path, waveform, rate, codec, starts=(0,), channels="mono", conta
         (24_000, 24_000),
     ],
 )
-def test_resampling_gives_the_numbers_of_resampy(source, target):
-    waveform = noise(source * 13 // 10 + 7)
+@pytest.mark.parametrize(("dtype", "rounding"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_resampling_gives_the_numbers_of_resampy(source, target, dtype, rounding):
+    waveform = noise(source * 13 // 10 + 7).astype(dtype)
     expected = resampy.resample(waveform, source, target, filter="kaiser_best")
     found = resample(waveform, source, target)
-    assert found.dtype == np.float32
+    assert found.dtype == dtype
     assert len(found) == len(expected)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=rounding)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import nn
 
-from benchmarks import loader, planning
+from benchmarks import loader, openl3, planning
 from training.config import read_config
 from training.data import Shards
 from training.train import build
@@ -136,3 +137,25 @@ def test_the_command_refuses_what_a_recipe_cannot_do():
     result = CliRunner().invoke(loader.main, [str(RECIPES["ave_small"]), "--batch-size", "3"])
     assert result.exit_code == 2
     assert "multiple of 2" in result.output
+
+
+def test_the_distance_to_openl3_is_its_largest_difference_and_smallest_cosine():
+    found, expected = np.array([[3.0, 4], [1, 0], [2, 0]]), np.array([[3.0, 4], [0, 1], [4, 0]])
+    assert openl3.distance(found, expected) == (2, 0)
+    assert openl3.worst([("a", 2, 0.9), ("b", 1, 1.0), ("a", 1, 0.8)]) == {("a",): (2, 0.8), ("b",): (1, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("frontend", "name", "right", "wrong"),  # of mel256: what a right implementation and a wrong one are known to give
+    [
+        ("librosa", "noise_48k", (1.8e-5, 1.0), (0.55, 0.998)),  # zeros instead of mirroring
+        ("librosa", "dog_44k", (2.5e-5, 1.0), (0.36, 0.9996)),  # symmetric Hann
+        ("kapre", "noise_48k", (5.4e-5, 1.0), (3.1, 0.935)),  # SAME padding
+        ("kapre-0.1.4", "noise_48k", (2.0e-5, 1.0), (2.4, 0.994)),  # 1024 zeros in front instead of 982
+        ("kapre-0.1.4", "dog_44k", (0.044, 0.999998), (2.1, 0.993)),  # the same
+        ("kapre", "dog_44k", (1.6, 0.988), (3.0, 0.929)),  # SAME padding
+    ],
+)
+def test_the_limits_tell_a_right_frontend_from_wrong_ones(frontend, name, right, wrong):
+    assert openl3.within("mel256", frontend, name, *right)
+    assert not openl3.within("mel256", frontend, name, *wrong)

@@ -24,7 +24,7 @@ HUB = {"type": "hub", "repo": REPO, "revision": REVISION, "filename": FILENAME}
 PACKAGE = {"type": "package"}
 FIELDS = """name architecture modalities embedding_size file bytes sha256 license sources trained_on recipe
             metrics""".split()
-SOURCE_FIELDS = {"package": {"type"}, "hub": set(HUB)}
+SOURCE_FIELDS = {"package": {"type"}, "hub": set(HUB), "url": {"type", "files"}}
 AVE = {
     "architecture": "ave",
     "widths": [4, 4, 4, 4],
@@ -488,17 +488,25 @@ each = partial(pytest.mark.parametrize, "entry", ids=lambda entry: entry["name"]
 each_packaged = each([entry for entry in PUBLISHED if PACKAGE in entry["sources"]])
 
 
+def is_digest(text: str, length: int) -> bool:
+    return len(text) == length and set(text) <= set("0123456789abcdef")
+
+
 @each(PUBLISHED)
 def test_every_entry_of_the_manifest_has_its_fields(entry):
     assert set(FIELDS) <= set(entry)
     assert entry["architecture"] in ARCHITECTURES
-    assert len(entry["sha256"]) == 64 and int(entry["sha256"], 16) and entry["sha256"].islower()
     assert entry["license"] and entry["trained_on"]
     assert entry["sources"]
+    made_here = all(source["type"] == "url" for source in entry["sources"])  # converted from upstream's files
+    assert entry["sha256"] is None if made_here else is_digest(entry["sha256"], 64)
     for source in entry["sources"]:
         assert SOURCE_FIELDS[source["type"]] <= set(source)
         if source["type"] == "hub":  # pinned: a commit, not a branch
-            assert len(source["revision"]) == 40 and int(source["revision"], 16)
+            assert is_digest(source["revision"], 40)
+        for file in source.get("files", []):
+            assert file["url"].startswith("https://")
+            assert is_digest(file["git_blob_sha1"], 40) and is_digest(file.get("sha256", "a" * 64), 64)
     assert all(metric["command"] for metric in entry["metrics"])
 
 

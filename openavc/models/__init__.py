@@ -3,6 +3,6 @@
 from .ave import AVENet
 from .avol import AVOLNet
 from .l3 import L3Net
-from .openl3 import OpenL3Net
+from .openl3 import OpenL3Net, OpenL3Towers
 
-ARCHITECTURES = {"l3": L3Net, "ave": AVENet, "avol": AVOLNet, "openl3": OpenL3Net}
+ARCHITECTURES = {"l3": L3Net, "ave": AVENet, "avol": AVOLNet, "openl3": OpenL3Net, "openl3-towers": OpenL3Towers}

@@ -46,10 +46,7 @@ class L3Net(AudioVisualNet):
         super().__init__(frontend, image_size)
         self.image_tower = ConvTower(3, widths, first_stride)
         self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride)
-        sizes = (12 * widths[-1], widths[-1])
-        if embedding_size is not None and embedding_size not in sizes:
-            raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
-        self.whole = embedding_size == widths[-1]  # pooled to a point
+        self.whole = pools_to_a_point(embedding_size, (12 * widths[-1], widths[-1]))
         self.fusion = nn.Sequential(nn.Linear(2 * widths[-1], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
@@ -77,3 +74,10 @@ class L3Net(AudioVisualNet):
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
         return self.compare(self.represent_image(image), self.represent_audio(spectrogram))
+
+
+def pools_to_a_point(embedding_size: int | None, sizes: tuple[int, ...]) -> bool:
+    """Whether it is the last and smallest of the sizes, and not None; ValueError if it is none of them."""
+    if embedding_size is not None and embedding_size not in sizes:
+        raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
+    return embedding_size == sizes[-1]

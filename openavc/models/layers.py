@@ -120,6 +120,11 @@ class AudioVisualNet(nn.Module):
     def window_samples(self) -> int:
         return self.frontend.window_samples
 
+    @property
+    def waveform_dtype(self) -> str:
+        """Of what `prepare_audio` takes."""
+        return self.frontend.dtype
+
     def prepare_audio(self, waveforms: Tensor) -> Tensor:
         """Waveforms (B, window_samples), or longer ones, to spectrograms (B, 1, bins, frames)."""
         return self.frontend.spectrogram(waveforms.float()).unsqueeze(1)

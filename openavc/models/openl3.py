@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..openl3_frontends import OPENL3_FRONTENDS
-from .l3 import L3Net
-from .layers import ConvTower
+from ..openl3_frontends import openl3_frontend
+from .l3 import L3Net, pools_to_a_point
+from .layers import AudioVisualNet, ConvTower, check_embedding, pool_to_grid
 
 
 class OpenL3Net(L3Net):
@@ -23,9 +23,9 @@ class OpenL3Net(L3Net):
         Of the sound's features, 6144 by default; pictures then give 8192 or 512.
     widths : 4 int
         Channels of the towers' blocks; smaller ones than OpenL3's make a compact network, as in L3-Net.
-    frontend : {"kapre-0.1.4", "kapre-0.3.5", "librosa"}
-        Whose spectrogram: what OpenL3 was trained on and gave up to 0.3.1, its default since 0.4, or its other one.
-        They differ for the mel representations.
+    frontend : {"kapre-0.1.4", "kapre-0.3.5", "librosa", "librosa-0.10"}
+        Whose spectrogram: what OpenL3 was trained on and gave up to 0.3.1, its default since 0.4, or its other one,
+        with librosa before 0.9 or after. They differ for the mel representations.
     image_size : int
         224 in OpenL3. A multiple of 32 is pooled into equal cells; otherwise the map's last rows and columns are left
         out.
@@ -41,25 +41,83 @@ class OpenL3Net(L3Net):
         frontend="kapre-0.1.4",
         image_size=224,
     ):
-        if input_repr not in OPENL3_FRONTENDS:
-            raise ValueError(f"unknown input_repr {input_repr!r}; known: {', '.join(OPENL3_FRONTENDS)}")
-        variants = OPENL3_FRONTENDS[input_repr]
-        if frontend not in variants:
-            raise ValueError(f"unknown frontend {frontend!r}; known: {', '.join(variants)}")
-        super().__init__(embedding_size, widths, variants[frontend], image_size)
-        # conv1_2 of pictures, alone: ReLU before BatchNorm, a slip that the published weights were trained with
-        layers = self.image_tower.layers
-        layers[4], layers[5] = layers[5], layers[4]
-        _normalise_input(self.image_tower, 3)
-        _normalise_input(self.audio_tower, 1)
+        super().__init__(embedding_size, widths, openl3_frontend(input_repr, frontend), image_size)
+        _as_openl3s(self.image_tower, 3)
+        _as_openl3s(self.audio_tower, 1)
 
     def prepare_audio(self, waveforms):
         """Waveforms (B, 48000), float64 or less, to spectrograms (B, 1, bins, frames)."""
         return self.frontend.spectrogram(waveforms).unsqueeze(1)
 
 
-def _normalise_input(tower: ConvTower, channels: int) -> None:
-    tower.layers.insert(0, nn.BatchNorm2d(channels))
-    for layer in tower.layers:
+class OpenL3Towers(AudioVisualNet):
+    """What OpenL3's files hold: the towers up to raw conv4_2, of sound, of pictures or of both, and no decision.
+
+    Parameters
+    ----------
+    input_repr : {"linear", "mel128", "mel256", "mel64-8khz"}
+        The spectrogram, as in `OpenL3Net`; the last, 64 x 50, is that of EdgeL3's small networks.
+    embedding_size : int, optional
+        6144 (the default) or 512 of sound, with which pictures give 8192 or 512; 8192 stands for 6144.
+    widths, frontend, image_size
+        As in `OpenL3Net`.
+    modalities : ("audio", "image"), ("audio",) or ("image",)
+        Whose towers there are.
+    rectified : bool
+        Whether BatchNorm and ReLU follow conv4_2, as in EdgeL3's small networks.
+    """
+
+    title = "OpenL3"
+    embeddings = ("features",)
+
+    def __init__(
+        self,
+        input_repr="mel256",
+        embedding_size=None,
+        widths=(64, 128, 256, 512),
+        frontend="kapre-0.1.4",
+        image_size=224,
+        modalities=("audio", "image"),
+        rectified=False,
+    ):
+        super().__init__(openl3_frontend(input_repr, frontend), image_size)
+        self.modalities = tuple(modalities)
+        if self.modalities not in (("audio", "image"), ("audio",), ("image",)):
+            raise ValueError(f"modalities must be audio, image or both in this order, got {modalities!r}")
+        for modality, channels in (("audio", 1), ("image", 3)):
+            if modality in self.modalities:
+                tower = ConvTower(channels, widths)
+                _as_openl3s(tower, channels)
+                tower.layers = tower.layers if rectified else tower.layers[:-2]
+                self.add_module(f"{modality}_tower", tower)
+        sizes = [cells * widths[-1] for modality, cells in (("audio", 12), ("image", 16)) if modality in modalities]
+        self.whole = pools_to_a_point(embedding_size, (*sizes, widths[-1]))
+
+    def prepare_audio(self, waveforms):
+        """Waveforms (B, window_samples), float64 or less, to spectrograms (B, 1, bins, frames)."""
+        return self.frontend.spectrogram(waveforms).unsqueeze(1)
+
+    def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
+        """Spectrograms (B, 1, bins, frames) to max-pooled conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""
+        return self._embed("audio", spectrogram, embedding, (4, 3))
+
+    def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
+        """Pictures (B, 3, 224, 224) to max-pooled conv4_2: (B, 8192) from 4 x 4 cells, or (B, 512)."""
+        return self._embed("image", image, embedding, (4, 4))
+
+    def _embed(self, modality: str, x: Tensor, embedding: str, grid: tuple[int, int]) -> Tensor:
+        check_embedding(embedding, self.embeddings, self.title)
+        if modality not in self.modalities:
+            raise ValueError(f"{self.name} doesn't embed {modality}: its weights are of {self.modalities[0]} alone")
+        return pool_to_grid(self.get_submodule(f"{modality}_tower")(x), *((1, 1) if self.whole else grid))
+
+
+def _as_openl3s(tower: ConvTower, channels: int) -> None:
+    """Turn L3-Net's tower into OpenL3's: a BatchNorm first, its epsilon, and a slip in the one of pictures."""
+    layers = tower.layers
+    if channels == 3:  # conv1_2 of pictures, alone: ReLU before BatchNorm; the published weights were trained so
+        layers[4], layers[5] = layers[5], layers[4]
+    layers.insert(0, nn.BatchNorm2d(channels))
+    for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
             layer.eps, layer.momentum = 1e-3, 0.01  # Keras' defaults, which calls the latter 0.99

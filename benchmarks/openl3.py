@@ -1,0 +1,167 @@
+"""How near openavc comes to OpenL3: every vector that OpenL3 itself computed, from waveform or picture to embedding.
+
+python benchmarks/openl3.py ../shared/reference
+
+The folder holds weights filled from a seed, inputs, and what OpenL3 0.4.2 and torchopenl3 made of them. Prints the
+largest absolute difference and the smallest cosine of each, over sizes, hops and centring; exits with 1 if one is
+beyond its limit. Takes some minutes.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+
+from openavc.compat import openl3
+from openavc.compat.openl3.pictures import squares
+
+OURS = {"kapre-tf2.15": "kapre"}  # the same frontend, computed by another TensorFlow
+SOUNDS = ("noise_48k", "short_48k", "dog_44k", "chirp_stereo_22k")
+ANY_SOUND, NOISE, SHORT, PICTURE = 2e-4, 5e-4, 2e-3, 2e-4  # largest difference
+# Where float32 in TensorFlow's Fourier transform decides, a cosine: that of an independent float64 implementation
+COSINES = {
+    ("linear", "kapre-0.1.4"): {"dog_44k": 0.99927, "chirp_stereo_22k": 0.9974},
+    ("mel256", "kapre-0.1.4"): {"dog_44k": 0.999998, "chirp_stereo_22k": 0.99999},
+    ("linear", "kapre-tf2.15"): {"dog_44k": 0.9970, "chirp_stereo_22k": 0.9907},
+    ("mel256", "kapre-tf2.15"): {"dog_44k": 0.99996, "chirp_stereo_22k": 0.99982},
+    ("linear", "kapre"): {"dog_44k": 0.971, "chirp_stereo_22k": 0.867},
+    ("mel256", "kapre"): {"dog_44k": 0.988, "chirp_stereo_22k": 0.944},
+}
+SLACK = 1.5  # of the distance to 1
+
+
+def distance(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Largest absolute difference, and smallest cosine of two rows, of arrays (T, D)."""
+    assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
+    found, expected = found.astype(np.float64), expected.astype(np.float64)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(np.abs(found - expected).max()), float(((found * expected).sum(axis=1) / lengths).min())
+
+
+def within(input_repr: str, frontend: str, name: str, difference: float, cosine: float) -> bool:
+    """Whether a sound's embeddings are as near as a right implementation's."""
+    if frontend.startswith("librosa"):
+        return difference <= ANY_SOUND
+    if name == "noise_48k":
+        return difference <= NOISE
+    if name == "short_48k":
+        return difference <= SHORT if frontend != "kapre" else cosine > 0.9999
+    return 1 - cosine <= SLACK * (1 - COSINES[input_repr, frontend][name])
+
+
+class Reference:
+    """The folder, and what openavc makes of its inputs."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.sounds, self.pictures = self.load("inputs_audio"), self.load("inputs_image")
+
+    def load(self, name: str) -> dict[str, np.ndarray]:
+        with np.load(self.folder / f"openl3_{name}.npz") as arrays:
+            return dict(arrays)
+
+    def sound(self, name: str) -> tuple[np.ndarray, int]:
+        return self.sounds[name].astype(np.float64), int(self.sounds[f"{name}_sr"])
+
+    @functools.cache  # noqa: B019
+    def embed(self, input_repr: str, frontend: str, size: int, name: str, hop: float, center: bool):
+        path = self.folder / f"openl3_audio_{input_repr}_seeded-v0_4_0.h5.gz"
+        model = openl3.models.load_audio_embedding_model_from_path(path, input_repr, size, frontend)
+        return openl3.get_audio_embedding(
+            *self.sound(name), model, input_repr, center=center, hop_size=hop, frontend=frontend, verbose=False
+        )
+
+    def audio_rows(self, input_repr: str) -> Iterator[tuple]:
+        """(frontend, sound, difference, cosine) of each vector."""
+        for kind in ("expected", "legacy_expected"):
+            stored = self.load(f"audio_{input_repr}_{kind}")
+            for key in (key for key in stored if key.endswith("|emb")):
+                name, frontend, size, hop, center, _ = key.split("|")
+                ours = OURS.get(frontend, frontend)
+                found = self.embed(input_repr, ours, int(size), name, float(hop), center == "True")
+                assert np.array_equal(found[1], stored[key[:-3] + "ts"]), f"timestamps of {key}"
+                yield frontend, name, *distance(found[0], stored[key])
+
+    def image_rows(self) -> Iterator[tuple]:
+        """(size, picture, difference, cosine) of each vector."""
+        stored = self.load("image_expected")
+        for key in (key for key in stored if key.endswith("|emb")):
+            name, size, _ = key.split("|")
+            path = self.folder / "openl3_image_seeded-v0_4_0.h5.gz"
+            model = openl3.models.load_image_embedding_model_from_path(path, int(size))
+            rate = 2.0 if f"{name}|{size}|ts" in stored else None
+            found = openl3.get_image_embedding(
+                self.pictures[name], rate, model, verbose=False, embedding_size=int(size), strict_openl3=True
+            )
+            if rate:
+                found, timestamps = found
+                assert np.array_equal(timestamps, stored[f"{name}|{size}|ts"]), f"timestamps of {key}"
+            yield int(size), name, *distance(found, stored[key])
+
+    def spectrogram_rows(self) -> Iterator[tuple]:
+        """(representation, frontend, sound, difference in decibels) of each."""
+        for input_repr in ("linear", "mel256"):
+            for key, expected in self.load(f"audio_{input_repr}_spectrograms").items():
+                name, frontend, hop, center, window, _ = key.split("|")
+                found = openl3.preprocess_audio(
+                    *self.sound(name), float(hop), input_repr, center == "True", frontend=OURS.get(frontend, frontend)
+                )
+                yield input_repr, frontend, name, distance(found[int(window), :, :, 0], expected)[0]
+
+    def preprocessed(self) -> float:
+        """Difference of the one picture whose input to the network is known."""
+        stored = self.load("image_expected")["photo_300x400_u8|preprocessed"]
+        [found] = squares(lambda: [self.pictures["photo_300x400_u8"]], "the picture", strict_openl3=True)
+        return float(np.abs(found - stored[0]).max())
+
+
+def worst(rows: Iterator[tuple]) -> dict[tuple, tuple[float, float]]:
+    """Largest difference and smallest cosine of rows of the same key."""
+    found: dict[tuple, tuple[float, float]] = {}
+    for *key, difference, cosine in rows:
+        before = found.get(tuple(key), (0.0, 1.0))
+        found[tuple(key)] = max(before[0], difference), min(before[1], cosine)
+    return found
+
+
+def cell(difference: float, cosine: float) -> str:
+    return f"{difference:.1e} / {cosine:.6f}"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def main(folder):
+    warnings.simplefilter("ignore", openl3.OpenL3Warning)
+    reference, beyond = Reference(folder), []
+    click.echo(f"| sound | {' | '.join(SOUNDS)} |\n|{'---|' * (1 + len(SOUNDS))}")
+    for input_repr in ("linear", "mel256"):
+        rows = worst(reference.audio_rows(input_repr))
+        for frontend in dict.fromkeys(frontend for frontend, _ in rows):
+            cells = [cell(*rows[frontend, name]) for name in SOUNDS]
+            click.echo(f"| {input_repr} `{frontend}` | {' | '.join(cells)} |")
+        beyond += [(input_repr, *key) for key, value in rows.items() if not within(input_repr, *key, *value)]
+    rows = worst(reference.image_rows())
+    names = list(reference.pictures)
+    click.echo(f"\n| picture | {' | '.join(names)} |\n|{'---|' * (1 + len(names))}")
+    for size in (8192, 512):
+        click.echo(f"| {size} | {' | '.join(cell(*rows[size, name]) for name in names)} |")
+    beyond += [key for key, (difference, _) in rows.items() if difference > PICTURE]
+    click.echo("\n| spectrogram | noise_48k | dog_44k |\n|---|---|---|")
+    spectrograms = {(kind, frontend, name): value for kind, frontend, name, value in reference.spectrogram_rows()}
+    for kind, frontend in dict.fromkeys(key[:2] for key in spectrograms):
+        cells = [f"{spectrograms[kind, frontend, name]:.1e} dB" for name in ("noise_48k", "dog_44k")]
+        click.echo(f"| {kind} `{frontend}` | {' | '.join(cells)} |")
+    beyond += [key for key, value in spectrograms.items() if key[2] == "noise_48k" and value > 1e-3]
+    click.echo(f"\nphoto_300x400_u8 as the network takes it: {reference.preprocessed():.1e}")
+    click.echo(f"beyond the limit: {', '.join(map(str, beyond)) or 'none'}")
+    sys.exit(1 if beyond else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Other packages' interfaces, so that what was written for them goes on."""
