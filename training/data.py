@@ -202,13 +202,9 @@ class Sampling:
     grid: float = 0.0  # middles of sounds are rounded to multiples of this; 0.04 in Objects that Sound
     quietest: float = -120.0  # dBFS; up to 8 windows are tried for a louder one
     gain: tuple[float, float] = (0.9, 1.1)  # one factor a window, L3 paper
-    speed: tuple[float, float] = (1.0, 1.0)  # one factor a window: pitch and pace; ours
-    equalizer: float = 0.0  # dB, spread of the gains of 8 bands of frequency; ours
-    noise: tuple[float, float] = (-120.0, -120.0)  # dBFS of white noise that is added; ours
     brightness: float = 32 / 255  # largest shift
     saturation: tuple[float, float] = (0.5, 1.5)
     flip: bool = True
-    zoom: float = 1.0  # a crop's side is at least this share of the picture's shorter side; ours
 
 
 class Pairs(Dataset):
@@ -228,12 +224,11 @@ class Pairs(Dataset):
     def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
         self.shards, self.sampling, self.seed = shards, sampling, seed
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
-        self.longest = self.seconds * max(sampling.speed)  # seconds of sound read for a window
         self.reach = max(sampling.misalignment, sampling.grid / 2)  # seconds from a frame to the middle of its sound
         self.clips = [clip for clip in shards.clips if self._inside(clip).any()]
         if len({clip.source for clip in self.clips}) < 2:
             raise ValueError(
-                f"for negatives, clips of at least two videos are needed that are {self.longest:.2f} s long; "
+                f"for negatives, clips of at least two videos are needed that are {self.seconds:.2f} s long; "
                 f"there are {len(self.clips)} such clips"
             )
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -264,16 +259,16 @@ class Pairs(Dataset):
         if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
             _, waveform = self._moment(self._other(clip, rng), [], rng)
         image = self._augment_image(self.shards.frame(clip, index), rng)
-        return image, self._augment_sound(waveform, rng), int(positive)
+        return image, waveform * np.float32(rng.uniform(*self.sampling.gain)), int(positive)
 
     def _moment(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, np.ndarray]:
-        """A frame of the clip and the sound around it, `longest` seconds.
+        """A frame of the clip and the sound around it, `seconds` long.
 
         Up to 8 are tried for one that is loud enough. Its middle is added to those `taken`.
         """
         for _ in range(8):
             index, middle = self._place(clip, taken, rng)
-            waveform = self.shards.waveform(clip, middle, self.longest, self.rate)
+            waveform = self.shards.waveform(clip, middle, self.seconds, self.rate)
             if level(waveform) >= self.sampling.quietest:
                 break
         taken.append(middle)
@@ -282,7 +277,7 @@ class Pairs(Dataset):
     def _place(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, float]:
         """A frame, and the middle of a sound inside the clip, near the frame and, if there is room, beside `taken`."""
         inside, times = self._inside(clip), clip.frame_times
-        beside = inside & np.all([np.abs(times - other) >= self.longest + self.reach for other in taken], axis=0)
+        beside = inside & np.all([np.abs(times - other) >= self.seconds + self.reach for other in taken], axis=0)
         index = int(rng.choice(np.flatnonzero(beside if beside.any() else inside)))
         first, last = self._middles(clip)
         low, high = np.clip(
@@ -301,7 +296,7 @@ class Pairs(Dataset):
 
     def _middles(self, clip: Clip) -> tuple[float, float]:
         """The first and the last middle, on the grid, of sounds that lie inside the clip."""
-        first, last, grid = self.longest / 2, clip.seconds - self.longest / 2, self.sampling.grid
+        first, last, grid = self.seconds / 2, clip.seconds - self.seconds / 2, self.sampling.grid
         if grid:  # a billionth of it is rounding
             first, last = math.ceil(first / grid - 1e-9) * grid, math.floor(last / grid + 1e-9) * grid
         return first, last
@@ -312,25 +307,8 @@ class Pairs(Dataset):
             pass
         return other
 
-    def _augment_sound(self, waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Gain (L3 paper); speed, equalizer and noise where asked for: (window_samples,)."""
-        options, samples = self.sampling, round(self.seconds * self.rate)
-        if options.speed != (1.0, 1.0):
-            waveform = _change_speed(waveform, rng.uniform(*options.speed), samples)
-        if options.equalizer:
-            waveform = _equalize(waveform, rng.normal(0, options.equalizer, 8))
-        waveform = waveform * np.float32(rng.uniform(*options.gain))
-        if options.noise != (-120.0, -120.0):
-            spread = 10 ** (rng.uniform(*options.noise) / 20)
-            waveform = waveform + np.float32(spread) * rng.standard_normal(samples, dtype=np.float32)
-        return waveform
-
     def _augment_image(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Random crop, flip, brightness and saturation (L3 paper)."""
-        if self.sampling.zoom < 1:
-            side = round(min(image.shape[:2]) * rng.uniform(self.sampling.zoom, 1))
-            top, left = (rng.integers(length - side + 1) for length in image.shape[:2])
-            image = image[top : top + side, left : left + side]
         image = shrink_to(image, self.size)
         top, left = (rng.integers(side - self.size + 1) for side in image.shape[:2])
         image = image[top : top + self.size, left : left + self.size]
@@ -340,21 +318,6 @@ class Pairs(Dataset):
         image = grey + (image - grey) * np.float32(rng.uniform(*self.sampling.saturation))
         image = image + np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
         return np.clip(image, 0, 1)
-
-
-def _change_speed(waveform: np.ndarray, factor: float, samples: int) -> np.ndarray:
-    """The middle of a waveform played `factor` times as fast, in `samples` samples; linear between samples."""
-    start = (len(waveform) - 1 - factor * (samples - 1)) / 2
-    times = np.clip(start + factor * np.arange(samples), 0, len(waveform) - 1)
-    return np.interp(times, np.arange(len(waveform)), waveform).astype(np.float32)
-
-
-def _equalize(waveform: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """Change the level of bands of frequency: gains in dB at points evenly spaced on the mel scale."""
-    spectrum = np.fft.rfft(waveform)
-    mel = np.log1p(np.linspace(0, 1, len(spectrum)) * 17)  # the mel scale up to 12 kHz, but for a factor
-    curve = np.interp(mel, np.linspace(0, mel[-1], len(gains)), gains)
-    return np.fft.irfft(spectrum * 10 ** (curve / 20), len(waveform)).astype(np.float32)
 
 
 def level(waveform: np.ndarray) -> float:
