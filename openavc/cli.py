@@ -254,7 +254,7 @@ def verify(names):
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=click.Path(path_type=Path))
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: FILE's name, ending in .safetensors]"
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
 )
 @click.option(
     "--input-repr",

@@ -359,6 +359,7 @@ def optimizer(**changes) -> dict:
         (optimizer(learning_rate="x"), "learning_rate must be a number of at least 0, got 'x'"),
         ({"model": "ave"}, r"model must be a table, \[model\], got 'ave'"),
         ({"frozen": "image_tower"}, "frozen must be a list"),
+        ({"needs_weights": True}, "give them with --start-from"),
         (
             {"objective": {"name": "contrastive"}, "model": {"architecture": "avol"}},
             "'contrastive' works with the networks ave, got 'avol'",

@@ -31,7 +31,7 @@ COUNTS = {
     *("windows_per_clip", "decay_steps"),
 }
 TABLES = {  # what a configuration may hold; the options of [model] and [objective] are their classes'
-    "": REQUIRED[""] | {"accumulate", "sync_batch_norm", "frozen", "validate_every"},
+    "": REQUIRED[""] | {"accumulate", "sync_batch_norm", "frozen", "needs_weights", "validate_every"},
     "data": {field.name for field in fields(Sampling)} - {"negatives"} | {"workers"},
     "optimizer": REQUIRED["optimizer"] | {"warmup_steps", "decay", "decay_steps"},
 }

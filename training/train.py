@@ -257,6 +257,8 @@ def train(
 
     device = distributed.start(device)
     check_config(config)
+    if config.get("needs_weights") and not start_from:
+        raise ValueError("this recipe goes on from other weights: give them with --start-from")
     shards = Shards(*data)
     check_labels(config, shards)
     model, objective, optimizer = build(config, device)
