@@ -17,6 +17,7 @@ from tones import RECIPE, write_tones
 
 import openavc
 import training
+from training.checkpoint import save_weights
 from training.config import check_config, read_config
 from training.data import Shards
 from training.evaluate.correspondence import avc, load_pairs, represent
@@ -85,7 +86,11 @@ def test_every_recipe_makes_a_step_that_moves_every_parameter_but_the_frozen(pat
     check_config(read_config(path))
     config = tiny(path)
     model, objective, _ = build(config, CPU)
-    assert train(config, [labelled], tmp_path, stop_after=1) == 1
+    given = None
+    if config.get("needs_weights"):
+        given = tmp_path / "given.safetensors"
+        save_weights(given, model, config["model"], torch.float32)
+    assert train(config, [labelled], tmp_path, start_from=given, stop_after=1) == 1
     (line,) = lines(tmp_path / "log.jsonl")
     assert math.isfinite(line["loss"])
     frozen = tuple(f"{name}." for name in config.get("frozen", []))

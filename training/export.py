@@ -194,9 +194,8 @@ def main(run, name, metrics, trained_on, recipe, license, limits, repo, package,
         entry = export(run, name, license, repo, package, limits, best, **about)
     except (ValueError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
-    click.echo(
-        f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}; model card in {run / 'README.md'}"
-    )
+    click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")
+    click.echo(f"model card: {run / 'README.md'}")
     for source in entry["sources"]:
         if source["type"] == "hub":
             click.echo(f"on the Hub: {source['repo']} at {source['revision']}")
