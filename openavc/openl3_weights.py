@@ -188,10 +188,11 @@ def _architecture(path: Path, layers: list, stored: str | None, input_repr: str 
 
 
 def _choose_input_repr(path: Path, stored: str | None, asked: str | None) -> str:
+    named = re.match("openl3_audio_(linear|mel128|mel256)_", path.name)
+    stored = stored or (named and named[1])
     if stored and asked and stored != asked:
         raise ValueError(f"{path} holds the spectrogram {stored!r}, but input_repr is {asked!r}")
-    named = re.match("openl3_audio_(linear|mel128|mel256)_", path.name)
-    chosen = asked or stored or (named and named[1])
+    chosen = stored or asked
     if not chosen:
         raise ValueError(
             f"{path} doesn't tell which spectrogram it takes, nor does its name (OpenL3's begin with "

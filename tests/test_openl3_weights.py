@@ -174,6 +174,33 @@ def test_without_it_the_files_name_or_the_caller_says_so(tmp_path, input_repr):
         openavc.load_model(nameless)
 
 
+@pytest.mark.parametrize("input_repr", SPECTROGRAMS)
+def test_a_file_whose_name_says_so_is_not_read_as_another(tmp_path, input_repr):
+    path = write_zeros(tmp_path / f"openl3_audio_{input_repr}_env-v0_4_0.h5")
+    wrong = "mel128" if input_repr == "linear" else "linear"
+    with pytest.raises(ValueError, match=f"{path} holds the spectrogram '{input_repr}', but input_repr is '{wrong}'"):
+        openavc.load_model(path, input_repr=wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input_repr": "mel128"}, "its input_repr is 'mel256', not 'mel128'"),
+        ({"widths": (32, 64, 128, 256)}, r"its widths is \[64, 128, 256, 512\], not \(32, 64, 128, 256\)"),
+        ({"modalities": ("audio", "image")}, r"its modalities is \['audio'\], not"),
+        ({"rectified": True}, "its rectified is False, not True"),
+    ],
+)
+def test_a_converted_file_is_loaded_as_what_its_header_says_alone(tmp_path, options, said):
+    path = tmp_path / "mine.safetensors"
+    convert(write_zeros(tmp_path / AUDIO), target=path)
+    with pytest.raises(ValueError, match=f"{path} doesn't fit: {said}"):
+        openavc.load_model(path, **options)
+    same = {"input_repr": "mel256", "widths": (64, 128, 256, 512), "modalities": ("audio",), "rectified": False}
+    model = openavc.load_model(path, embedding_size=512, frontend="librosa", **same)
+    assert model.whole and model.frontend == openl3_frontend("mel256", "librosa")
+
+
 # -------------------------------------------------------------------------------------------- models of one kind
 
 
