@@ -266,6 +266,13 @@ def _check_held(path: Path, architecture: dict, options: dict) -> None:
             raise ValueError(f"{path} doesn't fit: its {option} is {held!r}, not {asked!r}: leave {option} out")
 
 
+def modalities_of(path: Path) -> list[str]:
+    """Whose towers a file has, by its header or by its first layer."""
+    if path.name.endswith(openl3_weights.ENDINGS):
+        return [openl3_weights.read_modality(path)]
+    return _read_safetensors(path)[0].get("modalities", ["audio", "image"])
+
+
 def _read_safetensors(path: Path) -> tuple[dict, dict]:
     """The architecture that a file's header names, and its tensors."""
     from safetensors import SafetensorError, safe_open

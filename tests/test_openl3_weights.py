@@ -294,6 +294,20 @@ def test_a_file_of_other_layers_is_refused_with_the_first_that_is_wrong(tmp_path
     assert str(path) in str(caught.value)
 
 
+def test_an_edgel3_like_file_that_ends_with_a_scalar_is_refused_with_that_layer(tmp_path):
+    spectrogram = ("melspectrogram_1", [(1024, 1, 1, 513)] * 2 + [(513, 64)])
+    path = write_h5(tmp_path / "edge.h5", [spectrogram, *LAYERS, ("last", [()] * 4)])
+    with pytest.raises(ValueError, match=f"{path}: layer 17 of 17, last, "):
+        read_openl3(path)
+
+
+def test_the_bytes_of_all_layers_together_are_limited(tmp_path, monkeypatch):
+    path = write_zeros(tmp_path / AUDIO)  # of the 18.7 MB the largest layer has 9.4
+    monkeypatch.setattr(openl3_weights, "_LARGEST", 12_000_000)
+    with pytest.raises(OSError, match=f"{path} is damaged: up to the layer .* more than 12000000 bytes"):
+        read_openl3(path)
+
+
 @pytest.mark.parametrize(
     ("value", "said"), [(np.nan, "layer 3 of 16.*NaN"), (np.inf, "layer 3 of 16.*infinity"), (3, "type int64")]
 )
