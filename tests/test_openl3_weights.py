@@ -301,6 +301,15 @@ def test_an_edgel3_like_file_that_ends_with_a_scalar_is_refused_with_that_layer(
         read_openl3(path)
 
 
+def test_the_number_of_layers_is_checked_before_any_array_is_read(tmp_path, monkeypatch):
+    path = write_zeros(tmp_path / AUDIO)
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = file.attrs["layer_names"][:-2]
+    monkeypatch.setattr(h5py.Dataset, "__array__", lambda *_, **__: pytest.fail("an array was read"))
+    with pytest.raises(ValueError, match=f"{path} has 15 layers"):
+        read_openl3(path)
+
+
 def test_the_bytes_of_all_layers_together_are_limited(tmp_path, monkeypatch):
     path = write_zeros(tmp_path / AUDIO)  # of the 18.7 MB the largest layer has 9.4
     monkeypatch.setattr(openl3_weights, "_LARGEST", 12_000_000)
