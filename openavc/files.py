@@ -190,7 +190,7 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz under a temporary name, then rename it; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         with open(partial, "wb") as file:
             np.savez(file, **arrays)

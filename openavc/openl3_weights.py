@@ -99,6 +99,13 @@ def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict]:
     return architecture, _tensors(path, layers, architecture)
 
 
+def read_modality(path: Path) -> str:
+    """Whose tower a file of OpenL3's or EdgeL3's has: "audio" or "image"; errors as of `read_openl3`."""
+    layers = _read_layers(path, _unpack(path, path.read_bytes()))
+    _stored_spectrogram(path, layers)
+    return _modality(path, layers)
+
+
 def git_blob_sha1(content: bytes) -> str:
     """By which git, and so GitHub, knows a file."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
@@ -121,6 +128,7 @@ def _unpack(path: Path, content: bytes) -> bytes:
 def _read_layers(path: Path, content: bytes) -> list[tuple[str, list]]:
     """(name, its arrays) of the layers that have weights, in the model's order."""
     import h5py
+    import numpy as np
 
     try:
         file = h5py.File(io.BytesIO(content))
@@ -131,24 +139,35 @@ def _read_layers(path: Path, content: bytes) -> list[tuple[str, list]]:
             layers = _keras_layers(file)
         except Exception as error:
             raise OSError(f"{path} is damaged: {error}") from error
+        _check_number(path, layers)
+        try:
+            return [(name, [np.asarray(array) for array in arrays]) for name, arrays in layers]
+        except Exception as error:
+            raise OSError(f"{path} is damaged: {error}") from error
+
+
+def _check_number(path: Path, layers: list | None) -> None:
+    """ValueError unless there are as many as OpenL3 or EdgeL3 has, besides the spectrogram."""
     if layers is None:
         raise ValueError(f"{path} is HDF5, but not of Keras: it has no layer_names, nor has a group model_weights")
-    return [(name, arrays) for name, arrays in layers if arrays]
+    number = len(layers) - bool(layers and "spectrogram" in layers[0][0])
+    if number not in (16, 17):
+        raise ValueError(f"{path} has {number} layers with weights; OpenL3 has 16, EdgeL3 17")
 
 
 def _keras_layers(file) -> list[tuple[str, list]] | None:
-    """(name, its arrays) of all layers; None if the file has no such names."""
-    import numpy as np
-
+    """(name, its arrays, not read yet) of the layers that have any; None if the file has no names of layers."""
     group = file if "layer_names" in file.attrs else file.get("model_weights")
     if group is None or "layer_names" not in group.attrs:
         return None
-    layers = []
+    layers, size = [], 0
     for name in group.attrs["layer_names"]:
         arrays = [group[name][weight] for weight in group[name].attrs["weight_names"]]
-        if sum(array.nbytes for array in arrays) > _LARGEST:
-            raise ValueError(f"the layer {_text(name)} has arrays of more than {_LARGEST} bytes")
-        layers.append((_text(name), [np.asarray(array) for array in arrays]))
+        size += sum(array.nbytes for array in arrays)
+        if size > _LARGEST:
+            raise ValueError(f"up to the layer {_text(name)} it has arrays of more than {_LARGEST} bytes")
+        if arrays:
+            layers.append((_text(name), arrays))
     return layers
 
 
@@ -169,29 +188,38 @@ def _stored_spectrogram(path: Path, layers: list) -> str | None:
 
 def _architecture(path: Path, layers: list, stored: str | None, input_repr: str | None) -> dict:
     """The options of the network that layers of this number and these inputs should belong to."""
-    if len(layers) not in (16, 17):
-        raise ValueError(f"{path} has {len(layers)} layers with weights; OpenL3 has 16, EdgeL3 17")
+    modality = _modality(path, layers)
+    architecture = {"architecture": "openl3-towers", "modalities": [modality], "widths": list(_OPENL3_WIDTHS)}
+    if modality == "audio":
+        architecture["input_repr"] = _choose_input_repr(path, stored, input_repr)
+    if architecture.get("input_repr") == "mel64-8khz":
+        name, shape = layers[-1][0], layers[-1][1][0].shape
+        if not shape or not shape[-1]:
+            raise ValueError(
+                f"{path}: layer {len(layers)} of {len(layers)}, {name}, begins with an empty array {shape}"
+            )
+        architecture["widths"] = [32, 64, 128, shape[-1]]  # the last differs from file to file
+    if len(layers) == 17:
+        architecture |= {"rectified": True, "embedding_size": architecture["widths"][-1]}
+    return architecture
+
+
+def _modality(path: Path, layers: list) -> str:
     channels = layers[0][1][0].shape
     if channels not in ((1,), (3,)):
         raise ValueError(
             f"{path}: the first layer, {layers[0][0]}, begins with an array of shape {channels}; expected is a "
             "BatchNorm of 1 channel (sound) or 3 (pictures)"
         )
-    architecture = {"architecture": "openl3-towers", "modalities": ["image"], "widths": list(_OPENL3_WIDTHS)}
-    if channels == (1,):
-        architecture |= {"modalities": ["audio"], "input_repr": _choose_input_repr(path, stored, input_repr)}
-    if architecture.get("input_repr") == "mel64-8khz":
-        architecture["widths"] = [32, 64, 128, layers[-1][1][0].shape[-1]]  # the last differs from file to file
-    if len(layers) == 17:
-        architecture |= {"rectified": True, "embedding_size": architecture["widths"][-1]}
-    return architecture
+    return "audio" if channels == (1,) else "image"
 
 
 def _choose_input_repr(path: Path, stored: str | None, asked: str | None) -> str:
+    named = re.match("openl3_audio_(linear|mel128|mel256)_", path.name)
+    stored = stored or (named and named[1])
     if stored and asked and stored != asked:
         raise ValueError(f"{path} holds the spectrogram {stored!r}, but input_repr is {asked!r}")
-    named = re.match("openl3_audio_(linear|mel128|mel256)_", path.name)
-    chosen = asked or stored or (named and named[1])
+    chosen = stored or asked
     if not chosen:
         raise ValueError(
             f"{path} doesn't tell which spectrogram it takes, nor does its name (OpenL3's begin with "

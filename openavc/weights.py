@@ -19,6 +19,7 @@ from . import openl3_weights
 
 _PACKAGE = Path(__file__).parent
 PRETRAINED = _PACKAGE / "pretrained"
+_HELD = ("input_repr", "widths", "modalities", "rectified")  # options that the weights are of; no other value fits
 
 
 @functools.cache
@@ -221,7 +222,8 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         float32 by default.
     **options
         The architecture's own, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
-        OpenL3, and `input_repr="mel256"` for a file of OpenL3's whose name doesn't tell it.
+        OpenL3, and `input_repr="mel256"` for a file of OpenL3's whose name doesn't tell it. What the weights are of
+        (`input_repr`, `widths`, `modalities`, `rectified`) must be as in the file.
 
     Raises
     ------
@@ -238,6 +240,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
         architecture, tensors = openl3_weights.read_openl3(path, input_repr=options.get("input_repr"))
     else:
         architecture, tensors = _read_safetensors(path)
+    _check_held(path, architecture, options)
     architecture |= options
     model = build_model(architecture)
     try:
@@ -247,6 +250,27 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
     model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
     return model.eval().requires_grad_(False)
+
+
+def _check_held(path: Path, architecture: dict, options: dict) -> None:
+    """ValueError if another of `_HELD` is asked than the file has; what there is no such option of isn't judged."""
+    from .models import ARCHITECTURES
+
+    kind = ARCHITECTURES.get(architecture.get("architecture"))
+    known = inspect.signature(kind).parameters if kind else {}
+    for option in options.keys() & known.keys() & set(_HELD):
+        if option == "input_repr" and "audio" not in architecture.get("modalities", ("audio",)):
+            continue  # of sound, which the file has none of
+        held, asked = architecture.get(option, known[option].default), options[option]
+        if json.dumps(held) != json.dumps(asked, default=repr):  # a tuple and a list are the same
+            raise ValueError(f"{path} doesn't fit: its {option} is {held!r}, not {asked!r}: leave {option} out")
+
+
+def modalities_of(path: Path) -> list[str]:
+    """Whose towers a file has, by its header or by its first layer."""
+    if path.name.endswith(openl3_weights.ENDINGS):
+        return [openl3_weights.read_modality(path)]
+    return _read_safetensors(path)[0].get("modalities", ["audio", "image"])
 
 
 def _read_safetensors(path: Path) -> tuple[dict, dict]:

@@ -63,6 +63,50 @@ def test_a_click_is_heard_in_the_frame_that_each_padding_puts_it_in(frontend, fi
     assert energy.argmax() == round((1270 - centre) / 242) == first
 
 
+def mel_triangles(scale: str) -> np.ndarray:
+    """(128, 1025) filters of area 1 up to 24 kHz, from the definitions of the two scales."""
+    if scale == "htk":
+        edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 24_000 / 700), 130) / 2595) - 1)
+    else:
+        mels = np.linspace(0, 15 + 27 * np.log(24) / np.log(6.4), 130)
+        edges = np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    hertz = np.arange(1025) * 48_000 / 2048
+    triangles = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre)).clip(min=0)
+    return triangles * 2 / (high - low)
+
+
+@pytest.mark.parametrize(
+    ("variant", "scale", "padding", "mode", "of_power"),
+    [
+        ("kapre-0.1.4", "htk", (982, 982), "constant", True),
+        ("kapre-0.3.5", "slaney", (0, 1964), "constant", False),
+        ("librosa", "slaney", (1024, 1024), "reflect", False),
+        ("librosa-0.10", "slaney", (1024, 1024), "constant", False),
+    ],
+)
+def test_each_variant_of_noise_is_its_definition(variant, scale, padding, mode, of_power):
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 48_000)
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, padding, mode=mode), 2048)[::242]
+    magnitude = np.abs(np.fft.rfft(frames * np.hanning(2049)[:-1])).T
+    bands = np.sqrt(mel_triangles(scale) @ magnitude**2) if of_power else mel_triangles(scale) @ magnitude
+    level = 10 * np.log10(np.maximum(bands, 1e-10))
+    expected = np.maximum(level - level.max(), -80)
+    found = OPENL3_FRONTENDS["mel128"][variant].spectrogram(torch.from_numpy(sound)[None])[0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_features_are_flattened_row_column_channel():
+    torch.manual_seed(0)
+    model = OpenL3Net("mel128", widths=(4, 4, 8, 8), image_size=32).eval()
+    spectrogram = torch.randn(1, 1, 128, 199)
+    with torch.no_grad():
+        found, last = model.embed_audio(spectrogram)[0], model.audio_tower.raw(spectrogram)[0]  # (8, 16, 24)
+    cells = last.reshape(8, 4, 4, 3, 8).amax(dim=(2, 4))  # channel, row, column
+    torch.testing.assert_close(found, cells.permute(1, 2, 0).flatten())
+    assert not torch.allclose(found, cells.flatten())
+
+
 def test_slaney_scale_is_linear_to_1_khz_and_has_27_steps_to_6400_hz():
     filters = mel_filter_bank(48_000, 48_000, 41, 0.0, 6400.0, scale="slaney")  # 1 Hz a bin, 1 mel a filter
     centres = filters.argmax(axis=1)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from test_openl3_weights import write_zeros
 from test_video import write_video
 from torch import nn
 
@@ -19,8 +20,10 @@ import openavc
 from openavc import weights
 from openavc.compat import openl3
 from openavc.compat.openl3 import cli, models
+from openavc.compat.openl3.sound import exact_hop
 from openavc.models import OpenL3Net
 from openavc.openl3_frontends import OPENL3_FRONTENDS
+from openavc.openl3_weights import convert
 
 RATE = 48_000  # Hz
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
@@ -166,7 +169,9 @@ def test_preprocessing_gives_windows_or_spectrograms_in_openl3s_order():
         np.testing.assert_allclose(found[..., 0], expected, atol=1e-5)
 
 
-def test_models_are_asked_for_by_openl3s_options(recorder):
+def test_models_are_asked_for_by_openl3s_options(recorder, monkeypatch):
+    monkeypatch.setattr(weights, "modalities_of", lambda path: ["audio", "image"])
+    monkeypatch.setattr(weights, "locate", lambda path: (path, path))
     assert models.load_audio_embedding_model("mel128", "env", 512) is recorder
     models.load_audio_embedding_model("linear", "music", 6144, frontend="librosa")
     models.load_audio_embedding_model("linear", "music", 6144, frontend="kapre-0.1.4")
@@ -181,6 +186,17 @@ def test_models_are_asked_for_by_openl3s_options(recorder):
         ("weights.h5", {"input_repr": "linear", "embedding_size": 512, "frontend": "kapre-0.3.5"}),
         ("weights.h5", {"embedding_size": 512}),
     ]
+
+
+def test_a_file_of_the_other_kind_is_refused_by_its_name(tmp_path):
+    audio, image = (write_zeros(tmp_path / f"{channels}.h5", channels) for channels in (1, 3))
+    converted = tmp_path / "image.safetensors"
+    convert(image, target=converted)
+    with pytest.raises(openl3.OpenL3Error, match=f"{audio} holds a tower of audio, not of pictures"):
+        models.load_image_embedding_model_from_path(audio, 512)
+    for path in (image, converted):
+        with pytest.raises(openl3.OpenL3Error, match=f"{path} holds a tower of pictures, not of audio"):
+            models.load_audio_embedding_model_from_path(path, "mel256", 6144)
 
 
 def test_paths_of_weights_are_of_the_same_names(monkeypatch):
@@ -416,17 +432,18 @@ def test_8_memory_does_not_grow_with_the_windows(recorder):
     assert peak < 3 * sound.nbytes  # 138 MB
 
 
-def test_9_windows_begin_at_their_timestamps(recorder):
+@pytest.mark.parametrize(("hop_size", "cut"), [(0.2718, 13_046), (0.29, 13_919)])  # 0.29 * 48000 is 13919.999...
+def test_9_windows_begin_at_their_timestamps(recorder, hop_size, cut):
     ramp = np.arange(1.0, 40 * RATE + 1) / (40 * RATE)
-    for strict, hop in ((False, 0.2718 * RATE), (True, int(0.2718 * RATE))):
+    for strict, hop in ((False, hop_size * RATE), (True, cut)):
         recorder.batches.clear()
-        _, timestamps = openl3.get_audio_embedding(ramp, RATE, center=False, hop_size=0.2718, strict_openl3=strict)
+        _, timestamps = openl3.get_audio_embedding(ramp, RATE, center=False, hop_size=hop_size, strict_openl3=strict)
         starts = np.rint(recorder.seen[:, 0] * 40 * RATE - 1)
         np.testing.assert_array_equal(starts, np.rint(np.arange(len(starts)) * hop))
         if strict:
-            np.testing.assert_array_equal(timestamps, np.arange(len(starts)) * 0.2718)
+            np.testing.assert_array_equal(timestamps, np.arange(len(starts)) * hop_size)
         else:
-            np.testing.assert_array_equal(timestamps, starts / RATE)
+            np.testing.assert_allclose(timestamps, starts / RATE, rtol=0, atol=1e-9)
 
 
 def test_10_pictures_of_several_files_share_a_batch(recorder, tmp_path):
@@ -444,6 +461,23 @@ def test_10_a_video_without_sound_gives_its_pictures(recorder, tmp_path):
     with pytest.warns(openl3.OpenL3Warning, match=r"mute.mkv has no sound"):
         openl3.process_video_file(path, verbose=False)
     assert [path.name for path in tmp_path.glob("*.npz")] == ["mute_image.npz"]
+
+
+def test_a_bad_half_of_a_video_costs_the_other_nothing(recorder, tmp_path):
+    small = write_video(tmp_path / "a.mkv", [0, 0.1], sound=np.resize(NOISE, 8000), size=(224, 224))
+    recorder.embed_image = lambda images, embedding: 1 / 0
+    with pytest.raises(openl3.OpenL3Error, match=r"a\.mkv: ZeroDivisionError"):
+        openl3.process_video_file(small, verbose=False)
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["a_audio.npz"]
+    del recorder.embed_image
+    recorder.embed_audio = lambda sound, embedding: 1 / 0  # isn't called again: its result is there
+    openl3.process_video_file(small, verbose=False)
+    assert (tmp_path / "a_image.npz").exists()
+
+
+def test_the_strict_hop_is_at_least_a_sample():
+    assert exact_hop(1 / RATE, OPENL3_FRONTENDS["mel256"]["librosa"]) == 1 / RATE
+    assert exact_hop(1.00000001e-4 / 4.8, OPENL3_FRONTENDS["mel256"]["librosa"]) == 1 / RATE
 
 
 # ---------------------------------------------------------------------------------------------------- command line

@@ -174,6 +174,33 @@ def test_without_it_the_files_name_or_the_caller_says_so(tmp_path, input_repr):
         openavc.load_model(nameless)
 
 
+@pytest.mark.parametrize("input_repr", SPECTROGRAMS)
+def test_a_file_whose_name_says_so_is_not_read_as_another(tmp_path, input_repr):
+    path = write_zeros(tmp_path / f"openl3_audio_{input_repr}_env-v0_4_0.h5")
+    wrong = "mel128" if input_repr == "linear" else "linear"
+    with pytest.raises(ValueError, match=f"{path} holds the spectrogram '{input_repr}', but input_repr is '{wrong}'"):
+        openavc.load_model(path, input_repr=wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input_repr": "mel128"}, "its input_repr is 'mel256', not 'mel128'"),
+        ({"widths": (32, 64, 128, 256)}, r"its widths is \[64, 128, 256, 512\], not \(32, 64, 128, 256\)"),
+        ({"modalities": ("audio", "image")}, r"its modalities is \['audio'\], not"),
+        ({"rectified": True}, "its rectified is False, not True"),
+    ],
+)
+def test_a_converted_file_is_loaded_as_what_its_header_says_alone(tmp_path, options, said):
+    path = tmp_path / "mine.safetensors"
+    convert(write_zeros(tmp_path / AUDIO), target=path)
+    with pytest.raises(ValueError, match=f"{path} doesn't fit: {said}"):
+        openavc.load_model(path, **options)
+    same = {"input_repr": "mel256", "widths": (64, 128, 256, 512), "modalities": ("audio",), "rectified": False}
+    model = openavc.load_model(path, embedding_size=512, frontend="librosa", **same)
+    assert model.whole and model.frontend == openl3_frontend("mel256", "librosa")
+
+
 # -------------------------------------------------------------------------------------------- models of one kind
 
 
@@ -265,6 +292,29 @@ def test_a_file_of_other_layers_is_refused_with_the_first_that_is_wrong(tmp_path
     with pytest.raises(ValueError, match=said) as caught:
         openavc.load_model(path)
     assert str(path) in str(caught.value)
+
+
+def test_an_edgel3_like_file_that_ends_with_a_scalar_is_refused_with_that_layer(tmp_path):
+    spectrogram = ("melspectrogram_1", [(1024, 1, 1, 513)] * 2 + [(513, 64)])
+    path = write_h5(tmp_path / "edge.h5", [spectrogram, *LAYERS, ("last", [()] * 4)])
+    with pytest.raises(ValueError, match=f"{path}: layer 17 of 17, last, "):
+        read_openl3(path)
+
+
+def test_the_number_of_layers_is_checked_before_any_array_is_read(tmp_path, monkeypatch):
+    path = write_zeros(tmp_path / AUDIO)
+    with h5py.File(path, "a") as file:
+        file.attrs["layer_names"] = file.attrs["layer_names"][:-2]
+    monkeypatch.setattr(h5py.Dataset, "__array__", lambda *_, **__: pytest.fail("an array was read"))
+    with pytest.raises(ValueError, match=f"{path} has 15 layers"):
+        read_openl3(path)
+
+
+def test_the_bytes_of_all_layers_together_are_limited(tmp_path, monkeypatch):
+    path = write_zeros(tmp_path / AUDIO)  # of the 18.7 MB the largest layer has 9.4
+    monkeypatch.setattr(openl3_weights, "_LARGEST", 12_000_000)
+    with pytest.raises(OSError, match=f"{path} is damaged: up to the layer .* more than 12000000 bytes"):
+        read_openl3(path)
 
 
 @pytest.mark.parametrize(

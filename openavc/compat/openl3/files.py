@@ -181,18 +181,30 @@ def process_video_file(
     if jobs and image_model is None:
         image_model = kept_image_model(options[0], content_type, image_embedding_size)
     failures = {}
+
+    def embed_sound(path):
+        if not _has_sound(path):
+            warnings.warn(f"{path} has no sound: its pictures alone are embedded", OpenL3Warning, 3)
+            return None
+        recording = (*open_soundtrack(path, audio_model.frontend.dtype), path)
+        framing = (audio_hop_size, audio_center, audio_batch_size, verbose, strict_openl3)
+        return embed_recordings(audio_model, [recording], *framing)[0]
+
+    def embed_pictures(path):
+        return _embed_frames(path, image_model, image_batch_size, verbose, strict_openl3)
+
     for job in jobs:
-        try:
-            found = _embed_frames(job.source, image_model, image_batch_size, verbose, strict_openl3)
-            if _has_sound(job.source):
-                recording = (*open_soundtrack(job.source, audio_model.frontend.dtype), job.source)
-                framing = (audio_hop_size, audio_center, audio_batch_size, verbose, strict_openl3)
-                _write(job.targets[0], verbose, *embed_recordings(audio_model, [recording], *framing)[0])
-            else:
-                warnings.warn(f"{job.source} has no sound: its pictures alone are embedded", OpenL3Warning, 2)
-            _write(job.targets[1], verbose, *found)
-        except Exception as error:  # as in process_audio_file
-            failures[job.source] = error
+        reasons = []
+        for target, embed in zip(job.targets, (embed_sound, embed_pictures), strict=True):
+            if os.path.exists(target) and not overwrite:
+                continue
+            try:
+                if found := embed(job.source):
+                    _write(target, verbose, *found)
+            except Exception as error:  # as in process_audio_file; the other half goes on
+                reasons.append(_reason(job.source, error))
+        if reasons:
+            failures[job.source] = OpenL3Error("; ".join(dict.fromkeys(reasons)))
     _raise_failures(failures, len(jobs))
 
 
@@ -312,12 +324,15 @@ def _raise_failures(failures: dict, files: int) -> None:
     """OpenL3Error with the reason of each."""
     if not failures:
         return
-    reasons = []
-    for path, error in failures.items():
-        expected = isinstance(error, OpenL3Error | OSError | ValueError | TypeError) and str(error)
-        reason = str(error) if expected else f"{type(error).__name__}: {error}"
-        reasons.append(reason if str(path) in reason else f"{path}: {reason}")
+    reasons = [_reason(path, error) for path, error in failures.items()]
     done = f"; {files - len(failures)} others were embedded" if files > len(failures) else ""
     raise OpenL3Error(
         f"{len(failures)} of {files} files failed{done}: " + "; ".join(reasons) if files > 1 else reasons[0]
     )
+
+
+def _reason(path, error: Exception) -> str:
+    """What went wrong, with the file's name."""
+    expected = isinstance(error, OpenL3Error | OSError | ValueError | TypeError) and str(error)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    return reason if str(path) in reason else f"{path}: {reason}"

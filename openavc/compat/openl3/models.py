@@ -7,9 +7,10 @@ They return networks of openavc (PyTorch), to be passed as `model=`. What the we
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from ... import weights
-from .openl3_exceptions import as_openl3_error
+from .openl3_exceptions import OpenL3Error, as_openl3_error
 from .options import (
     CONTENT_TYPES,
     IMAGE_SIZES,
@@ -53,6 +54,7 @@ def load_audio_embedding_model_from_path(model_path, input_repr, embedding_size,
     """Load a network for sound from a file: OpenL3's .h5 or .h5.gz, or what openavc made of one."""
     input_repr, frontend = check_audio(None, input_repr, "music", embedding_size, frontend)
     with as_openl3_error():
+        _check_holds(model_path, "audio")
         options = {"input_repr": input_repr, "embedding_size": embedding_size, "frontend": frontend}
         return weights.load_model(model_path, **options)
 
@@ -61,7 +63,16 @@ def load_image_embedding_model_from_path(model_path, embedding_size):
     """Load a network for pictures from a file: OpenL3's .h5 or .h5.gz, or what openavc made of one."""
     check_choice("embedding_size", embedding_size, IMAGE_SIZES)
     with as_openl3_error():
+        _check_holds(model_path, "image")
         return weights.load_model(model_path, embedding_size=embedding_size)
+
+
+def _check_holds(model_path, modality: str) -> None:
+    _, path = weights.locate(model_path)
+    held = weights.modalities_of(Path(path))
+    if modality not in held:
+        kinds = {"audio": "audio", "image": "pictures"}
+        raise OpenL3Error(f"{model_path} holds a tower of {kinds[held[0]]}, not of {kinds[modality]}")
 
 
 def get_audio_embedding_model_path(input_repr, content_type):

@@ -28,8 +28,8 @@ def cut_windows(blocks, rate, frontend: Frontend, name, hop_size, center, strict
 
 
 def exact_hop(hop_size, frontend: Frontend) -> float:
-    """The hop that OpenL3 really takes: cut down to whole samples."""
-    return int(check_hop(hop_size, frontend) * frontend.sample_rate) / frontend.sample_rate
+    """The hop that OpenL3 really takes: cut down to whole samples, at least one."""
+    return max(1, int(check_hop(hop_size, frontend) * frontend.sample_rate)) / frontend.sample_rate
 
 
 def window_times(count: int, hop_size, frontend: Frontend, strict_openl3) -> np.ndarray:
