@@ -100,6 +100,9 @@ class Parts:
 
 def make_loader(config: dict, shards: Shards, model, objective, first_step: int, last_step: int) -> DataLoader:
     """Parts of the batches of steps `first_step` to `last_step`, exactly those an uninterrupted run would see."""
+    import cv2
+
+    cv2.setNumThreads(1)  # here, as its threads don't outlive the fork of a worker, which would wait for them forever
     table = dict(config["data"])
     workers = table.pop("workers", 0)
     sampling = Sampling(negatives=objective.negatives, **table)
@@ -110,15 +113,13 @@ def make_loader(config: dict, shards: Shards, model, objective, first_step: int,
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
         pin_memory=next(model.parameters()).is_cuda,
-        worker_init_fn=_start_worker,
+        worker_init_fn=_outlive_signals,
     )
 
 
-def _start_worker(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # one process a core does the rest
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a cluster sends it to all; the batches begun are wanted still
+def _outlive_signals(worker: int) -> None:
+    """A cluster sends SIGTERM to all processes; the batches already begun are wanted still."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 # ---------------------------------------------------------------------------------------------------------- steps
