@@ -217,6 +217,6 @@ def test_an_extremely_elongated_picture_takes_little_memory():
 def test_a_file_gives_the_embedding_of_its_array(model, colours, tmp_path):
     path = write(tmp_path / "a.png", colours)
     expected = openavc.get_image_embedding(colours, model)
-    assert expected.shape == (1, 16)
+    assert expected.shape == (1, 40)
     for source in (path, str(path)):
         np.testing.assert_allclose(openavc.get_image_embedding(source, model), expected, rtol=1e-5, atol=1e-6)
