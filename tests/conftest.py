@@ -18,6 +18,15 @@ def shared():
     return folder
 
 
+@pytest.fixture(scope="session")
+def reference(shared):
+    """The folder of OpenL3's own outputs and files."""
+    folder = shared / "reference"
+    if not (folder / "openl3_inputs_audio.npz").is_file():
+        pytest.skip(f"OpenL3's reference values are not in {folder}")
+    return folder
+
+
 def with_statistics(network: nn.Module) -> nn.Module:
     """BatchNorm with means, variances, scales and shifts as after training, none of them 0 or 1."""
     for layer in network.modules():

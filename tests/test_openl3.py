@@ -184,14 +184,6 @@ def test_an_embedding_it_does_not_have_is_refused_in_its_name():
 # --------------------------------------------------------------------------------------------------- with reference
 
 
-@pytest.fixture(scope="session")
-def reference(shared):
-    folder = shared / "reference"
-    if not (folder / "openl3_inputs_audio.npz").is_file():
-        pytest.skip(f"OpenL3's reference values are not in {folder}")
-    return folder
-
-
 def windows(reference, name: str) -> torch.Tensor:
     """Windows (T, 48000) at hop 0.5 s with half a second of zeros first, in float64, as OpenL3 cuts them."""
     inputs = np.load(reference / "openl3_inputs_audio.npz")

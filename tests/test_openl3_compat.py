@@ -534,14 +534,6 @@ def test_it_runs_as_a_module():
 # ------------------------------------------------------------------------------------- OpenL3's numbers and inputs
 
 
-@pytest.fixture(scope="session")
-def reference(shared):
-    folder = shared / "reference"
-    if not (folder / "openl3_inputs_audio.npz").is_file():
-        pytest.skip(f"OpenL3's reference values are not in {folder}")
-    return folder
-
-
 @pytest.mark.parametrize(("name", "atol"), [("chirp_stereo_22k", 2e-4), ("short_48k", 2e-4)])
 @pytest.mark.filterwarnings("ignore:.*shorter than one window")
 def test_channels_and_resampling_give_openl3s_numbers_from_end_to_end(reference, name, atol):

@@ -672,14 +672,6 @@ def test_the_manifest_has_the_six_models_and_twelve_digests_of_its_own():
 # ----------------------------------------------------------------------------------------------------- real files
 
 
-@pytest.fixture
-def reference(shared):
-    folder = shared / "reference"
-    if not (folder / "openl3_inputs_audio.npz").is_file():
-        pytest.skip(f"OpenL3's reference files are not in {folder}")
-    return folder
-
-
 @pytest.mark.parametrize("input_repr", ["linear", "mel256"])
 def test_the_reference_files_give_openl3s_embeddings_of_noise(reference, input_repr):
     inputs = np.load(reference / "openl3_inputs_audio.npz")
