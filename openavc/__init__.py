@@ -15,6 +15,7 @@ _WHERE = {
     "correspondence_score": "correspondence",
     "correspondence_matrix": "correspondence",
     "video_scores": "correspondence",
+    "localize_sound": "localization",
     "load_model": "weights",
     "list_models": "weights",
     "model_info": "weights",

@@ -116,16 +116,33 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
     return stack.astype(np.float32).clip(0, 1)
 
 
-def shrink_to(image: np.ndarray, size: int) -> np.ndarray:
-    """Resize so that the shorter side is size * 256 / 224, from which squares of `size` are cropped."""
+def height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """Of a model's `image_size`: a square's side, or (height, width)."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def shrink_to(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """Resize so that the picture just covers `size` * 256 / 224, from which pieces of `size` are cropped."""
+    height, width = image.shape[:2]
+    rows, columns = height_and_width(size)
+    scale = max(round(rows * _RESIZE) / height, round(columns * _RESIZE) / width)
+    return image if scale == 1 else resize(image, max(rows, round(height * scale)), max(columns, round(width * scale)))
+
+
+def whole(image: np.ndarray, size: int | tuple[int, int], multiple: int) -> np.ndarray:
+    """The picture at the scale of `shrink_to`, uncropped: (H, W, 3), each side stretched to a `multiple` of pixels."""
+    height, width = image.shape[:2]
+    rows, columns = height_and_width(size)
+    scale = max(rows / height, columns / width) * _RESIZE
+    return resize(image, *(max(1, round(side * scale / multiple)) * multiple for side in (height, width)))
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Areas are averaged where it shrinks, and pixels interpolated where it grows."""
     import cv2
 
-    height, width = image.shape[:2]
-    scale = round(size * _RESIZE) / min(height, width)
-    if scale == 1:
-        return image
-    target = (max(size, round(width * scale)), max(size, round(height * scale)))
-    return cv2.resize(image, target, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    shrinks = height < image.shape[0]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
@@ -136,8 +153,9 @@ def _centre(image: np.ndarray) -> np.ndarray:
     return image[top : height - top, left : width - left]
 
 
-def fit(image: np.ndarray, size: int) -> np.ndarray:
-    """One picture (H, W, 3) to the centre square (size, size, 3) of its shrunk copy."""
+def fit(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
+    """One picture (H, W, 3) to the centre, a square (size, size, 3) or (height, width, 3), of its shrunk copy."""
+    rows, columns = height_and_width(size)
     shrunk = shrink_to(_centre(image), size)
-    top, left = (shrunk.shape[0] - size) // 2, (shrunk.shape[1] - size) // 2
-    return shrunk[top : top + size, left : left + size]
+    top, left = (shrunk.shape[0] - rows) // 2, (shrunk.shape[1] - columns) // 2
+    return shrunk[top : top + rows, left : left + columns]

@@ -179,6 +179,51 @@ def test_each_pass_visits_every_clip_once_in_a_new_order(shards):
     assert len({tuple(visited) for visited in passes}) > 1
 
 
+@pytest.fixture
+def grouped(tmp_path):
+    """Two corpora of three groups of two clips each, but for a clip that is too short; each numbers its groups anew."""
+    for corpus in range(2):
+        for clip in range(6):
+            seconds = 0.5 if (corpus, clip) == (1, 5) else 4.0
+            write_tones(tmp_path / f"{corpus}/{clip}.tar", [6 * corpus + clip], seconds, group=clip // 2)
+    return Shards(tmp_path / "0", tmp_path / "1")
+
+
+def test_clips_of_a_group_stay_neighbours_and_incomplete_groups_are_left_out(grouped):
+    pairs = Pairs(grouped, Contract, plain(negatives=0.0, grouped=True), seed=0)
+    items = [pairs[position] for position in range(10)]
+    clips = [clip_of_picture(item["image"]) for item in items]
+    assert sorted(clips) == list(range(10))  # 10 and 11 are the group with the short clip
+    groups = [item["group"].item() for item in items]
+    assert groups[::2] == groups[1::2] and len(set(groups)) == 5
+    assert all(abs(a - b) == 1 and min(a, b) % 2 == 0 for a, b in zip(clips[::2], clips[1::2], strict=True))
+
+
+def test_groups_are_refused_where_there_are_none(shards):
+    with pytest.raises(ValueError, match="scenes solo and duo"):
+        Pairs(Shards(shards), Contract, plain(grouped=True), seed=0)
+
+
+def test_frames_full_of_a_projectile_are_left_out(tmp_path):
+    def seen(k):
+        flame = ["DoomImpBall", "Explosive", 0.1, 0.1, 0.3, 0.02 * k]
+        return [["DoomImp", "Monster", 0.0, 0.0, 1.0, 1.0], flame]
+
+    objects = [seen(k) for k in range(20)]
+    write_tones(tmp_path / "0.tar", range(3), objects=objects)
+    shards = Shards(tmp_path)
+    assert shards.objects(shards.clips[0]) == objects
+    pairs = Pairs(shards, Contract, plain(negatives=0.0, largest_projectile=0.05), seed=0)
+    green = {round(float(pairs[position]["image"][..., 1].mean()) * 255 / 5) for position in range(60)}
+    assert green == {2, 3, 4, 5, 6, 7, 8}  # 0.3 * 0.02 k <= 0.05; a second fits around frames 2 to 17
+
+
+def test_a_clip_without_boxes_says_so(shards):
+    found = Shards(shards)
+    with pytest.raises(ValueError, match="clip0 has no boxes"):
+        found.objects(found.clips[0])
+
+
 def test_a_pair_depends_on_seed_and_position_alone(shards):
     def item(seed, position):
         return Pairs(Shards(shards), Contract, Sampling(windows_per_clip=2), seed)[position]

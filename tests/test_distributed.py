@@ -69,6 +69,9 @@ class Towers(nn.Module):
     def represent_audio(self, audio):
         return normalize(self.audio_tower(audio), dim=1)
 
+    def similarity(self, images, audios):
+        return images @ audios.T
+
     def compare(self, image, audio):
         return self.fc3((image - audio).norm(dim=1, keepdim=True))
 
@@ -78,7 +81,8 @@ class Towers(nn.Module):
 
 def pairs(count: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return {name: torch.randn(count, size, generator=generator) for name, size in (("image", 5), ("audio", 3))}
+    vectors = {name: torch.randn(count, size, generator=generator) for name, size in (("image", 5), ("audio", 3))}
+    return vectors | {"group": torch.arange(count) % 2}  # of which each process has some
 
 
 def part(number: int, parts: int) -> dict[str, torch.Tensor]:
@@ -131,7 +135,7 @@ def test_accumulated_gradients_of_two_processes_are_the_means_of_the_parts(found
     """Each part of a process has its negatives in the same part of the other: 0 with 2 and 1 with 3."""
 
     def both(first, second):
-        return {name: torch.cat([part(first, 4)[name], part(second, 4)[name]]) for name in ("image", "audio")}
+        return {name: torch.cat([part(first, 4)[name], part(second, 4)[name]]) for name in ("image", "audio", "group")}
 
     towers = Towers()
     expected = gradients(towers, towers, [both(0, 2), both(1, 3)])

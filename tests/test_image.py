@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import openavc
-from openavc.image import fit, read_image, to_images
+from openavc.image import fit, read_image, shrink_to, to_images, whole
 
 # EXIF 2.32, tag 274: where the stored picture's first row and first column are seen. Here, how to turn it upright.
 UPRIGHT = {
@@ -203,6 +203,21 @@ def test_the_square_is_the_centre_of_the_picture_with_its_shorter_side_at_256_fo
 def test_tiny_and_elongated_pictures_give_a_square_of_their_colour(shape):
     image = np.broadcast_to(np.array([0.1, 0.5, 0.9], np.float32), (*shape, 3))
     np.testing.assert_allclose(fit(image, 64), np.broadcast_to(image[0, 0], (64, 64, 3)), atol=1e-6)
+
+
+def test_a_model_may_take_pictures_that_are_not_square():
+    picture = np.linspace(0, 1, 120 * 160 * 3, dtype=np.float32).reshape(120, 160, 3)
+    assert fit(picture, (72, 96)).shape == (72, 96, 3)
+    assert shrink_to(picture, (72, 96)).shape == (82, 110, 3)  # 72 * 256 / 224 rows hold 96 * 256 / 224 columns
+    assert shrink_to(picture.transpose(1, 0, 2), (72, 96)).shape == (147, 110, 3)
+
+
+@pytest.mark.parametrize("shape", [(120, 160), (90, 160), (160, 90)])
+def test_the_whole_picture_is_kept_at_the_scale_of_training(shape):
+    seen = whole(np.zeros((*shape, 3), np.float32), (72, 96), 8)
+    assert seen.shape[0] % 8 == seen.shape[1] % 8 == 0
+    scale = max(72 / shape[0], 96 / shape[1]) * 256 / 224
+    assert np.abs(np.array(seen.shape[:2]) - np.array(shape) * scale).max() <= 4
 
 
 def test_an_extremely_elongated_picture_takes_little_memory():

@@ -303,10 +303,28 @@ def test_avol_softer_pooling_is_between_mean_and_maximum_and_exact_where_all_pla
     small_avol.pooling = "logsumexp"
     with torch.no_grad():
         places = small_avol.localize(image, audio).flatten(1)
-        logit = small_avol.compare(image, audio)[:, 1]
-        same = small_avol.compare(image[:, :, :1, :1].expand(-1, -1, 4, 4), audio)[:, 1]
-    assert ((places.mean(dim=1) < logit) & (logit < places.amax(dim=1))).all()
+        soft = small_avol.similarity(image, audio).diag()
+        same = small_avol.similarity(image[:, :, :1, :1].expand(-1, -1, 4, 4), audio).diag()
+        score = small_avol.compare(image, audio)[:, 1]
+    assert ((places.mean(dim=1) < soft) & (soft < places.amax(dim=1))).all()
     torch.testing.assert_close(same, places[:, 0])
+    torch.testing.assert_close(score, places.amax(dim=1))  # the paper's, whatever it was trained with
+
+
+def test_avol_similarity_is_that_of_all_pictures_with_all_sounds(small_avol):
+    image, audio = torch.randn(3, 16, 2, 5), torch.randn(4, 16)
+    similarity = small_avol.similarity(image, audio)
+    assert similarity.shape == (3, 4)
+    expected = max(float(image[2, :, row, column] @ audio[1]) for row in range(2) for column in range(5)) / 4
+    assert similarity[2, 1].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_avol_map_can_be_finer_and_as_wide_as_the_picture():
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=[72, 96], map_stride=8, joint_size=16).eval()
+    with torch.no_grad():
+        assert model.represent_image(torch.zeros(1, 3, 72, 96)).shape == (1, 16, 9, 12)
+    with pytest.raises(ValueError, match="8 or 16 pixels, got 4"):
+        AVOLNet(map_stride=4)
 
 
 def test_avol_has_features_alone_since_no_one_vector_stands_for_a_picture(small_avol):

@@ -20,6 +20,9 @@ class Fixed(nn.Module):
 
     represent_audio = represent_image
 
+    def similarity(self, images, audios):
+        return images @ audios.T
+
     def compare(self, image, audio):
         similarity = (image * audio).sum(dim=1)
         return torch.stack([-similarity, similarity], dim=1)
@@ -61,7 +64,7 @@ def test_contrastive_loss_is_symmetric_infonce_by_hand(windows):
     near = np.log1p(np.exp(-2 * (image * audio).sum(axis=1))).mean()
     far = np.log1p(np.exp(2 * (image * np.roll(audio, windows, axis=0)).sum(axis=1))).mean()
     loss, right = Contrastive(temperature=0.2, windows_per_clip=windows)(
-        Fixed(), torch.tensor(image), torch.tensor(audio), {}
+        Fixed(), torch.tensor(image), torch.tensor(audio), {"group": torch.zeros(4)}
     )
     assert loss.item() == pytest.approx((rows + columns) / 2 + (near + far) / 2, abs=1e-5)
     assert right.item() == 1.0
@@ -76,16 +79,40 @@ def test_the_contrastive_objective_fits_the_decision_without_moving_the_embeddin
     class Passing(Fixed):
         compare = staticmethod(model.compare)
 
-    whole, _ = objective(Passing(), image, audio, {})
+    batch = {"group": torch.zeros(4)}
+    whole, _ = objective(Passing(), image, audio, batch)
     whole.backward(retain_graph=True)
     gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    objective._contrast(image, audio, image, audio)[0].backward()
+    objective._contrast(image @ audio.T, (image @ audio.T).T, torch.zeros(4, 4, dtype=bool))[0].backward()
     by_contrast = {
         name for name, p in model.named_parameters() if p.grad is None or not torch.equal(p.grad, gradients[name])
     }
     assert by_contrast == {"fc3.weight", "fc3.bias"}
     assert all(gradients[name].abs().max() > 0 for name in by_contrast)
+
+
+def test_the_contrastive_objective_searches_the_own_group_alone():
+    rng = np.random.default_rng(0)
+    image, audio = torch.tensor(rng.normal(size=(5, 3))), torch.tensor(rng.normal(size=(5, 3)))
+    objective, group = Contrastive(temperature=0.5), torch.tensor([0, 0, 1, 1, 1])
+    together, _ = objective._contrast(image @ audio.T, audio @ image.T, group[:, None] != group)
+    apart = [
+        objective._contrast(image[rows] @ audio[rows].T, audio[rows] @ image[rows].T, torch.zeros(1, dtype=bool))[0]
+        for rows in (slice(0, 2), slice(2, 5))
+    ]
+    assert together.item() == pytest.approx((2 * apart[0].item() + 3 * apart[1].item()) / 5)
+
+
+def test_the_contrastive_gradient_is_finite_with_groups_and_reaches_the_temperature():
+    torch.manual_seed(0)
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=4, pooling="logsumexp")
+    objective = Contrastive(temperature=1.0)
+    batch = {"group": torch.tensor([0, 0, 1, 1])}
+    objective(model, torch.randn(4, 3, 32, 32), torch.randn(4, 1, 64, 80), batch)[0].backward()
+    for parameter in [*model.parameters(), *objective.parameters()]:
+        assert torch.isfinite(parameter.grad).all()
+    assert objective.log_scale.grad != 0
 
 
 def test_classification_is_the_sum_of_both_towers_cross_entropies_by_hand():

@@ -59,7 +59,7 @@ def labelled(tmp_path_factory):
     """Clips of two kinds."""
     folder = tmp_path_factory.mktemp("labelled")
     for clip in range(4):
-        write_tones(folder / f"{clip}.tar", [clip], labels=[("cat", "dog")[clip % 2]])
+        write_tones(folder / f"{clip}.tar", [clip], labels=[("cat", "dog")[clip % 2]], group=clip // 2)
     return folder
 
 
@@ -70,7 +70,7 @@ def tiny(path: Path) -> dict:
     objective = config["objective"]
     if objective["name"] == "classification":
         objective = objective | {"classes": 2, "features": 8}
-    batch_size = 4 * config["data"]["windows_per_clip"] * config.get("accumulate", 1)
+    batch_size = 4 * config["data"].get("windows_per_clip", 1) * config.get("accumulate", 1)
     small = {"model": model, "objective": objective, "data": config["data"] | {"workers": 0}, "batch_size": batch_size}
     return config | small
 
@@ -366,8 +366,8 @@ def optimizer(**changes) -> dict:
         ({"frozen": "image_tower"}, "frozen must be a list"),
         ({"needs_weights": True}, "give them with --start-from"),
         (
-            {"objective": {"name": "contrastive"}, "model": {"architecture": "avol"}},
-            "'contrastive' works with the networks ave, got 'avol'",
+            {"objective": {"name": "contrastive"}, "model": {"architecture": "l3"}},
+            "'contrastive' works with the networks ave, avol, got 'l3'",
         ),
     ],
 )

@@ -115,6 +115,16 @@ def check_batch(config: dict) -> None:
         )
 
 
+def check_groups(config: dict, group_size: int) -> None:
+    """ValueError unless each part of a batch holds whole groups of clips."""
+    windows, parts = config["data"].get("windows_per_clip", 1), distributed.world_size() * config.get("accumulate", 1)
+    if config["batch_size"] % (windows * parts * group_size):
+        raise ValueError(
+            f"batch_size must be a multiple of {windows * parts * group_size} ({group_size} clips a group, {windows} "
+            f"windows a clip, {parts} parts of a batch), got {config['batch_size']}"
+        )
+
+
 def check_labels(config: dict, shards: Shards) -> None:
     """ValueError if the objective wants labels that the shards don't have."""
     wanted = config["objective"].get("classes")

@@ -18,7 +18,9 @@ import torch
 from torch.utils.data import Dataset
 
 from openavc.audio import resample
-from openavc.image import fit, shrink_to
+from openavc.image import fit, height_and_width, shrink_to
+
+from .scenes import projectile_areas
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class Clip:
     level: str
     source: str  # the video it was cut from
     labels: tuple[str, ...] = ()  # what a list or the renderer says is in it
+    group: int | None = None  # clips that differ in what sounds alone, see `simulate`
+    projectiles: np.ndarray | None = None  # (frames,) share of the picture that the largest takes up
 
     @property
     def sound(self) -> tuple[int, int]:
@@ -151,7 +155,19 @@ class Shards:
             about.get("level", ""),
             about.get("source", key),
             tuple(about.get("labels", ())),
+            about.get("group"),
+            projectile_areas(about["objects"]) if "objects" in about else None,
         )
+
+    def objects(self, clip: Clip) -> list[list[list]]:
+        """[name, category, x, y, width, height] of each object in each frame, as fractions of the picture.
+
+        ValueError if nobody knows them: they come from `simulate`.
+        """
+        about = json.loads(self._bytes(clip.shard, clip.members["json"]))
+        if "objects" not in about:
+            raise ValueError(f"{self.paths[clip.shard]}: {clip.key} has no boxes of objects, as rendered episodes do")
+        return about["objects"]
 
     def _open(self, shard: int, place: tuple[int, int]) -> io.BufferedReader:
         """A member as a file. Opened anew each time: a corpus may have more shards than a process may hold open."""
@@ -201,6 +217,8 @@ class Sampling:
     misalignment: float = 0.0  # largest distance of the frame from the middle of its sound
     grid: float = 0.0  # middles of sounds are rounded to multiples of this; 0.04 in Objects that Sound
     quietest: float = -120.0  # dBFS; up to 8 windows are tried for a louder one
+    grouped: bool = False  # whether the clips of a group, which differ in what sounds alone, stay neighbours
+    largest_projectile: float = 1.0  # share of the picture; frames of rendered clips with a larger one are left out
     gain: tuple[float, float] = (0.9, 1.1)  # one factor a window, L3 paper
     brightness: float = 32 / 255  # largest shift
     saturation: tuple[float, float] = (0.5, 1.5)
@@ -210,15 +228,16 @@ class Sampling:
 class Pairs(Dataset):
     """Item `position` is `windows_per_clip` pairs from one clip; each pass visits every clip once in a new order.
 
-    Clips shorter than a window are left out.
+    Clips shorter than a window are left out, and with `grouped` whole groups of which one clip is missing.
 
-    Items are dicts of `image` (n, size, size, 3) in [0, 1], `waveform` (n, window_samples), `label` (n,) and `target`
-    (n,), the number of the first label of the picture's clip among all the corpus has, or -1.
+    Items are dicts of `image` (n, height, width, 3) in [0, 1], `waveform` (n, window_samples), `label` (n,), `target`
+    (n,), the number of the first label of the picture's clip among all the corpus has, or -1, and `group` (n,), the
+    number of the clip's group, 0 without groups.
 
     Raises
     ------
     ValueError
-        If there are no two videos with a clip as long as a window.
+        If there are no two videos with a clip as long as a window, or clips have no groups to keep together.
     """
 
     def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
@@ -226,6 +245,9 @@ class Pairs(Dataset):
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
         self.reach = max(sampling.misalignment, sampling.grid / 2)  # seconds from a frame to the middle of its sound
         self.clips = [clip for clip in shards.clips if self._inside(clip).any()]
+        self.group_size = 1
+        if sampling.grouped:
+            self.clips, self.group_size = whole_groups(shards, self.clips)
         if len({clip.source for clip in self.clips}) < 2:
             raise ValueError(
                 f"for negatives, clips of at least two videos are needed that are {self.seconds:.2f} s long; "
@@ -235,7 +257,8 @@ class Pairs(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
         rng = np.random.default_rng([self.seed, position])
-        clip = self._clip(position)
+        number = self._number(position)
+        clip = self.clips[number]
         target = self.shards.classes.index(clip.labels[0]) if clip.labels else -1
         taken: list[float] = []
         pairs = [self._pair(clip, taken, rng) for _ in range(self.sampling.windows_per_clip)]
@@ -245,13 +268,16 @@ class Pairs(Dataset):
             "waveform": torch.from_numpy(np.stack(waveforms)),
             "label": torch.tensor(labels),
             "target": torch.full((len(labels),), target),
+            "group": torch.full((len(labels),), number // self.group_size if self.sampling.grouped else 0),
         }
 
-    def _clip(self, position: int) -> Clip:
+    def _number(self, position: int) -> int:
+        """Of the clip that is visited."""
         epoch, place = divmod(position, len(self.clips))
         if self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(len(self.clips)))
-        return self.clips[self._order[1][place]]
+            groups = np.arange(len(self.clips)).reshape(-1, self.group_size)
+            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(groups).ravel())
+        return int(self._order[1][place])
 
     def _pair(self, clip: Clip, taken: list[float], rng: np.random.Generator):
         positive = rng.random() >= self.sampling.negatives
@@ -292,7 +318,8 @@ class Pairs(Dataset):
         """Which frames can have a sound that lies inside the clip: (frames,) bool."""
         first, last = self._middles(clip)
         times = clip.frame_times
-        return (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
+        inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
+        return inside if clip.projectiles is None else inside & (clip.projectiles <= self.sampling.largest_projectile)
 
     def _middles(self, clip: Clip) -> tuple[float, float]:
         """The first and the last middle, on the grid, of sounds that lie inside the clip."""
@@ -309,15 +336,30 @@ class Pairs(Dataset):
 
     def _augment_image(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Random crop, flip, brightness and saturation (L3 paper)."""
-        image = shrink_to(image, self.size)
-        top, left = (rng.integers(side - self.size + 1) for side in image.shape[:2])
-        image = image[top : top + self.size, left : left + self.size]
+        image, (height, width) = shrink_to(image, self.size), height_and_width(self.size)
+        top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
+        image = image[top : top + height, left : left + width]
         if self.sampling.flip and rng.random() < 0.5:
             image = image[:, ::-1]
         grey = image.mean(axis=2, keepdims=True)
         image = grey + (image - grey) * np.float32(rng.uniform(*self.sampling.saturation))
         image = image + np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
         return np.clip(image, 0, 1)
+
+
+def whole_groups(shards: Shards, clips: list[Clip]) -> tuple[list[Clip], int]:
+    """The clips of complete groups, those of a group side by side, and how many a group has.
+
+    ValueError if some have none.
+    """
+    if any(clip.group is None for clip in clips):
+        raise ValueError("grouped = true needs clips in groups, as training.simulate makes in the scenes solo and duo")
+    groups: dict[tuple, list[Clip]] = {}
+    for clip in clips:  # each folder counts its groups anew
+        groups.setdefault((shards.paths[clip.shard].parent, clip.group), []).append(clip)
+    size = max(map(len, groups.values()))
+    found = [group for group in groups.values() if len(group) == size]
+    return [clip for group in found for clip in group], size
 
 
 def level(waveform: np.ndarray) -> float:

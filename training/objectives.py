@@ -39,15 +39,15 @@ class Correspondence(nn.Module):
 class Contrastive(nn.Module):
     """Symmetric InfoNCE over the pairs of all processes; ours, in neither paper.
 
-    Each picture is to find its sound among all sounds of the batch and the other way round, by the dot product of
-    unit vectors over a learned temperature. The network's own two-way decision is fitted beside it on as many true
-    pairs as pairs of neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
-    Of our networks, AVE-Net alone has one space for both.
+    Each picture is to find its sound among all sounds of the batch and the other way round, by the network's
+    `similarity` over a learned temperature. If the corpus comes in groups (`Sampling.grouped`), it is among those of
+    its own group. The network's own two-way decision is fitted beside it on as many true pairs as pairs of
+    neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
     With gradient accumulation the negatives are those of the same part of the batch.
     """
 
     negatives = 0.0
-    networks = ("ave",)
+    networks = ("ave", "avol")  # what has a similarity of any picture with any sound
 
     def __init__(self, temperature: float = 0.1, windows_per_clip: int = 1):
         super().__init__()
@@ -55,19 +55,23 @@ class Contrastive(nn.Module):
         self.shift = windows_per_clip  # to a pair of another clip
 
     def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) each
+        image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) or (B, D, H, W)
         with torch.autocast(image.device.type, enabled=False):  # which would round similarities to 8 bits
             image, audio = image.float(), audio.float()
-            images, audios = distributed.gather(image), distributed.gather(audio)  # (world * B, D) each
-            contrast, right = self._contrast(image, audio, images, audios)
+            images, audios = distributed.gather(image), distributed.gather(audio)  # those of all processes
+            others = batch["group"][:, None] != distributed.gather(batch["group"])  # (B, world * B)
+            contrast, right = self._contrast(model.similarity(image, audios), model.similarity(images, audio).T, others)
             other = distributed.own_rows(audios.detach().roll(self.shift, dims=0))  # (B, D)
             return contrast + self._decision(model, image.detach(), audio.detach(), other), right
 
-    def _contrast(self, image: Tensor, audio: Tensor, images: Tensor, audios: Tensor) -> tuple[Tensor, Tensor]:
+    def _contrast(self, by_image: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of finding the partner and how often it is found, from (B, world * B) similarities.
+
+        `others` marks those of other groups, which aren't searched.
+        """
         scale = self.log_scale.clamp(max=math.log(100)).exp()
-        by_image = scale * image @ audios.T  # (B, world * B)
-        by_audio = scale * audio @ images.T
-        target = torch.arange(len(image), device=image.device) + distributed.rank() * len(image)
+        by_image, by_audio = ((scale * found).masked_fill(others, -math.inf) for found in (by_image, by_audio))
+        target = torch.arange(len(by_image), device=by_image.device) + distributed.rank() * len(by_image)
         loss = (F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target)) / 2
         return loss, (by_image.argmax(dim=1) == target).float().mean()
 

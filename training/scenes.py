@@ -34,6 +34,12 @@ def group_kinds(rng: np.random.Generator, game_name: str) -> list[str]:
     return rng.permutation(fit)[:GROUP_SIZE].tolist()
 
 
+def projectile_areas(objects: list[list[list]]) -> np.ndarray:
+    """Share of the picture that the largest projectile, or its blast, takes up in each frame: (frames,)."""
+    areas = [[w * h for _, category, _, _, w, h in frame if category == "Explosive"] for frame in objects]
+    return np.array([max(frame, default=0.0) for frame in areas])
+
+
 class Clock:
     """Says of several things whether they are due, each at random intervals."""
 

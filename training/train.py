@@ -28,7 +28,7 @@ from openavc.weights import build_model, load_model
 
 from . import distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights
-from .config import OPTIMIZERS, PRECISIONS, check_config, check_labels, read_config
+from .config import OPTIMIZERS, PRECISIONS, check_config, check_groups, check_labels, read_config
 from .data import Pairs, Sampling, Shards, concatenate
 from .objectives import OBJECTIVES
 from .record import Log, Validation, describe, record_config
@@ -105,9 +105,10 @@ def make_loader(config: dict, shards: Shards, model, objective, first_step: int,
     cv2.setNumThreads(1)  # here, as its threads don't outlive the fork of a worker, which would wait for them forever
     table = dict(config["data"])
     workers = table.pop("workers", 0)
-    sampling = Sampling(negatives=objective.negatives, **table)
+    pairs = Pairs(shards, model, Sampling(negatives=objective.negatives, **table), config["seed"])
+    check_groups(config, pairs.group_size)
     return DataLoader(
-        Pairs(shards, model, sampling, config["seed"]),
+        pairs,
         batch_sampler=Parts(config, first_step, last_step),
         num_workers=workers,
         collate_fn=concatenate,

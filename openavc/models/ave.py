@@ -113,6 +113,10 @@ class AVENet(AudioVisualNet):
         weight, bias = self.fc3.weight[:, 0], self.fc3.bias  # no matrix product: autocast would round it
         return distance.to(weight.dtype) * weight + bias
 
+    def similarity(self, images: Tensor, audios: Tensor) -> Tensor:
+        """Scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""
+        return images @ audios.T
+
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
         return self.compare(self.represent_image(image), self.represent_audio(spectrogram))

@@ -96,13 +96,14 @@ class AudioVisualNet(nn.Module):
     Inference and training both call `prepare_audio` and `prepare_image`.
     """
 
-    def __init__(self, frontend: str | Frontend, image_size: int):
+    def __init__(self, frontend: str | Frontend, image_size: int | tuple[int, int]):
         super().__init__()
-        if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 16:
-            raise ValueError(f"image_size must be at least 16 pixels, got {image_size!r}")
+        sides = image_size if isinstance(image_size, list | tuple) else [image_size] * 2
+        if len(sides) != 2 or not all(type(side) is int and side >= 16 for side in sides):
+            raise ValueError(f"image_size must be at least 16 pixels, or such a (height, width), got {image_size!r}")
         self.name = type(self).__name__  # `load_model` gives it the manifest's
         self.slice_samples: int | None = None  # windows so many samples apart can share one pass, see `embed_slices`
-        self.image_size = image_size  # pixels, of the square picture
+        self.image_size = tuple(image_size) if isinstance(image_size, list) else image_size  # pixels; see `fit`
         if not isinstance(frontend, Frontend) and frontend not in FRONTENDS:
             raise ValueError(f"unknown frontend {frontend!r}; known: {', '.join(FRONTENDS)}")
         self.frontend = frontend if isinstance(frontend, Frontend) else FRONTENDS[frontend]
@@ -130,7 +131,7 @@ class AudioVisualNet(nn.Module):
         return self.frontend.spectrogram(waveforms.float()).unsqueeze(1)
 
     def prepare_image(self, images: Tensor) -> Tensor:
-        """Pictures (B, image_size, image_size, 3), uint8 or floats in [0, 1], to (B, 3, H, W) in [-1, 1]."""
+        """Pictures (B, H, W, 3) of `image_size`, uint8 or floats in [0, 1], to (B, 3, H, W) in [-1, 1]."""
         scale = 1 / 255 if not images.is_floating_point() else 1.0
         return images.permute(0, 3, 1, 2).float() * (2 * scale) - 1
 
