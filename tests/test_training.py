@@ -5,6 +5,8 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -385,6 +387,16 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_changes_nothing(shards,
     with pytest.raises(FloatingPointError, match="norm is nan: look at the data"):
         train(RECIPE, [shards], tmp_path)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_an_error_ends_the_command_though_workers_wait(shards, tmp_path):
+    recipe = (CONFIGS[0].parent / "ave_small.toml").read_text().replace("learning_rate = 1e-3", "learning_rate = 1e30")
+    (tmp_path / "recipe.toml").write_text(recipe.replace("warmup_steps = 200", "warmup_steps = 1"))
+    options = ["--data", shards, "--output", tmp_path / "run", "--batch-size", "8", "--steps", "5"]
+    command = [sys.executable, "-m", "training.train", tmp_path / "recipe.toml", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 1
+    assert "the gradient's norm is" in done.stderr
 
 
 def test_a_run_may_go_on_with_what_does_not_change_its_weights(shards, tmp_path):

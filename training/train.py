@@ -11,8 +11,10 @@ SIGTERM ends it cleanly, with a checkpoint.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
+import multiprocessing
 import os
 import signal
 import time
@@ -121,6 +123,12 @@ def make_loader(config: dict, shards: Shards, model, objective, first_step: int,
 def _outlive_signals(worker: int) -> None:
     """A cluster sends SIGTERM to all processes; the batches already begun are wanted still."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def kill_workers() -> None:
+    """End the workers that an error leaves behind: Python sends them SIGTERM, and would wait for them forever."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 # ---------------------------------------------------------------------------------------------------------- steps
@@ -335,6 +343,7 @@ def begin_with(model: nn.Module, path: Path) -> None:
 @click.option("--threads", type=click.IntRange(min=1), help="Of the CPU; default: all cores but one.")
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
 def main(config, data, run, validation, start_from, batch_size, steps, accumulate, stop_after, seed, threads, device):
+    atexit.register(kill_workers)
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:
