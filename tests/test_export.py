@@ -205,6 +205,20 @@ def test_the_card_quotes_the_recipe_and_names_where_the_run_departs_from_it(run,
     assert "Speech.\n" in text and "Not measured.\n" in text and "model-index" not in header(text)
 
 
+def test_the_card_of_a_network_that_localises_says_how_and_on_what_it_was_measured(run, project):
+    architecture = MODEL | {"architecture": "avol", "image_size": [24, 32]}
+    save_weights(run / "weights.safetensors", build_model(architecture), architecture)
+    config = json.loads((run / "config.json").read_text()) | {"model": architecture}
+    (run / "config.json").write_text(json.dumps(config))
+    command = "python -m training.evaluate localization --model tones --solo shards/solo-held --duo shards/duo-held"
+    metrics = [{"name": "duo gain", "value": 40.0, "command": command}]
+    export.export(run, "tones", "Apache-2.0", metrics=metrics, trained_on="", recipe="")
+    text = (run / "README.md").read_text()
+    assert "| picture | 32 x 24 pixels, RGB |" in text
+    assert 'openavc.localize_sound("photo.jpg", "sound.wav", None, model)' in text
+    assert header(text)["model-index"][0]["results"][0]["dataset"]["name"] == "solo-held and duo-held"
+
+
 def test_what_is_pushed_gives_the_same_weights_from_an_empty_cache(run, project, hub):
     status, output, errors = push(project, hub.url, "--no-package")
     assert status == 0, errors

@@ -15,7 +15,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+from openavc.image import height_and_width
+
 PROJECT = Path(__file__).parent.parent
+DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate
 _UNKNOWN = "shards without a record of their making"
 
 
@@ -59,7 +62,7 @@ def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "", 
         inspect.getdoc(type(model)).splitlines()[0],
         _table(_network(entry, model)),
         "## How to load it",
-        _loading(entry, repo),
+        _loading(entry, model, repo),
         "## How it was trained",
         _training(entry, config, run, best),
         "## What it measures",
@@ -99,18 +102,20 @@ def header(entry: dict) -> str:
 
 
 def _dataset(command: str) -> str:
-    """Name of the folder that a command of training.evaluate measured on."""
+    """Names of the folders that a command of training.evaluate measured on."""
     words = shlex.split(command)
-    return Path(words[words.index("--data") + 1]).name if "--data" in words else "unknown"
+    folders = [Path(after).name for before, after in itertools.pairwise(words) if before in DATA_OPTIONS]
+    return " and ".join(folders) or "unknown"
 
 
 def _network(entry: dict, model) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    height, width = height_and_width(model.image_size)
     sizes = ", ".join(f"`{kind}`: {size}" for kind, size in entry["embedding_size"].items())
     return {
         "network": inspect.getdoc(inspect.getmodule(type(model))).splitlines()[0],
         "sound": f"{model.window_seconds:g} s at {model.sample_rate} Hz, mono",
-        "picture": f"{model.image_size} x {model.image_size} pixels, RGB",
+        "picture": f"{width} x {height} pixels, RGB",
         "embeddings of a picture": sizes,
         "options": f"`{json.dumps(entry['options'])}`",
         "size": f"{parameters:,} parameters, {entry['bytes']:,} bytes",
@@ -118,7 +123,10 @@ def _network(entry: dict, model) -> dict[str, str]:
     }
 
 
-def _loading(entry: dict, repo: str) -> str:
+def _loading(entry: dict, model, repo: str) -> str:
+    use = 'embedding, timestamps = openavc.get_audio_embedding("clip.wav", model=model)'
+    if hasattr(model, "localize"):
+        use = 'heatmap = openavc.localize_sound("photo.jpg", "sound.wav", None, model)'
     if not repo:
         load = f'import openavc\n\nmodel = openavc.load_model("{entry["name"]}")'
     else:
@@ -126,7 +134,7 @@ def _loading(entry: dict, repo: str) -> str:
             "from huggingface_hub import hf_hub_download\n\nimport openavc\n\n"
             f'model = openavc.load_model(hf_hub_download("{repo}", "{entry["file"]}"))'
         )
-    return f'```python\n{load}\nembedding, timestamps = openavc.get_audio_embedding("clip.wav", model=model)\n```'
+    return f"```python\n{load}\n{use}\n```"
 
 
 def _training(entry: dict, config: dict, run: Path, best: bool) -> str:
