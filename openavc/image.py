@@ -146,7 +146,7 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
     rows, columns = image.shape[:2]
     if (height - rows) * (width - columns) < 0:  # grows and shrinks: cv2 would average neither side
-        image = resize(image, height, columns)
+        return resize(resize(image, height, columns), height, width)
     shrinks = height < rows or width < columns
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 

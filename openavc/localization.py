@@ -107,7 +107,7 @@ def localize_video(path, model=None, *, audio=None, frame_rate=None, device=None
     FileNotFoundError, OSError
         If a file is missing, can't be decoded, or lacks pictures or sound.
     """
-    for name, file in {"path": path, "audio": audio or ""}.items():
+    for name, file in {"path": path, "audio": path if audio is None else audio}.items():
         if not isinstance(file, str | os.PathLike):
             raise TypeError(f"{name} must be a str or path, got {type(file).__name__}")
     model = localizing_model(model, device)
