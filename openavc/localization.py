@@ -340,7 +340,7 @@ def _write_streams(file, pictures: Iterator[tuple], sounds: Iterator, cut: bool)
 
 def _video_stream(file, height: int, width: int):
     # without B-frames, whose delay would make the duration of frames that come at uneven times wrong
-    options = {"crf": "18", "bf": "0"}
+    options = {"preset": "veryfast", "crf": "18", "bf": "0"}
     stream = file.add_stream("h264", rate=25, height=height, width=width, pix_fmt="yuv420p", options=options)
     context = stream.codec_context
     context.time_base = Fraction(1, _CLOCK)
