@@ -16,6 +16,7 @@ _WHERE = {
     "correspondence_matrix": "correspondence",
     "video_scores": "correspondence",
     "localize_sound": "localization",
+    "localize_video": "localization",
     "load_model": "weights",
     "list_models": "weights",
     "model_info": "weights",

@@ -165,12 +165,12 @@ def _embed(inputs, extensions, output, model, device, overwrite, compute, check,
     sys.exit(1 if counts["failed"] else 0)
 
 
-def _load(model, device):
+def _load(model, device, get=None):
     """The model, or a message and status: 2 for a name that doesn't exist, 1 for weights that can't be had."""
     from .inference import get_model
 
     try:
-        return get_model(model, device)
+        return (get or get_model)(model, device)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
@@ -204,6 +204,72 @@ def score(inputs, model, frame_rate, device):
     for time, value in zip(timestamps, scores, strict=True):
         click.echo(f"{time:8.2f} s  {value:.3f}")
     click.echo(f"    mean    {scores.mean():.3f}")
+
+
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+@_command("openavc localize clip.mp4 --output out.mp4\n    openavc localize dog.jpg --audio bark.wav --output map.png")
+@click.argument("source", metavar="VIDEO | PICTURE", type=_file)
+@click.option("--audio", type=_file, help="The sound to localise in a picture.")
+@click.option("--mismatch", type=_file, help="A sound to put to a video instead of its own.")
+@click.option(
+    "--output", type=_file, required=True, help="Of a video, .mp4; of a picture, a picture, or .npy for the bare map."
+)
+@_frame_rate
+@_model
+@_device
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def localize(source, audio, mismatch, output, frame_rate, model, device, overwrite):
+    """Show where in a video or a picture the sound comes from.
+
+    The colours are probabilities, by the bar at the side: 0 leaves the picture as it is.
+    """
+    from . import localization
+    from .image import EXTENSIONS
+
+    is_picture = source.suffix.lower() in EXTENSIONS
+    if is_picture and (audio is None or mismatch or frame_rate):
+        raise click.UsageError(f"{source} is a picture: give its sound as --audio, no --mismatch and no --frame-rate")
+    if not is_picture and audio:
+        raise click.UsageError(f"--audio goes with a picture; to put {audio} to the video {source}, use --mismatch")
+    endings = localization.PICTURE_ENDINGS if is_picture else (".mp4",)
+    if output.suffix.lower() not in endings:
+        raise click.UsageError(f"--output {output} must end in {' or '.join(endings)}")
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
+    loaded = _load(model, device, localization.localizing_model)
+    try:
+        if is_picture:
+            said = _localize_picture(source, audio, output, loaded)
+        else:
+            said = _localize_video(source, mismatch, output, frame_rate, loaded)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{said}; {output}")
+
+
+def _localize_picture(source, audio, output, model) -> str:
+    from . import localization
+    from .files import written_whole
+
+    heatmap = localization.localize_sound(source, audio, model=model)
+    with written_whole(output) as partial:
+        localization.write_picture(partial, source, heatmap, output.suffix.lower())
+    return f"highest probability {heatmap.max():.3f}"
+
+
+def _localize_video(source, mismatch, output, frame_rate, model) -> str:
+    from tqdm import tqdm
+
+    from . import localization
+    from .files import written_whole
+
+    maps = localization.localize_video(source, model, audio=mismatch, frame_rate=frame_rate)
+    with written_whole(output) as partial:
+        peaks = localization.write_video(partial, tqdm(maps, unit="frame", disable=None), source, mismatch)
+    time, highest = max(peaks, key=lambda peak: peak[1])
+    return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s"
 
 
 @_command("openavc models --json")

@@ -134,9 +134,11 @@ def _matrix(model, recordings: list, rates: list, pictures: list[np.ndarray]) ->
     return np.stack(rows).astype(np.float32)
 
 
-def represent_windows(model, windows):
+def represent_windows(model, windows, batch_size=32):
     """(key, what `compare` takes) of (key, window) pairs."""
-    return run_batches(iter(windows), 32, model, lambda batch: model.represent_audio(prepared_audio(model, batch)))
+    return run_batches(
+        iter(windows), batch_size, model, lambda batch: model.represent_audio(prepared_audio(model, batch))
+    )
 
 
 def represent_images(model, squares):

@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -189,12 +190,18 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz under a temporary name, then rename it; its folder is made."""
+    with written_whole(path) as partial, open(partial, "wb") as file:
+        np.savez(file, **arrays)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary name to write to, renamed to `path` if that succeeds; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:  # a full disk, Ctrl-C

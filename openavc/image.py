@@ -130,10 +130,13 @@ def shrink_to(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
 
 
 def whole(image: np.ndarray, size: int | tuple[int, int], multiple: int) -> np.ndarray:
-    """The picture at the scale of `shrink_to`, uncropped: (H, W, 3), each side stretched to a `multiple` of pixels."""
+    """The picture at the scale of `shrink_to`, uncropped: (H, W, 3), each side stretched to a `multiple` of pixels.
+
+    The longer side is at most 4 times that of `size` at this scale, or a stripe would take any amount of memory.
+    """
     height, width = image.shape[:2]
     rows, columns = height_and_width(size)
-    scale = max(rows / height, columns / width) * _RESIZE
+    scale = _RESIZE * min(max(rows / height, columns / width), 4 * max(rows, columns) / max(height, width))
     return resize(image, *(max(1, round(side * scale / multiple)) * multiple for side in (height, width)))
 
 
@@ -141,7 +144,10 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Areas are averaged where it shrinks, and pixels interpolated where it grows."""
     import cv2
 
-    shrinks = height < image.shape[0]
+    rows, columns = image.shape[:2]
+    if (height - rows) * (width - columns) < 0:  # grows and shrinks: cv2 would average neither side
+        return resize(resize(image, height, columns), height, width)
+    shrinks = height < rows or width < columns
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 

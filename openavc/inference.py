@@ -299,7 +299,7 @@ def video_squares(path, frame_rate, model, progress: bool = False) -> Iterator[t
 def video_windows(blocks, rate, path, times, model) -> Iterator[tuple[int, np.ndarray]]:
     """(first sample, window) centred on each of the times, from the blocks of the video's sound."""
     sound = warn_if_silent(resample_blocks(blocks, rate, model.sample_rate), str(path), model)
-    starts = [round(time * model.sample_rate) - model.window_samples // 2 for time in times]
+    starts = (round(time * model.sample_rate) - model.window_samples // 2 for time in times)
     for (start,), window in cut_stretches(sound, starts, model.window_samples):
         yield start, window
     collections.deque(sound, maxlen=0)  # to its end, which tells whether it is silent
