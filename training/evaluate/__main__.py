@@ -9,6 +9,7 @@ python -m training.evaluate images --model ave-small --data imagenet
 python -m training.evaluate units --model ave-small --data shards/held --output units
 python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --data shards/solo-held \\
     --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
+python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ import numpy as np
 import torch
 
 from openavc.inference import get_model
+from openavc.localization import DEFAULT_MODEL, localizing_model
 from openavc.weights import build_model
 
 from . import published
 from .tables import spread, table
 
 UNTRAINED_SEEDS = 5
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def untrained(model, seed: int):
@@ -330,6 +333,28 @@ def _sound_probe(title, name, measure, windows, model, dataset, seeds, json_path
     figures = {key: float(np.mean(values)) for key, values in trained.items()}
     baseline = {key: [run[key] for run in fresh] for key in trained}
     report(name, figures, json_path, folds=trained, untrained=baseline, log_mel=mel)
+
+
+@main.command()
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or weights file.")
+@click.option("--solo", type=_FOLDER, required=True, help="Held-out episodes with one kind of monster.")
+@click.option("--duo", type=_FOLDER, required=True, help="Held-out episodes with two.")
+@click.option("--per-clip", type=click.IntRange(min=1), default=5, show_default=True, help="Pictures an episode.")
+@click.option("--windows", type=click.IntRange(min=1), default=1, show_default=True, help="Of a recording a sound.")
+@click.option("--untrained-seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too.")
+def localization(model, solo, duo, per_clip, windows, untrained_seeds, seed, json_path):
+    """Does the map point at what sounds? True boxes of rendered monsters, and the field's figures."""
+    from ..data import Shards
+    from .localization import measure, read_encounters
+
+    model = localizing_model(model)
+    fresh = [untrained(model, seed + k) for k in range(untrained_seeds)]
+    encounters = read_encounters(model, Shards(solo), Shards(duo), per_clip, windows, seed)
+    found = measure(model, fresh, encounters, seed)
+    click.echo("\n\n".join(found.tables))
+    report("localisation", found.figures, json_path)
 
 
 def run() -> None:
