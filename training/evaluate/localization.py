@@ -20,7 +20,7 @@ from openavc.localization import represent_whole
 
 from ..data import Shards
 from . import ciou
-from .encounters import Box, Scene, Sound, area, duo_scenes, solo_scenes
+from .encounters import Box, Scene, Sound
 from .tables import table
 
 PRIOR_SOUNDS = 64  # whose mean map stands for hearing nothing
@@ -125,109 +125,13 @@ def centre_map() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Report:
-    """Figures as tables to print, and as numbers."""
+    """What was measured: tables to print, and the figures that sum it up."""
 
-    tables: list[str]
+    tables: dict[str, dict[str, dict[str, str]]]  # title -> row -> column -> cell
     figures: dict[str, float]
 
-
-@dataclass(frozen=True)
-class Encounters:
-    """Solo pictures with one box each, and duo pictures with two; `played` are numbers of solo sounds."""
-
-    solo: Shards
-    scenes: list[Scene]
-    sounds: list[Sound]  # one a scene, its own
-    strangers: np.ndarray  # (scenes,) number of a sound of another kind
-    prior: np.ndarray  # (PRIOR_SOUNDS,) numbers of sounds
-    duo: Shards
-    pairs: list[Scene]  # with two kinds each
-    played: np.ndarray  # (pairs, 2) number of a sound of each kind
-
-
-def read_encounters(model, solo: Shards, duo: Shards, per_clip: int, windows: int, seed: int) -> Encounters:
-    """Choose the pictures, and by chance the sounds that are played to them.
-
-    Raises
-    ------
-    ValueError
-        If there are no such pictures, all sounds are of one kind, or a kind of duo pictures has none.
-    """
-    scenes, sounds = solo_scenes(solo, model, per_clip, windows, seed)
-    pairs = duo_scenes(duo, per_clip, seed)
-    kinds, rng = np.array([sound.kind for sound in sounds]), np.random.default_rng(seed)
-    lacking = {kind for pair in pairs for kind in pair.boxes} - set(kinds)
-    if lacking:
-        raise ValueError(f"duo pictures show {', '.join(sorted(lacking))}, of which there is no solo recording")
-    if len(set(kinds)) < 2:
-        raise ValueError(f"sounds of two kinds of monster are needed, there is only {kinds[0]}")
-    strangers = [rng.choice(np.flatnonzero(kinds != sound.kind)) for sound in sounds]
-    prior = rng.choice(len(kinds), PRIOR_SOUNDS)
-    played = [[rng.choice(np.flatnonzero(kinds == kind)) for kind in pair.boxes] for pair in pairs]
-    return Encounters(solo, scenes, sounds, np.array(strangers), prior, duo, pairs, np.array(played))
-
-
-def measure(model, fresh: list, encounters: Encounters, seed: int) -> Report:
-    """Solo and duo figures of a model, beside untrained networks (`fresh`) and controls."""
-    heard = hear(model, encounters.solo, encounters.sounds)
-    heard_fresh = [hear(network, encounters.solo, encounters.sounds) for network in fresh]
-    solo = _solo(model, heard, fresh, heard_fresh, encounters, seed)
-    duo = _duo(model, heard, fresh, heard_fresh, encounters, seed)
-    return Report(solo.tables[:1] + duo.tables + solo.tables[1:], solo.figures | duo.figures)
-
-
-def _prior(heard: list[np.ndarray], encounters: Encounters) -> np.ndarray:
-    return np.concatenate([heard[number] for number in encounters.prior])
-
-
-def _solo_maps(model, heard, encounters: Encounters, controls: bool) -> dict[str, list[np.ndarray]]:
-    """Maps of each solo picture by what is played; with those of other sounds and of none, if wanted."""
-    found: dict[str, list] = {}
-    nothing, prior = silence(model), _prior(heard, encounters)
-    for number, seen in enumerate(see(model, encounters.solo, encounters.scenes)):
-        sounds = {"own sound": heard[number]}
-        if controls:
-            other = heard[encounters.strangers[number]]
-            sounds |= {"another kind's sound": other, "silence": nothing, "mean map of many sounds": prior}
-        for name, heatmap in maps(model, seen, sounds).items():
-            found.setdefault(name, []).append(heatmap)
-    pictures = (encounters.solo.frame(scene.clip, scene.frame) for scene in encounters.scenes)
-    return found | saliency(tower_features(model, pictures))
-
-
-def _solo(model, heard, fresh, heard_fresh, encounters: Encounters, seed: int) -> Report:
-    boxes = [next(iter(scene.boxes.values())) for scene in encounters.scenes]
-    episode = np.array([scene.clip.key for scene in encounters.scenes])
-    found = _solo_maps(model, heard, encounters, controls=True)
-    found_fresh = [_solo_maps(*each, encounters, controls=False) for each in zip(fresh, heard_fresh, strict=True)]
-    hits = {name: box_hits(heatmaps, boxes) for name, heatmaps in found.items()}
-    for name in found_fresh[0]:
-        hits[f"untrained, {name}"] = np.mean([box_hits(run[name], boxes) for run in found_fresh], axis=0)
-    hits["centre"] = np.array([inside((0.5, 0.5), box) for box in boxes], float)
-    hits["chance (area of the box)"] = np.array([area(box) for box in boxes])
-    hits["reachable (box holds a place's middle)"] = np.array(
-        [reachable(heatmap, box) for heatmap, box in zip(found["own sound"], boxes, strict=True)], float
-    )
-    off = hits["centre"] == 0
-    rows, figures = {}, {}
-    for name, values in hits.items():
-        all_of_them = share(values, episode, seed)
-        rows[name] = {"in the box": str(all_of_them), "off-centre": str(share(values[off], episode[off], seed))}
-        figures[f"solo {name}"] = all_of_them.mean
-        if name not in ("own sound", "reachable (box holds a place's middle)"):
-            gain = share(hits["own sound"] - values, episode, seed)
-            rows[name]["own minus this"] = str(gain)
-            figures[f"solo own sound minus {name}, lower bound"] = gain.low
-    title = f"solo, {len(boxes)} pictures of {len(set(episode))} episodes, {off.sum()} off-centre"
-    field = ciou_report(
-        found | {"untrained, own sound": found_fresh[0]["own sound"]},
-        [ciou.truth([(x, y, x + width, y + height)]) for x, y, width, height in boxes],
-        hits,
-        ("another kind's sound", "silence"),
-    )
-    figures["solo own sound, lower bound"] = share(hits["own sound"], episode, seed).low
-    figures |= {f"solo {name}": value for name, value in field.figures.items()}
-    return Report([table(title, rows), *field.tables], figures)
+    def __str__(self) -> str:
+        return "\n\n".join(table(title, rows) for title, rows in self.tables.items())
 
 
 def box_hits(heatmaps: list[np.ndarray], boxes: list[Box]) -> np.ndarray:
@@ -241,70 +145,14 @@ def reachable(heatmap: np.ndarray, box: Box) -> bool:
     return any(inside(((k + 0.5) / width, (j + 0.5) / height), box) for j in range(height) for k in range(width))
 
 
-def duo_hits(model, heard: list[np.ndarray], encounters: Encounters) -> dict[str, np.ndarray]:
-    """How often each box is hit, (pairs, 2), by what is played: its own sound, the other kind's, or the mean map."""
-    prior, hits = _prior(heard, encounters), {"own": [], "other": [], "mean map of many sounds": []}
-    for number, seen in enumerate(see(model, encounters.duo, encounters.pairs)):
-        first, second = (heard[k] for k in encounters.played[number])
-        found = maps(model, seen, {"first": first, "second": second, "prior": prior})
-        a, b, neither = (highest(found[name]) for name in ("first", "second", "prior"))
-        one, two = encounters.pairs[number].boxes.values()
-        hits["own"].append((inside(a, one), inside(b, two)))
-        hits["other"].append((inside(b, one), inside(a, two)))
-        hits["mean map of many sounds"].append((inside(neither, one), inside(neither, two)))
-    return {name: np.array(values, float) for name, values in hits.items()}
-
-
-def _duo(model, heard, fresh, heard_fresh, encounters: Encounters, seed: int) -> Report:
-    own = duo_hits(model, heard, encounters)
-    runs = [duo_hits(*each, encounters) for each in zip(fresh, heard_fresh, strict=True)]
-    blank = {name: np.mean([run[name] for run in runs], axis=0) for name in own}
-    deaf = _deaf_hits(model, encounters) | {"mean map of many sounds": own["mean map of many sounds"]}
-    deaf |= {f"untrained, {name}": values for name, values in _deaf_hits(fresh[0], encounters).items()}
-    deaf["centre"] = np.array([[inside((0.5, 0.5), box) for box in pair.boxes.values()] for pair in encounters.pairs])
-    played = {"the model": (own["own"], own["other"]), f"untrained, {len(fresh)} seeds": (blank["own"], blank["other"])}
-    played |= {name: (values.astype(float),) * 2 for name, values in deaf.items()}
-    episode = np.repeat([pair.clip.key for pair in encounters.pairs], 2)
-
-    def of(values: np.ndarray) -> Share:
-        return share(values.ravel().astype(float), episode, seed)
-
-    rows = {
-        name: {"own sound": str(of(a)), "other's sound": str(of(b)), "gain": str(of(a - b))}
-        | ({} if name == "the model" else {"own minus this": str(of(own["own"] - a))})
-        for name, (a, b) in played.items()
-    }
-    gain = of(own["own"] - own["other"])
-    figures = {
-        "duo own sound": of(own["own"]).mean,
-        "duo other's sound": of(own["other"]).mean,
-        "duo gain": gain.mean,
-        "duo gain, lower bound": gain.low,
-        "duo gain, upper bound": gain.high,
-        "duo gain, untrained": of(blank["own"] - blank["other"]).mean,
-    }
-    for name, (a, _) in list(played.items())[1:]:
-        figures[f"duo own sound, {name}"] = of(a).mean
-    title = f"duo, {len(encounters.pairs)} pictures of {len(set(episode))} episodes, both sounds each"
-    return Report([table(title, rows)], figures)
-
-
-def _deaf_hits(model, encounters: Encounters) -> dict[str, np.ndarray]:
-    """Hits of each box, (pairs, 2), by maps that hear nothing."""
-    pictures = (encounters.duo.frame(pair.clip, pair.frame) for pair in encounters.pairs)
-    found = saliency(tower_features(model, pictures))
-    return {
-        name: np.array(
-            [
-                [inside(highest(heatmap), box) for box in pair.boxes.values()]
-                for heatmap, pair in zip(heatmaps, encounters.pairs, strict=True)
-            ]
-        )
-        for name, heatmaps in found.items()
-    }
-
-
-def ciou_report(found: dict[str, list], truths: list[np.ndarray], hits: dict, negatives: tuple[str, ...]) -> Report:
+def field_report(
+    found: dict[str, list],
+    truths: list[np.ndarray],
+    hits: dict[str, np.ndarray],
+    negatives: tuple[str, ...],
+    episode: np.ndarray,
+    seed: int,
+) -> Report:
     """The field's figures of maps by what is played: cIoU, AUC, and AP and F1 against sounds that aren't there.
 
     Parameters
@@ -314,31 +162,47 @@ def ciou_report(found: dict[str, list], truths: list[np.ndarray], hits: dict, ne
     truths : list of ndarray, shape (224, 224)
         As `ciou.truth` gives.
     hits : dict of str to ndarray, shape (pictures,)
-        1 where the map's highest place is right, by the same names; more is taken, too.
+        1 where the map's highest place is right, by the same names.
     negatives : tuple of str
         Names of maps whose sound isn't in the picture.
+    episode : ndarray, shape (pictures,)
+        As `share` takes.
     """
-    ious = {name: [ciou.iou(*each) for each in zip(heatmaps, truths, strict=True)] for name, heatmaps in found.items()}
-    ious["centre"] = [ciou.iou(centre_map(), target) for target in truths]
-    ious["best possible"] = [ciou.best_iou(target) for target in truths]
+    found = found | {"centre": [centre_map()] * len(truths)}
+    ious = {name: _ious(heatmaps, truths, [0.5] * len(truths)) for name, heatmaps in found.items()}
+    ious["best possible"] = np.array([ciou.best_iou(target) for target in truths])
+    known = {name: _ious(heatmaps, truths, [(t > 0).mean() for t in truths]) for name, heatmaps in found.items()}
+    rows = {
+        name: {"cIoU@0.5": str(share(values >= 0.5, episode, seed)), "AUC": f"{ciou.success_curve_area(values):.1f}"}
+        | ({"cIoU@0.5, area known": str(share(known[name] >= 0.5, episode, seed))} if name in known else {})
+        | ({"highest place": f"{100 * np.mean(hits[name]):.1f}"} if name in hits else {})
+        for name, values in ious.items()
+    }
+    figures = {}
+    for name in ("own sound", "centre"):
+        figures[f"cIoU@0.5, {name}"] = ciou.success(ious[name])
+        figures[f"AUC, {name}"] = ciou.success_curve_area(ious[name])
+        figures[f"cIoU@0.5 with the area known, {name}"] = ciou.success(known[name])
+    figures["cIoU@0.5, best possible"] = ciou.success(ious["best possible"])
+    right = {"IoU >= 0.5": ious["own sound"] >= 0.5, "its highest place is in the box": hits["own sound"] == 1}
+    detected, more = _detection(found, right, negatives)
+    titles = "the higher half of the pixels taken", "confidence: the map's maximum; a map is right if"
+    return Report(dict(zip(titles, (rows, detected), strict=True)), figures | more)
+
+
+def _ious(heatmaps: list[np.ndarray], truths: list[np.ndarray], shares: list[float]) -> np.ndarray:
+    return np.array([ciou.iou(*each) for each in zip(heatmaps, truths, shares, strict=True)])
+
+
+def _detection(found: dict[str, list], right: dict[str, np.ndarray], negatives: tuple[str, ...]):
+    """Rows and figures of AP and F1: each picture once with its own sound, once with one that isn't there."""
     rows, figures = {}, {}
-    for name, values in ious.items():
-        rows[name] = {"cIoU@0.5": f"{ciou.success(values):.1f}", "AUC": f"{ciou.success_curve_area(values):.1f}"}
-        figures |= {f"cIoU@0.5, {name}": ciou.success(values), f"AUC, {name}": ciou.success_curve_area(values)}
-    for name, share_of in (("own sound", truths), ("centre", truths)):
-        heatmaps = found.get(name) or [centre_map()] * len(truths)
-        known = [ciou.iou(each, target, (target > 0).mean()) for each, target in zip(heatmaps, share_of, strict=True)]
-        rows[name]["cIoU@0.5, area known"] = f"{ciou.success(known):.1f}"
-        figures[f"cIoU@0.5 with the box's area known, {name}"] = ciou.success(known)
-    right = {"IoU >= 0.5": np.array(ious["own sound"]) >= 0.5, "highest place": hits["own sound"] == 1}
-    detection = {}
     for negative in negatives:
         confidence = [heatmap.max() for heatmap in found["own sound"] + found[negative]]
-        positive = np.repeat([True, False], len(truths))
+        positive = np.repeat([True, False], len(found["own sound"]))
         for name, correct in right.items():
-            ap, f1 = ciou.average_precision(confidence, np.concatenate([correct, correct]), positive)
-            detection[f"against {negative}, right if {name}"] = {"AP": f"{ap:.1f}", "max F1": f"{f1:.1f}"}
-            figures |= {f"AP against {negative}, {name}": ap, f"max F1 against {negative}, {name}": f1}
-    return Report(
-        [table("the higher half of the pixels", rows), table("confidence: the map's maximum", detection)], figures
-    )
+            ap, f1 = ciou.average_precision(confidence, np.tile(correct, 2), positive)
+            rows[f"{name}; against {negative}"] = {"AP": f"{ap:.1f}", "max F1": f"{f1:.1f}"}
+            figures |= {f"AP against {negative}, right if {name}": ap}
+            figures |= {f"max F1 against {negative}, right if {name}": f1}
+    return rows, figures
