@@ -21,7 +21,7 @@ def truth(boxes: list[tuple], agreeing: int = 1) -> np.ndarray:
     Parameters
     ----------
     boxes : list of (x0, y0, x1, y1)
-        Fractions of the picture; what lies outside it is cut off.
+        Fractions of the picture; what lies outside it is cut off, and edges are rounded down to pixels.
     agreeing : int
         How many annotators make a consensus: 2 for Flickr-SoundNet's, 1 where there is a single annotation.
     """
@@ -40,7 +40,8 @@ def iou(heatmap: np.ndarray, target: np.ndarray, share: float = 0.5) -> float:
     pixels = enlarge(heatmap.astype(np.float32), SIZE, SIZE)
     place = min(int(pixels.size * (1 - share)), pixels.size - 1)
     answer = pixels > np.partition(pixels.ravel(), place)[place]
-    return float(target[answer].sum() / (target.sum() + (answer & (target == 0)).sum()))
+    union = target.sum() + (answer & (target == 0)).sum()
+    return float(target[answer].sum() / max(union, 1))
 
 
 def best_iou(target: np.ndarray) -> float:

@@ -1,9 +1,11 @@
 """Public annotations of what sounds in videos: VGG-SS and Flickr-SoundNet, with videos that the user has.
 
 VGG-SS is a JSON list of {"file", "class", "bbox": [[x0, y0, x1, y1], ...]}, edges as fractions of the picture; all
-boxes sound. Flickr-SoundNet is a folder of ID.xml, with a `bbox` element for each annotator whose last four children
-are x0, y0, x1 and y1 of a picture of 256 x 256; two annotators make a consensus. That layout of the XML is told from
-how the LVS and EZ-VSL code reads it (any first child is skipped), not from the files themselves.
+boxes sound. A few have no area, such as a lower edge above the picture; they stay, as in the LVS code.
+
+Flickr-SoundNet is a folder of ID.xml, with a `bbox` element for each annotator whose last four children are x0, y0,
+x1 and y1 of a picture of 256 x 256; two annotators make a consensus. This layout is told from how the LVS and EZ-VSL
+code reads it (a first child is skipped), not from the files themselves. The 250 that are tested are in flickr_test.csv.
 
 A clip is the video NAME.mp4 (or another extension), anywhere in the folder, or a picture NAME.jpg and a sound
 NAME.wav, the layout of LVS. Picture and sound are those of the clip's middle: ours is one window of the model (1 s),
@@ -104,8 +106,6 @@ def _read_xml(path: Path) -> Annotation:
 
 def _box(edges) -> tuple[float, ...]:
     left, top, right, bottom = (float(edge) for edge in edges)
-    if left > right or top > bottom:
-        raise ValueError(f"a box must be x0, y0, x1, y1 with x0 <= x1 and y0 <= y1, got {list(edges)}")
     return left, top, right, bottom
 
 
