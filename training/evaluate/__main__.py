@@ -9,6 +9,8 @@ python -m training.evaluate images --model ave-small --data imagenet
 python -m training.evaluate units --model ave-small --data shards/held --output units
 python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --data shards/solo-held \\
     --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
+python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
+python -m training.evaluate localization --model avol-small --boxes vggss.json --videos vggsound
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ import numpy as np
 import torch
 
 from openavc.inference import get_model
+from openavc.localization import DEFAULT_MODEL, localizing_model
 from openavc.weights import build_model
 
 from . import published
 from .tables import spread, table
 
 UNTRAINED_SEEDS = 5
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def untrained(model, seed: int):
@@ -330,6 +334,53 @@ def _sound_probe(title, name, measure, windows, model, dataset, seeds, json_path
     figures = {key: float(np.mean(values)) for key, values in trained.items()}
     baseline = {key: [run[key] for run in fresh] for key in trained}
     report(name, figures, json_path, folds=trained, untrained=baseline, log_mel=mel)
+
+
+@main.command()
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or weights file.")
+@click.option("--solo", type=_FOLDER, help="Held-out episodes with one kind of monster.")
+@click.option("--duo", type=_FOLDER, help="Held-out episodes with two.")
+@click.option("--boxes", type=click.Path(exists=True, path_type=Path), help="vggss.json, or Flickr-SoundNet's XML.")
+@click.option("--videos", type=_FOLDER, help="With FILE.mp4, or FILE.jpg and FILE.wav, of each annotation.")
+@click.option("--names", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="CSV of those to take.")
+@click.option("--per-clip", type=click.IntRange(min=1), default=5, show_default=True, help="Pictures an episode.")
+@click.option("--windows", type=click.IntRange(min=1), default=1, show_default=True, help="Of an episode, a sound.")
+@click.option("--untrained-seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of whatever is drawn.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too.")
+def localization(model, solo, duo, boxes, videos, names, per_clip, windows, untrained_seeds, seed, json_path):
+    """Does the map point at what sounds? --solo and --duo: rendered monsters; --boxes and --videos: natural videos."""
+    if (solo is None, boxes is None) != (duo is None, videos is None) or (solo is None) == (boxes is None):
+        raise click.UsageError("give both --solo and --duo, or both --boxes and --videos")
+    model = localizing_model(model)
+    fresh = [untrained(model, seed + k) for k in range(untrained_seeds)]
+    if solo:
+        _rendered_boxes(model, fresh, solo, duo, per_clip, windows, seed, json_path)
+        note = "Those are on natural videos, with other boxes: ours, of rendered monsters, can't be compared."
+    else:
+        _annotated_boxes(model, fresh[0], boxes, videos, names, seed, json_path)
+        note = "Those hear 3 s or more of each clip and learned from natural videos; ours hears one window."
+    beside_published(published.LOCALIZATION, note)
+
+
+def _rendered_boxes(model, fresh, solo, duo, per_clip, windows, seed, json_path) -> None:
+    from ..data import Shards
+    from .solo_duo import measure, read_encounters
+
+    found = measure(model, fresh, read_encounters(model, Shards(solo), Shards(duo), per_clip, windows, seed), seed)
+    click.echo(f"{found}\n\nuntrained: {len(fresh)} seeds; 95 % intervals by drawing whole episodes anew")
+    report("localisation", found.figures, json_path, tables=found.tables)
+
+
+def _annotated_boxes(model, fresh, boxes, videos, names, seed, json_path) -> None:
+    from .sound_boxes import measure, read_annotations
+
+    annotations = read_annotations(boxes, names)
+    found, failures = measure(model, fresh, annotations, videos, seed)
+    click.echo(f"{boxes.name}, {len(annotations) - len(failures)} of {len(annotations)} clips\n\n{found}")
+    for name, reason in failures.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    report(f"localisation ({boxes.stem})", found.figures, json_path, tables=found.tables, left_out=failures)
 
 
 def run() -> None:

@@ -13,10 +13,14 @@ AVID = "AVID, arXiv 2004.12943"
 XDC = "XDC, arXiv 1911.12667"
 GDT = "GDT, arXiv 2003.04298"
 CAV_MAE = "CAV-MAE, arXiv 2210.07839"
+LVS = "LVS, arXiv 2104.02691"
+EZ_VSL = "EZ-VSL, arXiv 2203.09324"
+SLAVC = "SLAVC, arXiv 2209.09634"
 
 READ = "read in the paper"
 QUOTED = "quoted by others"
 RECALLED = "well known, not read again"
+AUTHORS = "authors' repository"
 UNSURE = "unsure"
 
 
@@ -123,6 +127,26 @@ UNITS = [
     Published(f"L3-Net, {kind}", dict(zip(columns, values, strict=True)), L3, QUOTED)
     for columns in [("image NMI", "audio NMI", "image class units", "audio class units")]
     for kind, values in (("random weights", (0.204, 0.219, 1, 1)), ("trained", (0.409, 0.330, 10, 11)))
+]
+
+_VGG_SS = ("VGG-SS cIoU@0.5", "VGG-SS AUC")
+_FLICKR = ("Flickr cIoU@0.5", "Flickr AUC")
+_BOTH = _VGG_SS + _FLICKR
+_NEGATIVES = ("Ext. VGG-SS AP", "Ext. VGG-SS max F1", "Ext. Flickr AP", "Ext. Flickr max F1")
+LOCALIZATION = [
+    Published(method, dict(zip(columns, values, strict=True)), source, sure)
+    for method, columns, values, source, sure in (
+        ("always the centre", ("highest place",), (57.2,), OTS, QUOTED),
+        ("AVOL-Net, AudioSet-Instruments", ("highest place",), (81.7,), OTS, QUOTED),
+        ("Attention10k, 144k videos", _BOTH, (18.5, 30.2, 66.0, 55.8), "Senocak, CVPR 2018", RECALLED),
+        ("LVS, 144k videos of each", _BOTH, (34.4, 38.2, 69.9, 57.3), LVS, RECALLED),
+        ("EZ-VSL + OGL, VGGSound 144k", _BOTH, (38.85, 39.54, 83.94, 63.60), EZ_VSL, AUTHORS),
+        ("SLAVC, VGGSound 144k", _NEGATIVES, (32.95, 40.00, 51.63, 59.10), SLAVC, AUTHORS),
+        ("FNAC, VGGSound 144k", _VGG_SS, (39.50, 39.66), "FNAC, CVPR 2023", AUTHORS),
+        ("Alignment, VGGSound 144k", (_VGG_SS[0], _FLICKR[0]), (39.94, 85.20), "Senocak, ICCV 2023", AUTHORS),
+        ("ACL-SSL (CLIP, BEATs), VGGSound 144k", _BOTH, (49.46, 46.32, 80.80, 64.62), "ACL-SSL, WACV 2024", QUOTED),
+        ("SOUPLE, 50 epochs", (*_VGG_SS, _FLICKR[0]), (54.76, 49.40, 83.60), "SOUPLE, CVPR 2026", QUOTED),
+    )
 ]
 
 
