@@ -239,6 +239,14 @@ def monsters(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def more_tones(tmp_path_factory):
+    """Shards of 8 tones without labels, to fit CCA on."""
+    folder = tmp_path_factory.mktemp("more")
+    write_tones(folder / "00000.tar", range(12, 20))
+    return folder
+
+
 def evaluate(*arguments):
     return CliRunner().invoke(evaluate_main, ["--threads", "1", "ndcg", *map(str, arguments)])
 
@@ -278,9 +286,9 @@ def test_a_sound_at_another_rate_is_resampled_and_cut_to_its_middle(monsters):
     assert short.shape == (6000,) and not short[:1000].any() and not short[-1000:].any() and short.any()
 
 
-def test_the_command_tells_all_directions_beside_chance_and_the_paper(networks, monsters, tmp_path):
+def test_the_command_tells_all_directions_beside_chance_and_the_paper(networks, monsters, more_tones, tmp_path):
     options = ["--model", networks[0], "--model", networks[1], "--data", monsters, "--json", tmp_path / "found.json"]
-    first = evaluate(*options, "--cca-on", monsters, "--components", 4)
+    first = evaluate(*options, "--cca-on", more_tones, "--components", 4)
     assert first.exit_code == 0, first.output
     assert "12 videos" in first.output and "4 classes, 3 places" in first.output
     lines = [line.split("  ")[0] for line in first.output.splitlines()]
@@ -292,7 +300,7 @@ def test_the_command_tells_all_directions_beside_chance_and_the_paper(networks, 
     assert list(written["intervals"]) == rows
     assert all(0 < metric["value"] <= 1 for metric in written["metrics"]) and len(written["metrics"]) == 24
     assert len(set(written["chance"].values())) == 1
-    again = evaluate(*options, "--cca-on", monsters, "--components", 4)
+    again = evaluate(*options, "--cca-on", more_tones, "--components", 4)
     assert again.output == first.output
 
 
@@ -387,11 +395,13 @@ def test_pairs_bring_their_own_tree(networks, tmp_path):
     assert "no video could be read, of 4" in str(everything.exception) and "gone.wav" in str(everything.exception)
 
 
-def test_shards_without_labels_and_one_model_twice_are_refused(networks, monsters, shards):
+def test_shards_without_labels_one_model_twice_and_cca_on_what_is_measured_are_refused(networks, monsters, shards):
     refused = evaluate("--model", networks[0], "--data", shards)
     assert "none of the 6 videos" in str(refused.exception)
     twice = evaluate("--model", networks[0], "--model", networks[0], "--data", monsters)
     assert "one name" in str(twice.exception)
+    leak = evaluate("--model", networks[1], "--data", monsters, "--cca-on", monsters)
+    assert "--cca-on must be other videos" in str(leak.exception)
 
 
 def test_videos_of_the_papers_classes_alone(audioset, shared, tmp_path):

@@ -138,7 +138,11 @@ _PATH = click.Path(exists=True, path_type=Path)
     required=True,
     help="Shards with labels; FOLDER/CLASS/*.mp4; a CSV of file and labels (label;label); or pairs.csv or its folder.",
 )
-@click.option("--ontology", type=_PATH, help="AudioSet's ontology.json or a tree of one's own, as nested JSON.")
+@click.option(
+    "--ontology",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="AudioSet's ontology.json or a tree of one's own, as nested JSON.",
+)
 @click.option("--instruments", is_flag=True, help="Only videos with one of the paper's 110 classes of AudioSet.")
 @click.option("--cca-on", type=_PATH, help="Training videos for CCA, of models without a joint space.")
 @click.option("--components", type=click.IntRange(min=1), default=128, show_default=True, help="Of CCA.")
@@ -151,6 +155,8 @@ def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_leve
     """Retrieval by class, sounds and pictures: the nDCG@30 of Objects that Sound, beside its Table 1."""
     from .retrieval import Search, choose_videos, fit_spaces
 
+    if cca_on and cca_on.resolve() == data.resolve():
+        raise ValueError(f"--cca-on must be other videos than --data, got {data} for both")
     networks = {}
     for given in models:
         model = get_model(given)

@@ -93,13 +93,12 @@ def _best(gain: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
     """DCG of the best ranking: (n,)."""
     if not np.where(allowed, gain, 0).any(axis=1).all():
         raise ValueError("a query has nothing to find: all other videos are of its own place, or as unlike as can be")
-    best = np.concatenate(
-        [
-            -np.sort(np.where(allowed[first : first + _BLOCK], -gain[first : first + _BLOCK], 0.0), axis=1)[:, :depth]
-            for first in range(0, len(gain), _BLOCK)
-        ]
-    )
-    return best @ _discounts(gain, depth)
+    depth, best = min(depth, gain.shape[1]), []
+    for first in range(0, len(gain), _BLOCK):
+        block = np.where(allowed[first : first + _BLOCK], gain[first : first + _BLOCK], 0.0)
+        top = np.partition(block, gain.shape[1] - depth, axis=1)[:, -depth:]
+        best.append(-np.sort(-top, axis=1) @ _discounts(gain, depth))
+    return np.concatenate(best)
 
 
 def _mean_over_ties(ranked: np.ndarray, apart: np.ndarray) -> np.ndarray:

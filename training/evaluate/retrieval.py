@@ -8,6 +8,7 @@ correlation analysis to 128 components, the paper's baseline.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ COMPONENTS = 128  # the paper's
 CCA_PAIRS = 10  # of each training video
 DIRECTIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}
 _BATCH = 32
-_MIXES = 5
+_MIXED_UP = 1000  # queries, at least
 
 
 def choose_tree(videos: list[Video], own: ClassTree | None, ontology: Path | None) -> ClassTree:
@@ -52,7 +53,8 @@ def choose_videos(
     videos = [video for video in found if video.labels]
     if not videos:
         raise ValueError(
-            f"none of the {len(found)} videos of {data} has labels; training.prepare keeps those of a --list"
+            f"none of the {len(found)} videos of {data} has labels; shards have those of "
+            "training.prepare's --list, or of training.simulate's scenes solo and duo"
         )
     tree = choose_tree(videos, own, ontology)
     if instruments:
@@ -165,9 +167,10 @@ class Search:
         self.places = np.array([video.place for video in videos])
         elsewhere = self.places[:, None] != self.places[None]
         across = elsewhere | np.eye(len(videos), dtype=bool) if partner else elsewhere
+        others = "the other places, and its own video across sound and picture" if partner else "the other places"
         self.described = (
-            f"{len(classes)} classes, {len(set(self.places))} places (levels, or the videos themselves). A query searches "
-            f"the other places{', and its own video across sound and picture' if partner else ''}.\n"
+            f"{len(classes)} classes, {len(set(self.places))} places (levels, or the videos themselves). A query "
+            f"searches {others}.\n"
             "Intervals: 95 %, bootstrapped over places. Queries mixed up: each video searches with another's vectors;\n"
             "above chance where frequent classes are found by whatever query."
         )
@@ -192,8 +195,8 @@ class Search:
 
         Above chance where videos of frequent classes are found whatever the query, which chance doesn't tell.
         """
-        rng = np.random.default_rng(seed)
-        runs = [self.scores(vectors, rng.permutation(len(self.places))) for _ in range(_MIXES)]
+        rng, count = np.random.default_rng(seed), len(self.places)
+        runs = [self.scores(vectors, rng.permutation(count)) for _ in range(math.ceil(_MIXED_UP / count))]
         return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
 
     def chance(self) -> dict[str, np.ndarray]:
