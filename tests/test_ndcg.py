@@ -346,6 +346,23 @@ def test_mixed_up_queries_tell_what_is_found_by_any_query():
     assert knows == pytest.approx(1) and search.mixed_up((end, end), seed=0)["im-aud"] < 0.9
 
 
+def test_cca_makes_one_space_of_two_that_know_the_classes_in_their_own_ways():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(4, size=460)
+    known = np.eye(4)[classes]
+    vectors = [known @ rng.standard_normal((4, 12)) + 0.4 * rng.standard_normal((460, 12)) for _ in range(2)]
+    held = slice(400, None)
+    names = np.array(["crow", "owl", "cat", "car"])[classes[held]]
+    videos = [labelled.Video(str(n), (str(name),), str(n), None) for n, name in enumerate(names)]
+    search = retrieval.Search(videos, ontology.nested_tree(TREE))
+    raw = tuple(found[held] for found in vectors)
+    space = retrieval.cca_space(tuple(found[:400] for found in vectors), raw, components=8)
+    apart, chance = search.scores(raw), search.chance()["im-aud"].mean()
+    found = {name: scores.mean() for name, scores in search.scores(space).items()}
+    assert abs(apart["im-aud"].mean() - chance) < 0.1
+    assert min(found.values()) > 0.85 > chance + 0.2
+
+
 def test_spaces_of_different_sizes_have_no_figures_across(monsters):
     videos, _ = labelled.find_labelled(monsters)
     search = retrieval.Search(videos, ontology.read_tree(ontology.MONSTERS))

@@ -173,8 +173,8 @@ def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_leve
     rows = {}
     for name, summary in found.items():
         rows[name] = {key: f"{mean:.3f} ({low:.3f}-{high:.3f})" for key, (mean, low, high) in summary.items()}
-        rows[f"{name}, queries mixed up"] = {key: f"{value:.3f}" + 14 * " " for key, value in mixed[name].items()}
-    rows["chance"] = {direction: f"{value:.3f}" + 14 * " " for direction, value in chance.items()}
+        rows[f"{name}, queries mixed up"] = {key: _alone(value) for key, value in mixed[name].items()}
+    rows["chance"] = {direction: _alone(value) for direction, value in chance.items()}
     for failure in failures:
         click.echo(f"failed: {failure}", err=True)
     click.echo(table(f"nDCG@30, {len(videos)} videos", rows))
@@ -195,6 +195,11 @@ def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_leve
         published.NDCG,
         "Those are on other data, where chance is 0.407: compare with them how far a figure is above its own chance.",
     )
+
+
+def _alone(value: float) -> str:
+    """A figure without an interval, under those with one."""
+    return f"{value:.3f}".ljust(len("0.000 (0.000-0.000)"))
 
 
 @main.command()

@@ -2,7 +2,8 @@
 
 Each video gives one picture and one sound; each of these queries all pictures and all sounds. A network with a space
 that both share is measured there. Of others it is the pooled features, and, with pairs to fit it on, their canonical
-correlation analysis to 128 components, the paper's baseline.
+correlation analysis to 128 components, the paper's baseline. The paper doesn't say how components are weighed; here
+each weighs its correlation.
 """
 
 from __future__ import annotations
@@ -112,6 +113,18 @@ def _vectors(network, prepared: list[tuple[np.ndarray, np.ndarray]]) -> tuple[li
     return seen, [vector for _, vector in embed_windows(network, iter(windows), "features", _BATCH)]
 
 
+def cca_space(
+    training: tuple[np.ndarray, np.ndarray], vectors: tuple[np.ndarray, np.ndarray], components: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures and sounds in the space that CCA finds on training pairs, components weighed by their correlation.
+
+    The weights are ours: most of 128 components are noise. Where all weighed alike, l3_small's nDCG from sound to sound
+    fell from 0.60 to 0.50 on levels of its training episodes that CCA hadn't seen; weighed, it stayed, as in the paper.
+    """
+    cca = fit_cca(*training, components)
+    return cca.project_x(vectors[0]) * cca.correlations, cca.project_y(vectors[1]) * cca.correlations
+
+
 def fit_spaces(
     networks: dict, videos: list[Video], seed: int, cca_on: Path | None, components: int = COMPONENTS
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[Video], list[str]]:
@@ -144,9 +157,7 @@ def fit_spaces(
         pairs = embed(list(separate.values()), training, seed, CCA_PAIRS)
         embedded.failures.extend(pairs.failures)
         for name, (images, sounds) in zip(separate, pairs.vectors, strict=True):
-            cca = fit_cca(images, sounds, components)
-            image, sound = spaces[name]
-            spaces[f"{name} with CCA"] = cca.project_x(image), cca.project_y(sound)
+            spaces[f"{name} with CCA"] = cca_space((images, sounds), spaces[name], components)
     return spaces, [videos[number] for number in embedded.numbers], embedded.failures
 
 
