@@ -78,20 +78,25 @@ class Embedded:
 def embed(networks: list, videos: list[Video], seed: int, per_video: int = 1) -> Embedded:
     """Read moments of all videos once, and embed them with each network; ValueError if none can be read."""
     seconds = max(network.window_seconds for network in networks)
-    vectors = [([], []) for _ in networks]
-    numbers, failures = [], []
     moments = read_moments(videos, seconds, seed, per_video)
+    most = len(videos) * per_video
+    tables: dict[tuple[int, int], np.ndarray] = {}  # allocated whole: rows kept one by one would scatter over the heap
+    numbers, failures = [], []
     while batch := list(itertools.islice(moments, _BATCH)):
         failures += [str(found) for _, found in batch if isinstance(found, Exception)]
         batch = [(number, found) for number, found in batch if not isinstance(found, Exception)]
+        rows = slice(len(numbers), len(numbers) + len(batch))
         numbers += [number for number, _ in batch]
-        for network, both in zip(networks, vectors, strict=True):
-            prepared = [moment.prepared(network) for _, moment in batch]
-            for found, rows in zip(_vectors(network, prepared), both, strict=True):
-                rows.extend(found)
+        for place, network in enumerate(networks if batch else ()):
+            both = _vectors(network, [moment.prepared(network) for _, moment in batch])
+            for modality, found in enumerate(both):
+                if (place, modality) not in tables:
+                    tables[place, modality] = np.empty((most, len(found[0])), np.float32)
+                tables[place, modality][rows] = found
     if not numbers:
         raise ValueError(f"no video could be read, of {len(videos)}: {failures[0]}")
-    return Embedded([(np.stack(images), np.stack(sounds)) for images, sounds in vectors], np.array(numbers), failures)
+    vectors = [tuple(tables[place, modality][: len(numbers)] for modality in (0, 1)) for place in range(len(networks))]
+    return Embedded(vectors, np.array(numbers), failures)
 
 
 def is_joint(network) -> bool:
