@@ -2,6 +2,8 @@
 
 python -m training.evaluate avc --model ave-small --data shards/held
 python -m training.evaluate retrieval --model ave-small --data shards/held
+python -m training.evaluate ndcg --model ave-small --model runs/l3_small/weights.safetensors --data shards/solo-held \\
+    --cca-on shards/solo
 python -m training.evaluate esc --model runs/ave_small/weights.safetensors --data esc10 --json esc.json
 python -m training.evaluate esc --model ave-small --data esc10 --protocol paper
 python -m training.evaluate dcase --model ave-small --data dcase2014
@@ -127,6 +129,81 @@ def retrieval(model, data, seed, json_path, per_clip):
         published.RETRIEVAL,
         "Those are on other data, and by another measure (nDCG@30 of labels) or among more candidates than our 100.",
     )
+
+
+_PATH = click.Path(exists=True, path_type=Path)
+
+
+@main.command()
+@click.option("--model", "models", multiple=True, required=True, help="Name or weights file; may be given again.")
+@click.option(
+    "--data",
+    type=_PATH,
+    required=True,
+    help="Shards with labels; FOLDER/CLASS/*.mp4; a CSV of file and labels (label;label); or pairs.csv or its folder.",
+)
+@click.option(
+    "--ontology",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="AudioSet's ontology.json or a tree of one's own, as nested JSON.",
+)
+@click.option("--instruments", is_flag=True, help="Only videos with one of the paper's 110 classes of AudioSet.")
+@click.option("--cca-on", type=_PATH, help="Training videos for CCA, of models without a joint space.")
+@click.option("--components", type=click.IntRange(min=1), default=128, show_default=True, help="Of CCA.")
+@click.option("--kind", default="sound", show_default=True, help="Of the rows of pairs.csv.")
+@click.option("--own-level", is_flag=True, help="Let a query find other rendered episodes of its level, too.")
+@click.option("--partner", is_flag=True, help="Let a query find its own video, from sound to picture and back.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the moments and the untrained networks.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too.")
+def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_level, partner, seed, json_path):
+    """Retrieval by class, sounds and pictures: the nDCG@30 of Objects that Sound, beside its Table 1."""
+    from .retrieval import Search, choose_videos, fit_spaces
+
+    if cca_on and cca_on.resolve() == data.resolve():
+        raise ValueError(f"--cca-on must be other videos than --data, got {data} for both")
+    networks = {}
+    for given in models:
+        model = get_model(given)
+        name = Path(given).parent.name if Path(given).stem == "weights" else model.name
+        networks |= {name: model, f"{name} untrained": untrained(model, seed)}
+    if len(networks) < 2 * len(models):
+        raise ValueError(f"two of the models have one name: {', '.join(models)}")
+    videos, tree = choose_videos(data, ontology, instruments, kind, own_level)
+    spaces, videos, failures = fit_spaces(networks, videos, seed, cca_on, components)
+    search = Search(videos, tree, partner)
+    found = {name: search.summary(search.scores(vectors), seed) for name, vectors in spaces.items()}
+    mixed = {name: search.mixed_up(vectors, seed) for name, vectors in spaces.items()}
+    chance = {direction: float(scores.mean()) for direction, scores in search.chance().items()}
+    rows = {}
+    for name, summary in found.items():
+        rows[name] = {key: f"{mean:.3f} ({low:.3f}-{high:.3f})" for key, (mean, low, high) in summary.items()}
+        rows[f"{name}, queries mixed up"] = {key: _alone(value) for key, value in mixed[name].items()}
+    rows["chance"] = {direction: _alone(value) for direction, value in chance.items()}
+    for failure in failures:
+        click.echo(f"failed: {failure}", err=True)
+    click.echo(table(f"nDCG@30, {len(videos)} videos", rows))
+    click.echo(search.described)
+    figures = {
+        f"{name} {direction}": mean for name, summary in found.items() for direction, (mean, _, _) in summary.items()
+    }
+    report(
+        f"nDCG@30 ({data.name})",
+        figures,
+        json_path,
+        intervals=found,
+        mixed_up=mixed,
+        chance=chance,
+        about=search.described,
+    )
+    beside_published(
+        published.NDCG,
+        "Those are on other data, where chance is 0.407: compare with them how far a figure is above its own chance.",
+    )
+
+
+def _alone(value: float) -> str:
+    """A figure without an interval, under those with one."""
+    return f"{value:.3f}".ljust(len("0.000 (0.000-0.000)"))
 
 
 @main.command()
