@@ -162,7 +162,8 @@ def get_image_embedding(
     Parameters
     ----------
     image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
-        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted.
+        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion takes no single
+        pictures: a stack of its `frames` consecutive ones is one image.
     frame_rate : float, or list of float for a list
         If given, pictures are frames of a video, and their times are returned too.
     model, embedding, batch_size, device, dtype, progress
@@ -226,7 +227,9 @@ def get_video_embedding(
     Returns
     -------
     VideoEmbedding
-        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k.
+        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k. A
+        model that sees motion gets the frames around it, too, at the video's own rate; beyond its first and last frame
+        these are repeated.
 
     Raises
     ------
@@ -425,9 +428,9 @@ def image_squares(item, model) -> Iterator[np.ndarray]:
 
 def _image_of_run(item, model) -> np.ndarray:
     """What a stack of just as many frames as the model takes is for it; ValueError for anything else."""
-    given = "a file" if isinstance(item, str | os.PathLike) else f"shape {getattr(item, 'shape', None)}"
-    if len(getattr(item, "shape", ())) != 4 or len(item) != model.frames:
-        raise ValueError(f"{run_needed(model)}; got {given}")
+    shape = tuple(getattr(item, "shape", ()))
+    if len(shape) != 4 or shape[0] != model.frames:
+        raise ValueError(f"{run_needed(model)}; got {f'shape {shape}' if shape else _short(item)}")
     return joining(model)(np.stack([fit(picture, model.image_size) for picture in to_images(item)]))
 
 

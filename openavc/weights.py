@@ -19,14 +19,8 @@ from . import openl3_weights
 
 _PACKAGE = Path(__file__).parent
 PRETRAINED = _PACKAGE / "pretrained"
-_HELD = (
-    "input_repr",
-    "widths",
-    "modalities",
-    "rectified",
-    "motion",
-    "frames",
-)  # options that the weights are of; no other value fits
+# options that the weights are of; no other value fits
+_HELD = ("input_repr", "widths", "modalities", "rectified", "motion", "frames")
 
 
 @functools.cache

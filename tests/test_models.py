@@ -429,15 +429,15 @@ def test_kernels_that_see_one_frame_make_of_a_still_what_ave_net_makes_of_the_pi
 
 
 def test_what_moves_is_seen_and_in_which_order():
-    model = with_statistics(tiny_motion("frames"))
+    model = tiny_motion("frames").eval()
     run = torch.rand(1, *model.image_shape) * torch.linspace(0, 1, 9)[:, None, None, None]  # it grows brighter
     with torch.no_grad():
         moving, backwards, still = (
             model.embed_image(model.prepare_image(frames), "joint")
             for frames in (run, run.flip(1), run[:, 4:5].expand_as(run))
         )
-    assert (moving - backwards).abs().max() > 0.01
-    assert (moving - still).abs().max() > 0.01
+    assert (moving - backwards).abs().max() > 1e-3
+    assert (moving - still).abs().max() > 1e-3
 
 
 def test_the_picture_has_ave_nets_own_stream_and_flow_another():

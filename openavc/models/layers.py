@@ -86,8 +86,8 @@ class ConvTower(nn.Module):
 class TwoStreamTower(nn.Module):
     """A picture and its optical flow, each through blocks of its own up to pool3, then together (AVE+OF).
 
-    Objects that Sound, section 3.4: a second copy of conv1_1 to pool3 sees the flow; conv4_1 and conv4_2 see the maps
-    of both, 14 x 14 x (256 + 256).
+    Objects that Sound: a second copy of conv1_1 to pool3 sees the flow; conv4_1 and conv4_2 see the maps of both,
+    14 x 14 x (256 + 256).
 
     Parameters
     ----------
@@ -134,9 +134,8 @@ def _block(
         (in_channels, (3,) * len(second_kernel), first_stride),
         (width, second_kernel, 1),
     ):
-        padding = [size // 2 for size in kernel]
-        padding[-1] *= time_padding
-        layers += [convolution(inside, width, kernel, stride, tuple(padding)), batch_norm(width), nn.ReLU()]
+        padding = (*(size // 2 for size in kernel[:-1]), kernel[-1] // 2 if time_padding else 0)
+        layers += [convolution(inside, width, kernel, stride, padding), batch_norm(width), nn.ReLU()]
     return layers
 
 
@@ -150,7 +149,7 @@ def _initialised(layers: nn.Sequential) -> nn.Sequential:
 
 
 def _maps(layers: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """What goes into each pool, and what comes out in the end."""
+    """What goes into each pool, and what comes out in the end; a tower's maps, those that its blocks end with."""
     maps, x = [], _channels_last(x)
     for layer in layers:
         if isinstance(layer, _POOLS):
@@ -246,10 +245,10 @@ def one_pass_tower(widths) -> ConvTower:
 def motion_tower(widths) -> ConvTower:
     """Pictures of several frames, (B, 3, T, H, W), through 3-D convolutions (AVE+MF), to (B, widths[3], T / 8, H, W).
 
-    Objects that Sound, section 3.4, says no more than that the convolutions are 3-D; the rest is ours. They are
-    3 x 3 x 3. Time is halved where space is, by the stride of conv1_1 and by the pools, as the maps of all 25 frames
-    would cost 75 times what those of a picture do; so it is 17 times. The last pool leaves it alone: of 25 frames there
-    are 3 by then (25, 13, 6, 3), so that conv4_1 and conv4_2 see change, too.
+    Objects that Sound says no more than that the convolutions are 3-D; the rest is ours. They are 3 x 3 x 3. Time is
+    halved where space is, by the stride of conv1_1 and by the pools, as maps of all 25 frames would cost 75 times what
+    those of a picture do; so it is 17 times. The last pool leaves time alone: of 25 frames there are 3 by then (25, 13,
+    6, 3), so that conv4_1 and conv4_2 see change, too.
     """
     return ConvTower(3, widths, first_stride=2, second_kernels=((3, 3, 3),) * 4, last_pool=(1, 2, 2))
 
