@@ -195,14 +195,14 @@ def test_a_stack_of_as_many_frames_is_one_image_of_a_score(sees_motion, clip):
 
 
 @pytest.mark.parametrize("shape", [(48, 48, 3), (1, 48, 48, 3), (8, 48, 48, 3)])
-def test_a_picture_alone_is_an_error_that_says_what_to_give(sees_motion, shape, tmp_path):
+def test_a_picture_alone_is_an_error_that_says_what_to_give(sees_motion, shape):
     picture, sound = np.zeros(shape, np.uint8), np.ones(24_000, np.float32)
     message = r"sees-motion takes runs of 7 .*get_video_embedding, video_scores.*\(7, H, W, 3\); got "
     with pytest.raises(ValueError, match=message + "shape"):
         openavc.get_image_embedding(picture, sees_motion)
     with pytest.raises(ValueError, match=message + "shape"):
         openavc.correspondence_score(sound, 24_000, picture, sees_motion)
-    with pytest.raises(ValueError, match=message + r".*photo\.jpg"):
-        openavc.get_image_embedding(tmp_path / "photo.jpg", sees_motion)
+    with pytest.raises(ValueError, match=message + "'photo.jpg'"):
+        openavc.get_image_embedding("photo.jpg", sees_motion)
     with pytest.raises(ValueError, match=message + "an image of shape"):
         sees_motion.prepare_image(torch.zeros(2, 32, 32, 3))
