@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
 
 from benchmarks.loader import Training, loader_alone, own_corpus, step_alone
-from openavc.image import height_and_width
 from training import prepare
 from training.config import PRECISIONS, read_config
 from training.data import Shards
@@ -94,7 +93,7 @@ def cores(step: float, loader: float) -> int:
 def synthetic_batch(model, pairs: int) -> dict[str, torch.Tensor]:
     """Pictures and sounds of nothing, as the loader would give them."""
     return {
-        "image": torch.zeros(pairs, *height_and_width(model.image_size), 3),
+        "image": torch.zeros(pairs, *model.image_shape),
         "waveform": torch.zeros(pairs, model.window_samples),
         "label": torch.zeros(pairs, dtype=torch.long),
         "target": torch.zeros(pairs, dtype=torch.long),

@@ -23,6 +23,7 @@ from .inference import (
     video_squares,
     video_windows,
 )
+from .motion import frames_of
 
 
 def correspondence_score(audio, sr, image, model=None, *, device=None):
@@ -51,7 +52,7 @@ def correspondence_score(audio, sr, image, model=None, *, device=None):
     model = _comparing(model, device)
     recordings, rates = pair_rates(audio, sr)
     pictures = _pictures(image, model)
-    single = not isinstance(audio, list) and not _is_stack(image)
+    single = not isinstance(audio, list) and not _is_stack(image, model)
     if len(recordings) == 1:
         return _single(_matrix(model, recordings, rates, pictures)[0], single)
     if len(recordings) != len(pictures):
@@ -106,8 +107,8 @@ def _comparing(model, device):
     return model
 
 
-def _is_stack(image) -> bool:
-    return isinstance(image, list) or getattr(image, "ndim", 0) == 4
+def _is_stack(image, model) -> bool:
+    return isinstance(image, list) or (getattr(image, "ndim", 0) == 4 and frames_of(model) == 1)
 
 
 def _pictures(image, model) -> list[np.ndarray]:

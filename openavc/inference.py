@@ -19,7 +19,8 @@ import numpy as np
 
 from .audio import check_sample_rate, count_windows, open_audio, resample_blocks, to_waveform, window_start
 from .image import fit, read_image, to_images, to_stack
-from .video import read_frames
+from .motion import frames_of, joining, run_needed, runs
+from .video import read_frames, sample_frames
 from .weights import choose_device, load_model, to_dtype
 
 _LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames a second
@@ -161,7 +162,8 @@ def get_image_embedding(
     Parameters
     ----------
     image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
-        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted.
+        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion takes no single
+        pictures: a stack of its `frames` consecutive ones is one image.
     frame_rate : float, or list of float for a list
         If given, pictures are frames of a video, and their times are returned too.
     model, embedding, batch_size, device, dtype, progress
@@ -225,7 +227,9 @@ def get_video_embedding(
     Returns
     -------
     VideoEmbedding
-        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k.
+        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k. A
+        model that sees motion gets the frames around it, too, at the video's own rate; beyond its first and last frame
+        these are repeated.
 
     Raises
     ------
@@ -291,9 +295,15 @@ def shared_hop(model, hop_size: float) -> int | None:
 
 
 def video_squares(path, frame_rate, model, progress: bool = False) -> Iterator[tuple[float, np.ndarray]]:
-    """(time, square picture) of the frames of a video."""
-    for time, frame in _progress(read_frames(path, frame_rate), progress, "frame"):
-        yield time, fit(to_images(frame)[0], model.image_size)
+    """(time, square picture, or image of the frames around it) of the frames of a video."""
+    length = frames_of(model)
+    frames = _progress(read_frames(path, frame_rate if length == 1 else None), progress, "frame")
+    squares = ((time, fit(to_images(frame)[0], model.image_size)) for time, frame in frames)
+    if length == 1:
+        yield from squares
+        return
+    for time, run in sample_frames(runs(squares, length), frame_rate):
+        yield time, joining(model)(np.stack(run))
 
 
 def video_windows(blocks, rate, path, times, model) -> Iterator[tuple[int, np.ndarray]]:
@@ -400,7 +410,10 @@ def _cut(held: Iterable[tuple[int, np.ndarray]], start: int, end: int) -> np.nda
 
 
 def image_squares(item, model) -> Iterator[np.ndarray]:
-    """The pictures of a path, an array or a stack, as squares (size, size, 3) for the model."""
+    """The pictures of a path, an array or a stack, as squares (size, size, 3); for some models, the image of a run."""
+    if frames_of(model) > 1:
+        yield _image_of_run(item, model)
+        return
     if isinstance(item, str | os.PathLike):
         yield fit(read_image(item), model.image_size)
         return
@@ -411,6 +424,14 @@ def image_squares(item, model) -> Iterator[np.ndarray]:
         to_images(stack)  # raises
     for picture in stack:
         yield fit(to_images(picture)[0], model.image_size)
+
+
+def _image_of_run(item, model) -> np.ndarray:
+    """What a stack of just as many frames as the model takes is for it; ValueError for anything else."""
+    shape = tuple(getattr(item, "shape", ()))
+    if len(shape) != 4 or shape[0] != model.frames:
+        raise ValueError(f"{run_needed(model)}; got {f'shape {shape}' if shape else _short(item)}")
+    return joining(model)(np.stack([fit(picture, model.image_size) for picture in to_images(item)]))
 
 
 def embed_windows(model, windows: Iterator[tuple], embedding: str, batch_size: int) -> Iterator[tuple]:

@@ -47,7 +47,7 @@ def read_frames(
         if stream is None or stream.codec_context is None:
             raise OSError(f"{path} holds no pictures that can be decoded")
         found = False
-        for time, frame in _sample(_timed(container, stream, path), frame_rate):
+        for time, frame in sample_frames(_timed(container, stream, path), frame_rate):
             found = True
             yield time, _upright(frame, size)
         if not found:
@@ -66,7 +66,8 @@ def _timed(container, stream, path: Path) -> Iterator[tuple[float, object]]:
         yield last, frame
 
 
-def _sample(frames: Iterator, frame_rate: float | None) -> Iterator:
+def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
+    """Of (time, frame) pairs, the first one at or after each multiple of 1 / frame_rate; all without a rate."""
     if frame_rate is None:
         yield from frames
         return

@@ -19,7 +19,8 @@ from . import openl3_weights
 
 _PACKAGE = Path(__file__).parent
 PRETRAINED = _PACKAGE / "pretrained"
-_HELD = ("input_repr", "widths", "modalities", "rectified")  # options that the weights are of; no other value fits
+# options that the weights are of; no other value fits
+_HELD = ("input_repr", "widths", "modalities", "rectified", "motion", "frames")
 
 
 @functools.cache
@@ -223,7 +224,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     **options
         The architecture's own, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
         OpenL3, and `input_repr="mel256"` for a file of OpenL3's whose name doesn't tell it. What the weights are of
-        (`input_repr`, `widths`, `modalities`, `rectified`) must be as in the file.
+        (`input_repr`, `widths`, `modalities`, `rectified`, `motion`, `frames`) must be as in the file.
 
     Raises
     ------
@@ -232,7 +233,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     FileNotFoundError, OSError
         If the file is missing, damaged or can't be downloaded.
     """
-    import torch
+    from .models.layers import weights_channels_last
 
     device, dtype = choose_device(device), to_dtype(dtype)
     name, path = locate(name_or_path)
@@ -248,7 +249,7 @@ def load_model(name_or_path=None, *, device=None, dtype=None, **options):
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
     model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
-    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    model = weights_channels_last(model.to(device=device, dtype=dtype))
     return model.eval().requires_grad_(False)
 
 

@@ -30,7 +30,7 @@ def reference(shared):
 def with_statistics(network: nn.Module) -> nn.Module:
     """BatchNorm with means, variances, scales and shifts as after training, none of them 0 or 1."""
     for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             layer.running_mean.normal_(0, 0.5)
             layer.running_var.uniform_(0.3, 3)
             nn.init.uniform_(layer.weight, 0.5, 1.5)

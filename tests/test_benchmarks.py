@@ -34,7 +34,7 @@ def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
     """Forward, and as much again for the gradient of its weights; its input is data and needs none."""
 
     class One(nn.Module):
-        image_size, window_samples = 14, 10
+        image_shape, window_samples = (14, 14, 3), 10
 
         def __init__(self):
             super().__init__()

@@ -21,6 +21,9 @@ from tones import (
     write_tones,
 )
 
+from openavc.image import shrink_to
+from openavc.models import AVENet
+from openavc.motion import whole_run, with_flow
 from training import distributed
 from training.data import Pairs, Sampling, Shards, encode_clip, held_out_pairs, level
 from training.train import Parts
@@ -259,7 +262,162 @@ def test_a_quiet_moment_gives_nothing_away_about_the_label(tmp_path):
     assert np.mean(bright[0]) == pytest.approx(np.mean(bright[1]), abs=0.03)
 
 
-# -------------------------------------------------------------------------------------------------- augmentation
+# ------------------------------------------------------------------------------------------ augmentation and runs
+
+
+def test_a_single_picture_is_augmented_by_the_formula_of_the_l3_paper(shards):
+    """Bit by bit, with the draws in this order."""
+    pairs, image = Pairs(Shards(shards), Contract, Sampling(), 0), np.random.default_rng(0).random((30, 40, 3), "f4")
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        expected = shrink_to(image, 16)
+        assert expected.shape == (18, 24, 3)
+        top, left = rng.integers(3), rng.integers(9)
+        expected = expected[top : top + 16, left : left + 16]
+        if rng.random() < 0.5:
+            expected = expected[:, ::-1]
+        grey = expected.mean(axis=2, keepdims=True)
+        expected = grey + (expected - grey) * np.float32(rng.uniform(0.5, 1.5))
+        expected = np.clip(expected + np.float32(rng.uniform(-1, 1) * 32 / 255), 0, 1)
+        (found,) = pairs._augment([image], np.random.default_rng(seed))
+        np.testing.assert_array_equal(found, expected)
+
+
+class Runs(Contract):
+    """Takes 5 frames as they are."""
+
+    frames, join_frames, name = 5, staticmethod(whole_run), "runs"
+
+
+class Flow(Contract):
+    """Takes the flow between 3 frames beside the middle one."""
+
+    frames, join_frames, image_size = 3, staticmethod(with_flow), 48
+
+
+def greens(images) -> np.ndarray:
+    """Numbers of frames, of any stack of pictures."""
+    return np.round(np.asarray(images)[..., 1].mean(axis=(-2, -1)) * 255 / 5).astype(int)
+
+
+def test_a_run_is_of_neighbours_inside_the_clip_around_the_frame_a_single_picture_would_be(shards):
+    single = Pairs(Shards(shards), Contract, plain(windows_per_clip=2), seed=0)
+    pairs = Pairs(Shards(shards), Runs, plain(windows_per_clip=2), seed=0)
+    for position in range(60):  # a second of sound inside the clip leaves room for 5 frames
+        one, run = single[position], pairs[position]
+        assert run["image"].shape == (2, 5, 16, 16, 3)
+        assert torch.equal(run["image"][:, 2], one["image"])
+        assert torch.equal(run["waveform"], one["waveform"])
+        numbers = greens(run["image"])
+        assert (np.diff(numbers) == 1).all()
+        assert numbers.min() >= 0 and numbers.max() < FRAMES
+
+
+@pytest.mark.parametrize("frames", [9, 19])
+def test_long_runs_lie_inside_their_clip(shards, frames):
+    class Long(Runs):
+        pass
+
+    Long.frames = frames
+    pairs = Pairs(Shards(shards), Long, plain(), seed=0)
+    seen = np.concatenate([greens(pairs[position]["image"]) for position in range(60)])
+    assert (np.diff(seen) == 1).all()
+    half = frames // 2
+    possible = range(max(2, half), min(17, FRAMES - 1 - half) + 1)  # a second fits around frames 2 to 17
+    assert {int(numbers[half]) for numbers in seen} == set(possible)
+    held = list(held_out_pairs(Shards(shards), Long, per_clip=20, seed=0))
+    assert len(held) == 6 * len(possible)
+    assert all((np.diff(greens(image)) == 1).all() for image, _, _ in held)
+
+
+def test_clips_with_fewer_frames_than_the_model_takes_are_left_out(shards):
+    class TooLong(Runs):
+        frames = 21
+
+    with pytest.raises(ValueError, match=r"and have 21 frames around one of their moments; there are 0 such clips"):
+        Pairs(Shards(shards), TooLong, plain(), seed=0)
+    assert not list(held_out_pairs(Shards(shards), TooLong, per_clip=3, seed=0))
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory):
+    """Clips of a texture that moves 3 pixels to the right from frame to frame, while blue grows to the right."""
+    import cv2
+
+    folder = tmp_path_factory.mktemp("moving")
+    rough = np.random.default_rng(0).random((48, 200), dtype=np.float32)
+    smooth = cv2.GaussianBlur(rough, (0, 0), 2.0)
+    smooth = 255 * (smooth - smooth.min()) / (smooth.max() - smooth.min())
+    blue = np.tile(np.linspace(0, 255, 64), (48, 1))
+    greens = [smooth[:, 100 - 3 * k :][:, :64] for k in range(FRAMES)]
+    frames = [np.stack([255 - green, green, blue], axis=-1) for green in greens]
+    tone = 0.5 * np.sin(np.arange(round(RATE * SECONDS)) / 10)
+    times = [(k + 1) * SECONDS / FRAMES for k in range(FRAMES)]
+    with webdataset.TarWriter(str(folder / "0.tar")) as writer:
+        for clip in range(2):
+            jpegs = [jpeg(frame.round().astype(np.uint8)) for frame in frames]
+            writer.write(encode_clip(f"clip{clip}", tone, RATE, jpegs, times, {}))
+    return folder
+
+
+def test_flow_is_that_of_the_augmented_pictures_so_flips_turn_it_round(moving):
+    pairs, found = Pairs(Shards(moving), Flow, Sampling(windows_per_clip=4), seed=0), {}
+    for position in range(10):
+        for image in pairs[position]["image"].numpy():
+            assert image.shape == (48, 48, 3 + 4)
+            flipped = image[:, :20, 2].mean() > image[:, -20:, 2].mean()
+            across, down = np.median(image[12:-12, 12:-12, 3:].reshape(-1, 2), axis=0)
+            found.setdefault(flipped, []).append([(across - 0.5) * 40, (down - 0.5) * 40])
+    scale = 48 * 256 / 224 / 48  # of the pictures, before they are cropped
+    np.testing.assert_allclose(found[False], [[3 * scale, 0]] * len(found[False]), atol=0.3)
+    np.testing.assert_allclose(found[True], [[-3 * scale, 0]] * len(found[True]), atol=0.3)
+
+
+def test_all_frames_of_a_run_are_augmented_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    picture = jpeg(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
+    times = [(k + 1) * SECONDS / FRAMES for k in range(FRAMES)]
+    tone = np.sin(np.arange(round(RATE * SECONDS)) / 10)
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
+        for clip in range(2):
+            writer.write(encode_clip(f"clip{clip}", tone, RATE, [picture] * FRAMES, times, {}))
+    pairs = Pairs(Shards(tmp_path), Runs, Sampling(windows_per_clip=2), seed=0)
+    images = torch.cat([pairs[position]["image"] for position in range(10)])
+    assert all(torch.equal(run, run[:1].expand_as(run)) for run in images)
+    assert len({image.numpy().tobytes() for image in images[:, 0]}) == 20
+
+
+@pytest.mark.parametrize("model", [Runs, Flow])
+def test_a_run_depends_on_seed_and_position_alone(moving, model):
+    def item(seed, position):
+        return Pairs(Shards(moving), model, Sampling(windows_per_clip=2), seed)[position]
+
+    first, other = item(0, 5), item(1, 5)
+    visited = Pairs(Shards(moving), model, Sampling(windows_per_clip=2), 0)
+    for position in (9, 2, 5):
+        again = visited[position]
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["image"], other["image"])
+
+
+def test_workers_get_what_makes_an_image_but_not_the_network(shards):
+    model = AVENet(widths=(4, 4, 64, 128), frontend="mel64", image_size=16, motion="flow", frames=3)
+    pairs = Pairs(Shards(shards), model, Sampling(), 0)
+    pickled = pickle.dumps(pairs)
+    assert len(pickled) < 4 * 64 * 128 * 9  # bytes, of one layer's weights
+    assert torch.equal(pickle.loads(pickled)[3]["image"], pairs[3]["image"])
+    assert pairs[3]["image"].shape == (1, *model.image_shape)
+
+
+@pytest.mark.parametrize("motion", ["frames", "flow"])
+def test_evaluation_pairs_are_as_the_model_takes_them(shards, motion):
+    model = AVENet(widths=(4, 4, 8, 8), frontend="mel64", image_size=16, motion=motion, frames=7)
+    found = list(held_out_pairs(Shards(shards), model, per_clip=3, seed=0))
+    assert len(found) == 18
+    assert {image.shape for image, _, _ in found} == {model.image_shape}
+    for image, waveform, clip in found:
+        colours = image[..., :3].reshape(-1, 16, 16, 3)
+        assert clip.key == f"clip{clip_of_picture(colours[0])}" == f"clip{clip_of_sound(waveform)}"
 
 
 # --------------------------------------------------------------------------------------------------- dealing out

@@ -7,9 +7,12 @@ import torch.nn.functional as F
 from conftest import with_statistics
 from torch import nn
 
+import openavc
 from openavc import correspondence_score
 from openavc.models import AVENet, AVOLNet, L3Net
 from openavc.models.layers import ConvTower, one_pass_tower, pool_to_grid, pool_windows
+from openavc.weights import build_model
+from training.checkpoint import save_weights
 from training.objectives import Correspondence
 
 
@@ -360,3 +363,179 @@ def test_l3_refuses_an_embedding_size_it_does_not_have():
 def test_avol_refuses_a_pooling_it_does_not_have():
     with pytest.raises(ValueError, match="'max' or 'logsumexp', got 'mean'"):
         AVOLNet(pooling="mean")
+
+
+# -------------------------------------------------------------------------------- AVE-Net that sees several frames
+
+
+def tiny_motion(motion, frames=9, **options):
+    torch.manual_seed(0)
+    sizes = {"widths": (4, 4, 8, 8), "frontend": "mel64", "image_size": 32, "joint_size": 16}
+    return AVENet(**sizes, motion=motion, frames=frames, **options)
+
+
+def runs_of_images(model, count):
+    """What `prepare_image` gives, of noise."""
+    return model.prepare_image(torch.rand(count, *model.image_shape))
+
+
+def test_flow_and_picture_meet_at_14_x_14_x_256_each_before_conv4_1():
+    """Objects that Sound, AVE+OF: 224 x 224 x 20 beside the picture, a second copy of conv1_1 to pool3."""
+    with torch.device("meta"):
+        model = AVENet(motion="flow")
+        image = model.prepare_image(torch.empty(1, *model.image_shape))
+        assert image.shape == (1, 3 + 20, 224, 224)
+        tower = model.image_tower
+        assert tower.picture(image[:, :3]).shape == tower.flow(image[:, 3:]).shape == (1, 256, 14, 14)
+        assert tower.streams(image).shape == (1, 512, 14, 14)
+        assert tower(image).shape == (1, 512, 14, 14)
+        assert model.embed_image(image).shape == (1, 512)
+    assert model.frames == 11
+    widths = [(c.in_channels, c.out_channels) for c in tower.together if isinstance(c, nn.Conv2d)]
+    assert widths == [(512, 512), (512, 512)]
+
+
+def test_25_frames_go_through_3d_convolutions_to_maps_of_14_x_14():
+    with torch.device("meta"):
+        model = AVENet(motion="frames")
+        image = model.prepare_image(torch.empty(2, *model.image_shape))
+        assert image.shape == (2, 3, 25, 224, 224)
+        assert [tuple(m.shape[1:]) for m in model.image_tower.blocks(image)] == [
+            (64, 13, 112, 112),
+            (128, 6, 56, 56),
+            (256, 3, 28, 28),
+            (512, 3, 14, 14),
+        ]
+        assert model.embed_image(image).shape == (2, 512)
+    assert model.frames == 25
+    kernels = [layer.kernel_size for layer in model.image_tower.layers if isinstance(layer, nn.Conv3d)]
+    assert kernels == [(3, 3, 3)] * 8
+
+
+def test_kernels_that_see_one_frame_make_of_a_still_what_ave_net_makes_of_the_picture():
+    plain = with_statistics(AVENet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=16))
+    model = tiny_motion("frames").eval()
+    state = {
+        name: F.pad(value[:, :, None], (0, 0, 0, 0, 1, 1)) if value.dim() == 4 and name.startswith("image") else value
+        for name, value in plain.state_dict().items()  # the 2-D kernel in the middle of the 3-D one
+    }
+    model.load_state_dict(state)
+    pictures = torch.rand(3, 32, 32, 3)
+    stills = pictures[:, None].expand(-1, 9, -1, -1, -1)
+    with torch.no_grad():
+        for kind in ("features", "joint"):
+            expected = plain.embed_image(plain.prepare_image(pictures), kind)
+            torch.testing.assert_close(model.embed_image(model.prepare_image(stills), kind), expected)
+
+
+def test_what_moves_is_seen_and_in_which_order():
+    model = tiny_motion("frames").eval()
+    run = torch.rand(1, *model.image_shape) * torch.linspace(0, 1, 9)[:, None, None, None]  # it grows brighter
+    with torch.no_grad():
+        moving, backwards, still = (
+            model.embed_image(model.prepare_image(frames), "joint")
+            for frames in (run, run.flip(1), run[:, 4:5].expand_as(run))
+        )
+    assert (moving - backwards).abs().max() > 1e-3
+    assert (moving - still).abs().max() > 1e-3
+
+
+def test_the_picture_has_ave_nets_own_stream_and_flow_another():
+    plain, model = ConvTower(3, (4, 4, 8, 8), first_stride=2).eval(), with_statistics(tiny_motion("flow"))
+    tower, image = model.image_tower, runs_of_images(model, 2)
+    tower.picture.load_state_dict(plain.layers[:-6].state_dict())
+    still = torch.cat([image[:, :3], torch.zeros_like(image[:, 3:])], dim=1)
+    with torch.no_grad():
+        streams, of_still = tower.streams(image), tower.streams(still)
+        torch.testing.assert_close(streams[:, :8], plain.layers[:-6](image[:, :3]))
+        torch.testing.assert_close(of_still[:, :8], streams[:, :8])
+        torch.testing.assert_close(streams[:, 8:], tower.flow(image[:, 3:]))
+        assert (of_still[:, 8:] - streams[:, 8:]).abs().max() > 1e-3
+        joint = [model.embed_image(x, "joint") for x in (image, still)]
+    assert (joint[0] - joint[1]).abs().max() > 1e-3
+
+
+def test_flow_of_nothing_moving_is_0_for_the_network():
+    model = tiny_motion("flow")
+    still = model.join_frames(np.full((9, 32, 32, 3), 0.7, np.float32))
+    prepared = model.prepare_image(torch.from_numpy(still)[None])
+    torch.testing.assert_close(prepared[:, :3], torch.full((1, 3, 32, 32), 0.4))
+    assert not prepared[:, 3:].any()
+
+
+@pytest.mark.parametrize("features", ["max", "blocks"])
+@pytest.mark.parametrize("motion", ["frames", "flow"])
+def test_gradients_of_networks_that_see_motion_are_finite_and_reach_every_layer(motion, features):
+    model = tiny_motion(motion, features=features)
+    label = torch.arange(6) % 2
+    image = runs_of_images(model, 6)
+    loss, _ = Correspondence()(model, image, torch.randn(6, 1, 64, 77), {"label": label})
+    (loss + model.embed_image(image).square().mean()).backward()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any() or name.endswith("bias"), name  # a bias before BatchNorm has no effect
+
+
+@pytest.mark.parametrize("features", ["max", "blocks"])
+@pytest.mark.parametrize("motion", ["frames", "flow"])
+def test_embeddings_of_runs_do_not_depend_on_the_batch(motion, features):
+    model = with_statistics(tiny_motion(motion, features=features))
+    image = runs_of_images(model, 3)
+    with torch.no_grad():
+        for kind in ("features", "joint"):
+            together = model.embed_image(image, kind)
+            alone = torch.cat([model.embed_image(image[k : k + 1], kind) for k in range(3)])
+            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert (
+        model.embed_image(image).shape[1]
+        == {
+            ("frames", "max"): 8,
+            ("flow", "max"): 8,
+            ("frames", "blocks"): 2 * (4 + 8 + 8),
+            ("flow", "blocks"): 2 * (2 * 4 + 2 * 8 + 8),  # of both streams
+        }[motion, features]
+    )
+
+
+@pytest.mark.parametrize("motion", ["frames", "flow"])
+def test_weights_of_networks_that_see_motion_come_back_with_what_they_state(motion, tmp_path):
+    options = {"architecture": "ave", "widths": [4, 4, 8, 8], "frontend": "mel64", "image_size": 32}
+    options |= {"motion": motion, "frames": 9}
+    model = with_statistics(build_model(options))
+    save_weights(tmp_path / "a.safetensors", model, options, torch.float32)
+    loaded = openavc.load_model(tmp_path / "a.safetensors")
+    assert (loaded.motion, loaded.frames) == (motion, 9)
+    image = runs_of_images(model, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.embed_image(image, "joint"), model.embed_image(image, "joint"))
+    with pytest.raises(ValueError, match="its frames is 9, not 11: leave frames out"):
+        openavc.load_model(tmp_path / "a.safetensors", frames=11)
+
+
+def test_the_model_that_ships_sees_single_pictures_and_has_the_weights_of_plain_ave_net():
+    model = openavc.load_model("ave-small")
+    assert (model.motion, model.frames, model.image_shape) == (None, 1, (64, 64, 3))
+    assert type(model.image_tower) is ConvTower
+    assert "motion" not in model.architecture
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"motion": "sound"}, "None, 'frames' or 'flow', got 'sound'"),
+        ({"frames": 25}, "must be 1 with motion=None, got 25"),
+        ({"motion": "frames", "frames": 24}, "an odd number of at least 7 with motion='frames', got 24"),
+        ({"motion": "frames", "frames": 5}, "at least 7"),
+        ({"motion": "flow", "frames": 1}, "at least 3 with motion='flow', got 1"),
+        ({"motion": "flow", "frames": 5.0}, r"got 5\.0"),
+    ],
+)
+def test_motion_that_makes_no_sense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        AVENet(**options)
+
+
+def test_the_fewest_frames_are_enough():
+    for motion, fewest in (("frames", 7), ("flow", 3)):
+        model = tiny_motion(motion, fewest).eval()
+        assert model.embed_image(runs_of_images(model, 1)).shape == (1, 8)

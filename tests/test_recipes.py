@@ -15,7 +15,10 @@ else:
     import tomli as tomllib
 
 CONFIGS = Path(training.__file__).parent / "configs"
-FULL_SIZE = ["l3_flickr", "l3_kinetics_sounds", "ave_audioset", "avol_audioset", "openl3_music", "openl3_env"]
+FULL_SIZE = [
+    *("l3_flickr", "l3_kinetics_sounds", "ave_audioset", "ave_frames_audioset", "ave_flow_audioset"),
+    *("avol_audioset", "openl3_music", "openl3_env"),
+]
 
 L3 = {  # Look, Listen and Learn, section 2
     "architecture": "l3",
@@ -55,6 +58,8 @@ PAPERS = {
     "l3_flickr": L3,
     "l3_kinetics_sounds": L3,
     "ave_audioset": OBJECTS | {"architecture": "ave", "features": "max"},
+    "ave_frames_audioset": OBJECTS | {"architecture": "ave", "features": "max", "motion": "frames", "frames": 25},
+    "ave_flow_audioset": OBJECTS | {"architecture": "ave", "features": "max", "motion": "flow", "frames": 10 + 1},
     "avol_audioset": OBJECTS | {"architecture": "avol", "pooling": "max"},
     "openl3_music": OPENL3,
     "openl3_env": OPENL3,
@@ -78,6 +83,8 @@ SHAPES = {
     "l3_flickr": L3_MAPS,
     "l3_kinetics_sounds": L3_MAPS,
     "ave_audioset": OBJECTS_MAPS | {"image compared": (128,)},
+    "ave_frames_audioset": OBJECTS_MAPS | {"image compared": (128,), "image map": (512, 3, 14, 14)},
+    "ave_flow_audioset": OBJECTS_MAPS | {"image compared": (128,)},
     "avol_audioset": OBJECTS_MAPS | {"image compared": (128, 14, 14)},
     "openl3_music": L3_MAPS | {"spectrogram": (1, 256, 199)},
     "openl3_env": L3_MAPS | {"spectrogram": (1, 256, 199)},
@@ -110,7 +117,7 @@ def test_a_recipe_augments_as_the_l3_paper_and_the_authors_code(name):
     assert data.get("flip", True)
 
 
-@pytest.mark.parametrize("name", ["ave_audioset", "avol_audioset"])
+@pytest.mark.parametrize("name", [name for name in FULL_SIZE if name.startswith(("ave", "avol"))])
 def test_the_learning_rate_decays_every_16_epochs_of_the_263_000_videos(name):
     config = read(name)
     epochs = config["optimizer"]["decay_steps"] * config["batch_size"] / 263_000
@@ -122,7 +129,7 @@ def test_a_recipe_builds_the_papers_network(name):
     with torch.device("meta"):  # shapes alone
         model = build_model(read(name)["model"])
         spectrogram = model.prepare_audio(torch.empty(1, model.window_samples))
-        image = model.prepare_image(torch.empty(1, model.image_size, model.image_size, 3))
+        image = model.prepare_image(torch.empty(1, *model.image_shape))
         compared = {"image": model.represent_image(image), "audio": model.represent_audio(spectrogram)}
         found = {
             "spectrogram": spectrogram,

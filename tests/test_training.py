@@ -58,10 +58,11 @@ def assert_same_end(run: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Clips of two kinds."""
+    """Clips of two kinds, whose pictures are noise in blue, so that something moves."""
     folder = tmp_path_factory.mktemp("labelled")
+    blue = np.random.default_rng(0).integers(0, 256, (20, 24, 32))
     for clip in range(4):
-        write_tones(folder / f"{clip}.tar", [clip], labels=[("cat", "dog")[clip % 2]], group=clip // 2)
+        write_tones(folder / f"{clip}.tar", [clip], labels=[("cat", "dog")[clip % 2]], group=clip // 2, blue=blue)
     return folder
 
 
@@ -69,6 +70,8 @@ def tiny(path: Path) -> dict:
     """The recipe at a reduced size, in one process."""
     config = read_config(path)
     model = config["model"] | {"widths": [4, 4, 8, 8], "image_size": 32}
+    if "motion" in model:
+        model["frames"] = 7
     objective = config["objective"]
     if objective["name"] == "classification":
         objective = objective | {"classes": 2, "features": 8}
@@ -280,6 +283,20 @@ def test_validation_measures_on_time_and_keeps_the_best(shards, tmp_path):
     assert (whole / "best.safetensors").read_bytes() == stored[best]
     assert lines(parts / "validation.jsonl") == found
     assert (parts / "best.safetensors").exists()
+
+
+@pytest.mark.parametrize("motion", ["frames", "flow"])
+def test_networks_that_see_motion_are_trained_validated_and_resumed_as_others(motion, shards, tmp_path):
+    config = RECIPE | {"model": RECIPE["model"] | {"motion": motion, "frames": 7}, "data": {"workers": 1}}
+    train(config, [shards], tmp_path / "whole", validation=shards)
+    assert [line["step"] for line in lines(tmp_path / "whole/validation.jsonl")] == [5]
+    for steps in (2, None):
+        train(config, [shards], tmp_path / "parts", stop_after=steps, validation=shards)
+    assert_same_end(tmp_path / "parts", tmp_path / "whole")
+    model = openavc.load_model(tmp_path / "whole/best.safetensors")
+    figures = avc(model, represent(model, load_pairs(model, shards, per_clip=4, seed=0)), seed=0)
+    assert set(figures) == lines(tmp_path / "whole/validation.jsonl")[0].keys() - {"step"}
+    assert all(math.isfinite(value) for value in figures.values())
 
 
 def test_a_run_begins_with_the_weights_it_is_given(shards, tmp_path):

@@ -35,15 +35,21 @@ def jpeg(picture: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
 
 
-def write_tones(path: Path, clips, seconds: float = SECONDS, sound_format: str = "wav", **about) -> None:
-    """A tar of clips: clip c is a tone of 200 (c + 1) Hz, its frame k has red 10 c and green 5 k."""
+def write_tones(path: Path, clips, seconds: float = SECONDS, sound_format: str = "wav", blue=128, **about) -> None:
+    """A tar of clips: clip c is a tone of 200 (c + 1) Hz, its frame k has red 10 c and green 5 k.
+
+    Blue is of one value, or of each pixel of each frame: (20, 24, 32).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(RATE * seconds)) / RATE
     times = [(k + 1) * seconds / FRAMES for k in range(FRAMES)]
     with webdataset.TarWriter(str(path)) as writer:
         for clip in clips:
             tone = 0.5 * np.sin(2 * np.pi * 200 * (clip + 1) * time)
-            frames = [jpeg(np.full((24, 32, 3), (10 * clip, 5 * k, 128), np.uint8)) for k in range(FRAMES)]
+            pictures = np.full((FRAMES, 24, 32, 3), 10 * clip, np.uint8)
+            pictures[..., 1] = 5 * np.arange(FRAMES)[:, None, None]
+            pictures[..., 2] = blue
+            frames = [jpeg(picture) for picture in pictures]
             writer.write(encode_clip(f"clip{clip}", tone, RATE, frames, times, about, sound_format))
 
 

@@ -16,6 +16,7 @@ else:
     import tomli as tomllib
 
 from openavc.image import height_and_width
+from openavc.motion import frames_of
 
 PROJECT = Path(__file__).parent.parent
 DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate
@@ -115,7 +116,7 @@ def _network(entry: dict, model) -> dict[str, str]:
     return {
         "network": inspect.getdoc(inspect.getmodule(type(model))).splitlines()[0],
         "sound": f"{model.window_seconds:g} s at {model.sample_rate} Hz, mono",
-        "picture": f"{width} x {height} pixels, RGB",
+        "picture": f"{frames_of(model)} frames of " * (frames_of(model) > 1) + f"{width} x {height} pixels, RGB",
         "embeddings of a picture": sizes,
         "options": f"`{json.dumps(entry['options'])}`",
         "size": f"{parameters:,} parameters, {entry['bytes']:,} bytes",

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from openavc.audio import resample
 from openavc.image import fit, height_and_width, shrink_to
+from openavc.motion import frames_of, joining
 
 from .scenes import projectile_areas
 
@@ -179,12 +180,17 @@ class Shards:
 
     def frame(self, clip: Clip, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) float32 RGB in [0, 1]."""
+        (frame,) = self.run(clip, index, 1)
+        return frame
+
+    def run(self, clip: Clip, index: int, length: int) -> list[np.ndarray]:
+        """An odd number of consecutive frames, with `index` in the middle, each as `frame` gives it."""
         import cv2
 
-        offset = clip.members["mjpeg"][0] + int(clip.frame_offsets[index])
-        size = int(clip.frame_offsets[index + 1] - clip.frame_offsets[index])
-        encoded = np.frombuffer(self._bytes(clip.shard, (offset, size)), np.uint8)
-        return cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+        offsets = clip.frame_offsets[index - length // 2 : index + length // 2 + 2]
+        place = clip.members["mjpeg"][0] + int(offsets[0]), int(offsets[-1] - offsets[0])
+        encoded = np.split(np.frombuffer(self._bytes(clip.shard, place), np.uint8), (offsets - offsets[0])[1:-1])
+        return [cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255 for jpeg in encoded]
 
     def waveform(self, clip: Clip, middle: float, seconds: float, sample_rate: int) -> np.ndarray:
         """`seconds` of sound around the time `middle`, zeros beyond the clip: (seconds * sample_rate,) float32."""
@@ -234,15 +240,21 @@ class Pairs(Dataset):
     (n,), the number of the first label of the picture's clip among all the corpus has, or -1, and `group` (n,), the
     number of the clip's group, 0 without groups.
 
+    For a model that takes several frames, an image is what it makes of the run of frames around the chosen one
+    (`openavc.motion`). Runs lie inside their clip, and their frames are as far apart as the clip's: 1 / 25 s in Objects
+    that Sound, which `training.prepare --frame-rate 25` gives.
+
     Raises
     ------
     ValueError
-        If there are no two videos with a clip as long as a window, or clips have no groups to keep together.
+        If there are no two videos with a clip as long as a window, or with as many frames as the model takes, or clips
+        have no groups to keep together.
     """
 
     def __init__(self, shards: Shards, model, sampling: Sampling, seed: int):
         self.shards, self.sampling, self.seed = shards, sampling, seed
         self.size, self.rate, self.seconds = model.image_size, model.sample_rate, model.window_seconds
+        self.frames, self.join_frames = frames_of(model), joining(model)  # not the model: workers get a copy of this
         self.reach = max(sampling.misalignment, sampling.grid / 2)  # seconds from a frame to the middle of its sound
         self.clips = [clip for clip in shards.clips if self._inside(clip).any()]
         self.group_size = 1
@@ -250,7 +262,8 @@ class Pairs(Dataset):
             self.clips, self.group_size = whole_groups(shards, self.clips)
         if len({clip.source for clip in self.clips}) < 2:
             raise ValueError(
-                f"for negatives, clips of at least two videos are needed that are {self.seconds:.2f} s long; "
+                f"for negatives, clips of at least two videos are needed that are {self.seconds:.2f} s long"
+                f"{f' and have {self.frames} frames around one of their moments' * (self.frames > 1)}; "
                 f"there are {len(self.clips)} such clips"
             )
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
@@ -284,8 +297,12 @@ class Pairs(Dataset):
         index, waveform = self._moment(clip, taken, rng)
         if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
             _, waveform = self._moment(self._other(clip, rng), [], rng)
-        image = self._augment_image(self.shards.frame(clip, index), rng)
-        return image, waveform * np.float32(rng.uniform(*self.sampling.gain)), int(positive)
+        frames = self._augment(self.shards.run(clip, index, self.frames), rng)
+        return (
+            self.join_frames(np.stack(frames)),
+            waveform * np.float32(rng.uniform(*self.sampling.gain)),
+            int(positive),
+        )
 
     def _moment(self, clip: Clip, taken: list[float], rng: np.random.Generator) -> tuple[int, np.ndarray]:
         """A frame of the clip and the sound around it, `seconds` long.
@@ -319,6 +336,7 @@ class Pairs(Dataset):
         first, last = self._middles(clip)
         times = clip.frame_times
         inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
+        inside &= has_run(clip, self.frames)
         return inside if clip.projectiles is None else inside & (clip.projectiles <= self.sampling.largest_projectile)
 
     def _middles(self, clip: Clip) -> tuple[float, float]:
@@ -334,17 +352,28 @@ class Pairs(Dataset):
             pass
         return other
 
-    def _augment_image(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Random crop, flip, brightness and saturation (L3 paper)."""
-        image, (height, width) = shrink_to(image, self.size), height_and_width(self.size)
-        top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
-        image = image[top : top + height, left : left + width]
-        if self.sampling.flip and rng.random() < 0.5:
-            image = image[:, ::-1]
-        grey = image.mean(axis=2, keepdims=True)
-        image = grey + (image - grey) * np.float32(rng.uniform(*self.sampling.saturation))
-        image = image + np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
-        return np.clip(image, 0, 1)
+    def _augment(self, frames: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """Random crop, flip, brightness and saturation (L3 paper), the same for all frames of a run."""
+        frames, (height, width) = [shrink_to(frame, self.size) for frame in frames], height_and_width(self.size)
+        rows, columns = frames[0].shape[:2]
+        top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+        step = -1 if self.sampling.flip and rng.random() < 0.5 else 1
+        saturation = np.float32(rng.uniform(*self.sampling.saturation))
+        brightness = np.float32(rng.uniform(-1, 1) * self.sampling.brightness)
+        cropped = (frame[top : top + height, left : left + width][:, ::step] for frame in frames)
+        return [_recoloured(frame, saturation, brightness) for frame in cropped]
+
+
+def _recoloured(image: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:
+    """Distances from grey times `saturation`, and everything plus `brightness`."""
+    grey = image.mean(axis=2, keepdims=True)
+    return np.clip(grey + (image - grey) * saturation + brightness, 0, 1)
+
+
+def has_run(clip: Clip, length: int) -> np.ndarray:
+    """Which frames are the middle of so many of the clip's: (frames,) bool."""
+    numbers, half = np.arange(len(clip.frame_times)), length // 2
+    return (numbers >= half) & (numbers < len(numbers) - half)
 
 
 def whole_groups(shards: Shards, clips: list[Clip]) -> tuple[list[Clip], int]:
@@ -378,19 +407,22 @@ def held_out_pairs(shards: Shards, model, per_clip: int, seed: int, quietest: fl
     Yields
     ------
     image : ndarray, shape (size, size, 3)
+        Or what the model makes of the run of frames around it, as in `Pairs`.
     waveform : ndarray, shape (window_samples,)
     clip : Clip
         That it is from.
     """
+    length = frames_of(model)
     for number, clip in enumerate(shards.clips):
         rng = np.random.default_rng([seed, number])
         half = model.window_seconds / 2
-        inside = np.flatnonzero((clip.frame_times >= half) & (clip.frame_times <= clip.seconds - half))
+        inside = (clip.frame_times >= half) & (clip.frame_times <= clip.seconds - half) & has_run(clip, length)
         kept = 0
-        for index in rng.permutation(inside):
+        for index in rng.permutation(np.flatnonzero(inside)):
             waveform = shards.waveform(clip, clip.frame_times[index], model.window_seconds, model.sample_rate)
             if level(waveform) >= quietest:
-                yield fit(shards.frame(clip, index), model.image_size), waveform, clip
+                frames = [fit(frame, model.image_size) for frame in shards.run(clip, index, length)]
+                yield joining(model)(np.stack(frames)), waveform, clip
                 kept += 1
             if kept == per_clip:
                 break

@@ -17,7 +17,6 @@ from pathlib import Path
 import click
 import torch
 
-from openavc.image import height_and_width
 from openavc.weights import PRETRAINED, load_model, sha256_of
 
 from .card import PROJECT, describe_corpora, model_card
@@ -122,7 +121,7 @@ def describe(model, name: str, path: Path, license: str) -> dict:
     """What a manifest's entry says of the weights themselves."""
     options = dict(model.architecture)
     architecture = options.pop("architecture")
-    image = torch.zeros(1, *height_and_width(model.image_size), 3)
+    image = torch.zeros(1, *model.image_shape)
     return {
         "name": name,
         "architecture": architecture,

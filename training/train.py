@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from openavc.models.layers import weights_channels_last
 from openavc.weights import build_model, load_model
 
 from . import distributed
@@ -41,7 +42,7 @@ LARGEST_GRADIENT = 10.0  # norm; ours: far above what is usual, stops explosions
 def build(config: dict, device: torch.device):
     """(model, objective, optimizer), freshly initialised from the configuration's seed."""
     torch.manual_seed(config["seed"])
-    model = build_model(config["model"]).to(device=device, memory_format=torch.channels_last)
+    model = weights_channels_last(build_model(config["model"]).to(device))
     modules = dict(model.named_modules())
     for name in config.get("frozen", []):
         if name not in modules:

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import AudioVisualNet, ConvTower, check_embedding, one_pass_tower, pool_windows
+from ..image import height_and_width
+from ..motion import check_flow_method, whole_run, with_flow
+from .layers import (
+    AudioVisualNet,
+    ConvTower,
+    TwoStreamTower,
+    check_embedding,
+    motion_tower,
+    one_pass_tower,
+    pool_windows,
+)
+
+_FRAMES = {None: (1, 1), "frames": (25, 7), "flow": (11, 3)}  # by motion: the paper's, and the fewest that will do
 
 
 class AVENet(AudioVisualNet):
@@ -27,6 +41,14 @@ class AVENet(AudioVisualNet):
         maxima and means of the maps of the last three blocks side by side.
     joint_size : int
         Of the space that sound and pictures share; 128 in the paper.
+    motion : {None, "frames", "flow"}
+        What is seen beside a picture: nothing; the frames around it, by 3-D convolutions (the paper's AVE+MF); or the
+        optical flow between these, by a second stream (AVE+OF).
+    frames : int, optional
+        How many consecutive frames that takes, an odd number; by default the paper's 25 of AVE+MF, or 11, between which
+        lie the 10 fields of flow of AVE+OF.
+    flow_method : {"dis", "tvl1"}
+        See `motion.optical_flow`; "tvl1" is the paper's, and needs OpenCV's contributed modules.
     """
 
     embeddings = ("features", "joint")
@@ -39,12 +61,22 @@ class AVENet(AudioVisualNet):
         one_pass=False,
         features="max",
         joint_size=128,
+        motion=None,
+        frames=None,
+        flow_method="dis",
     ):
         super().__init__(frontend, image_size)
         if features not in ("max", "blocks"):
             raise ValueError(f"features must be 'max' or 'blocks', got {features!r}")
         self.features = features
-        self.image_tower = ConvTower(3, widths, first_stride=2)
+        self.motion, self.frames = motion, _check_frames(motion, frames)
+        if motion == "flow":
+            self.join_frames = functools.partial(with_flow, method=check_flow_method(flow_method))
+            self.image_tower = TwoStreamTower(2 * (self.frames - 1), widths)
+        elif motion == "frames":
+            self.join_frames, self.image_tower = whole_run, motion_tower(widths)
+        else:
+            self.image_tower = ConvTower(3, widths, first_stride=2)
         self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride=2)
         if one_pass:
             self.spans = self.audio_tower.spans(self.frontend.shape[1])
@@ -55,6 +87,16 @@ class AVENet(AudioVisualNet):
         with torch.no_grad():  # section 3.2: a larger distance must speak against correspondence from the start
             self.fc3.weight.copy_(torch.tensor([[1.0], [-1.0]]))
             self.fc3.bias.copy_(torch.tensor([-1.0, 1.0]))  # undecided at distance 1, halfway of [0, 2]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(H, W, 3); of frames (T, H, W, 3); beside flow (H, W, 3 + 2 (T - 1))."""
+        size = height_and_width(self.image_size)
+        return {
+            None: (*size, 3),
+            "frames": (self.frames, *size, 3),
+            "flow": (*size, 3 + 2 * (self.frames - 1)),
+        }[self.motion]
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
@@ -77,7 +119,7 @@ class AVENet(AudioVisualNet):
         return self._embed_pooled(pooled, self.audio_head, embedding)
 
     def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
-        """Pictures (B, 3, size, size) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
+        """Pictures (B, 3, size, size), or what `prepare_image` gives, to features (B, D) or unit vectors (B, 128)."""
         check_embedding(embedding, self.embeddings, "AVE-Net")
         return self._embed(self._maps(self.image_tower, image, embedding), self.image_head, embedding)
 
@@ -88,7 +130,7 @@ class AVENet(AudioVisualNet):
         return tower.blocks(x)[1:]
 
     def _embed(self, maps: list[Tensor], head: nn.Module, embedding: str) -> Tensor:
-        return self._embed_pooled([(m.amax(dim=(2, 3)), m.mean(dim=(2, 3))) for m in maps], head, embedding)
+        return self._embed_pooled([_pooled(m) for m in maps], head, embedding)
 
     def _embed_pooled(self, pooled: list[tuple[Tensor, Tensor]], head: nn.Module, embedding: str) -> Tensor:
         """(maximum, mean) of each of the `_maps`, (..., C), to the embedding (..., D)."""
@@ -120,6 +162,24 @@ class AVENet(AudioVisualNet):
     def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
         """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
         return self.compare(self.represent_image(image), self.represent_audio(spectrogram))
+
+
+def _check_frames(motion: str | None, frames: int | None) -> int:
+    """The number of frames, by default the paper's; ValueError if there is no such motion, or it can't be so many."""
+    if motion not in _FRAMES:
+        raise ValueError(f"motion must be None, 'frames' or 'flow', got {motion!r}")
+    usual, fewest = _FRAMES[motion]
+    frames = usual if frames is None else frames
+    if type(frames) is not int or frames < fewest or frames % 2 == 0 or (motion is None and frames > 1):
+        possible = f"an odd number of at least {fewest}" if motion else "1"
+        raise ValueError(f"frames must be {possible} with motion={motion!r}, got {frames!r}")
+    return frames
+
+
+def _pooled(feature_map: Tensor) -> tuple[Tensor, Tensor]:
+    """Maximum and mean over space, and time if there is any, of maps (B, C, ...): (B, C) each."""
+    axes = tuple(range(2, feature_map.dim()))
+    return feature_map.amax(dim=axes), feature_map.mean(dim=axes)
 
 
 def _head(features: int, joint_size: int) -> nn.Sequential:
