@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from openavc.localization import enlarge
+from openavc.image import resize
 
 SIZE = 224  # pixels, of the square in which maps and boxes are compared
 THRESHOLDS = np.arange(21) / 20  # of the IoU, for the area under the curve
@@ -38,7 +38,7 @@ def iou(heatmap: np.ndarray, target: np.ndarray, share: float = 0.5) -> float:
 
     The map is enlarged bilinearly. Only the order of its values matters, so it needs no scaling to [0, 1].
     """
-    pixels = enlarge(heatmap.astype(np.float32), SIZE, SIZE)
+    pixels = resize(heatmap.astype(np.float32), SIZE, SIZE)
     place = min(int(pixels.size * (1 - share)), pixels.size - 1)
     answer = pixels > np.partition(pixels.ravel(), place)[place]
     union = target.sum() + (answer & (target == 0)).sum()
