@@ -238,7 +238,7 @@ def index(inputs, db, prune):
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
         sys.exit(130)
-    except (ImportError, OSError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:  # the last two from a damaged library
         raise click.ClickException(str(error)) from None
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
     click.echo(f"{said}; {vectors} vectors in {db}/")
@@ -283,7 +283,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
             from .search_page import write_page
 
             write_page(html, picture or recording, hits)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
     for rank, hit in enumerate(hits, 1):
         time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
