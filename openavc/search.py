@@ -421,8 +421,11 @@ def _read_metadata(path: Path) -> dict:
     try:
         source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
         embedding, _ = metadata["parameters"]["embedding"], metadata["weights_sha256"]
+        known = kind in (*MODALITIES, "video")
     except (TypeError, KeyError):
-        raise OSError(f"{path} can't be read as a result of openavc audio, image or video") from None
+        known = False
+    if not known:
+        raise OSError(f"{path} can't be read as a result of openavc audio, image or video")
     if embedding != "joint":
         command = ["openavc", kind, source, "--output", f"{path.parent}-joint", "--embedding", "joint"]
         raise ValueError(
@@ -450,10 +453,10 @@ def _read_rows(result: _Result, metadata: dict):
         raise ValueError(f"{result.path}: {error}") from None
     modalities = [modality for modality, part in parts.items() for _ in part]
     times = np.tile(timestamps, len(parts)) if result.kind != "image" else [None] * len(vectors)
-    return make_rows(vectors, modalities, times, result, metadata)
+    return _to_table(vectors, modalities, times, result, metadata)
 
 
-def make_rows(vectors: np.ndarray, modalities: list[str], timestamps, result: _Result, metadata: dict):
+def _to_table(vectors: np.ndarray, modalities: list[str], timestamps, result: _Result, metadata: dict):
     """A pyarrow.Table of vectors (N, D) of length 1, their modalities and times, and what all have in common."""
     import pyarrow
 
@@ -476,7 +479,10 @@ def make_rows(vectors: np.ndarray, modalities: list[str], timestamps, result: _R
         "result_modified_ns": result.modified_ns,
         "result_bytes": result.bytes,
     }
-    return pyarrow.table(columns | {name: pyarrow.repeat(value, rows) for name, value in same.items()})
+    for name, value in same.items():
+        kind = pyarrow.int64() if name.startswith("result_") else pyarrow.string()
+        columns[name] = pyarrow.repeat(pyarrow.scalar(value, kind), rows)
+    return pyarrow.table(columns)
 
 
 # ------------------------------------------------------------------------------------------------------------- table

@@ -238,10 +238,12 @@ def test_what_is_broken_is_named_and_costs_nothing_else(lancedb, tmp_path):
     (emb / "cut.npz").write_bytes((emb / "good.npz").read_bytes()[:-200])
     (emb / "text.npz").write_text("text")
     np.savez(emb / "other.npz", x=np.zeros(3), metadata=np.array(json.dumps({"source": "x"})))
+    write(emb / "kind.npz", vectors(1), "smell")
+    write(emb / "number.npz", vectors(1), weights=WEIGHTS | {"model": 5})
     result = run("index", emb, emb / "missing.npz", "--db", tmp_path / "db")
     assert result.exit_code == 1
-    assert result.stdout.startswith("1 added, 0 skipped, 8 failed; 5 vectors")
-    for name in ("features", "zero", "size", "nothing", "cut", "text", "other", "missing"):
+    assert result.stdout.startswith("1 added, 0 skipped, 10 failed; 5 vectors")
+    for name in ("features", "zero", "size", "nothing", "cut", "text", "other", "missing", "kind", "number"):
         assert sum(f"{name}.npz" in line for line in result.stderr.splitlines()) == 1
     assert f"openavc audio /data/features.wav --output {emb}-joint --embedding joint" in result.stderr
     assert "vectors of 4 values, the library of 8" in result.stderr
