@@ -17,6 +17,8 @@ _WHERE = {
     "video_scores": "correspondence",
     "localize_sound": "localization",
     "localize_video": "localization",
+    "search": "search",
+    "index_embeddings": "search",
     "load_model": "weights",
     "list_models": "weights",
     "model_info": "weights",
@@ -32,7 +34,9 @@ def __getattr__(name: str):
         return package_version()
     if name not in _WHERE:
         raise AttributeError(f"module 'openavc' has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f".{_WHERE[name]}", __name__), name)
+    module = importlib.import_module(f".{_WHERE[name]}", __name__)
+    # Importing `search` puts the module here, whoever does it first: it can be called, and is the function for users.
+    value = globals()[name] = module if name == _WHERE[name] else getattr(module, name)
     return value
 
 

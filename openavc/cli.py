@@ -272,6 +272,90 @@ def _localize_video(source, mismatch, output, frame_rate, model) -> str:
     return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s"
 
 
+_library = click.option(
+    "--db", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the library."
+)
+
+
+@_command("openavc index emb/ --db library/")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...")
+@_library
+@click.option("--prune", is_flag=True, help="Remove the vectors whose .npz is gone.")
+def index(inputs, db, prune):
+    """Put results of `openavc audio | image | video --embedding joint` into a library to search.
+
+    What is there already is skipped; newer results take the place of older ones of the same source.
+    """
+    from tqdm import tqdm
+
+    from . import search
+
+    paths = search.find_results(inputs)
+    if not paths and not prune:
+        raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
+    counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)
+    try:
+        for outcome in tqdm(search.add_results(paths, db, prune), total=len(paths), unit="file", disable=None):
+            counts[outcome.status] += 1
+            if outcome.status == "failed":
+                name, reason = str(outcome.job.source), outcome.reason
+                click.echo(f"failed: {reason if name in reason else f'{name}: {reason}'}", err=True)
+        vectors = search.count_vectors(db)
+    except KeyboardInterrupt:
+        click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
+        sys.exit(130)
+    except (ImportError, OSError, ValueError, RuntimeError) as error:  # the last two from a damaged library
+        raise click.ClickException(str(error)) from None
+    said = ", ".join(f"{number} {status}" for status, number in counts.items())
+    click.echo(f"{said}; {vectors} vectors in {db}/")
+    sys.exit(1 if counts["failed"] else 0)
+
+
+@_command("openavc search --db library/ --image dog.jpg --html results.html")
+@_library
+@click.option("--image", "picture", type=click.Path(), help="Picture to search for.")
+@click.option("--audio", "recording", type=click.Path(), help="Sound, or video with sound, to search for.")
+@click.option("--modality", type=click.Choice(["audio", "image"]), help="What to search.  [default: both]")
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
+@click.option("--moments", is_flag=True, help="Every moment, not the best of each file alone.")
+@click.option("--exact", is_flag=True, help="Compare with every vector; by default large libraries are approximate.")
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
+@click.option("--model", help="The library's weights file, if it isn't one of `openavc models`.")
+@_device
+def search(db, picture, recording, modality, k, moments, exact, html, model, device):
+    """Find what is nearest to a picture or a sound: rank, cosine similarity, modality, time and file.
+
+    A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
+    query's own modality are usually nearer than the other's: --modality searches one alone.
+    """
+    from . import search
+
+    if (picture is None) == (recording is None):
+        raise click.UsageError("give either --image or --audio")
+    loaded = None if model is None else _load(model, device)
+    try:
+        hits = search.search(
+            db,
+            image=picture,
+            audio=recording,
+            modality=modality,
+            k=k,
+            moments=moments,
+            exact=exact,
+            model=loaded,
+            device=device,
+        )
+        if html is not None:
+            from .search_page import write_page
+
+            write_page(html, picture or recording, hits)
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
+    for rank, hit in enumerate(hits, 1):
+        time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
+        click.echo(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
+
+
 @_command("openavc models --json")
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
 def models(as_json):

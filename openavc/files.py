@@ -56,7 +56,7 @@ def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) 
     """
     found: dict[Path, Path] = {}  # absolute source -> relative place
     for item in inputs:
-        for source, place in _expand(item, extensions):
+        for source, place in expand(item, extensions):
             found.setdefault(Path(os.path.abspath(source)), place)
     if _collide(place.with_suffix("") for place in found.values()) and len(found) > 1:
         common = Path(os.path.commonpath([source.parent for source in found]))
@@ -83,7 +83,8 @@ def _collide(places: Iterable[Path]) -> bool:
     return any(number > 1 for number in Counter(places).values())
 
 
-def _expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
+def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
+    """(file, place below the folder given) of the files behind a file, a folder or a glob."""
     path = Path(item)
     if path.is_dir():
         for file in sorted(path.rglob("*")):
@@ -91,7 +92,7 @@ def _expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path
                 yield file, file.relative_to(path)
     elif not path.exists() and glob.has_magic(str(item)):
         for match in sorted(glob.glob(str(item), recursive=True)):
-            yield from _expand(match, extensions)
+            yield from expand(match, extensions)
     else:
         yield path, Path(path.name)  # missing ones too: they are reported as failed
 

@@ -5,6 +5,7 @@ Times are in seconds from the start of the file, whichever of picture and sound 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,15 +44,40 @@ def read_frames(
     """
     path = existing_file(path)
     with open_container(path) as container:
-        stream = container.streams.best("video")
-        if stream is None or stream.codec_context is None:
-            raise OSError(f"{path} holds no pictures that can be decoded")
+        stream = _pictures(container, path)
         found = False
         for time, frame in sample_frames(_timed(container, stream, path), frame_rate):
             found = True
             yield time, _upright(frame, size)
         if not found:
             raise OSError(f"{path}: not one picture could be decoded")
+
+
+def read_frame(path: str | Path, time: float) -> np.ndarray:
+    """The picture (H, W, 3), uint8 RGB, that a video shows at a time in seconds, or its last one; errors as above."""
+    import av
+
+    path = existing_file(path)
+    with open_container(path) as container:
+        stream = _pictures(container, path)
+        with contextlib.suppress(av.FFmpegError):  # a file that can't be sought in is read from its start
+            container.seek(round(time * av.time_base) + (container.start_time or 0))
+        shown = None
+        for at, frame in _timed(container, stream, path):
+            if shown is not None and at > time + 0.001:  # some containers round times to milliseconds
+                break
+            shown = frame
+        if shown is None:
+            raise OSError(f"{path}: no picture could be decoded at {time:g} s")
+        return _upright(shown, None)
+
+
+def _pictures(container, path: Path):
+    """The video stream of a container; OSError if there is none."""
+    stream = container.streams.best("video")
+    if stream is None or stream.codec_context is None:
+        raise OSError(f"{path} holds no pictures that can be decoded")
+    return stream
 
 
 def _timed(container, stream, path: Path) -> Iterator[tuple[float, object]]:

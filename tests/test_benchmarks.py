@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from benchmarks import loader, openl3, planning
+from benchmarks import loader, openl3, planning, search
 from training.config import read_config
 from training.data import Shards
 from training.train import build
@@ -159,3 +159,29 @@ def test_the_distance_to_openl3_is_its_largest_difference_and_smallest_cosine():
 def test_the_limits_tell_a_right_frontend_from_wrong_ones(frontend, name, right, wrong):
     assert openl3.within("mel256", frontend, name, *right)
     assert not openl3.within("mel256", frontend, name, *wrong)
+
+
+def test_recall_is_the_share_of_the_true_nearest():
+    vectors = np.eye(4, dtype=np.float32)
+    truth = [search.brute_force(vectors, np.array([0.9, 0.4, 0.1, 0], np.float32), 2)]
+    np.testing.assert_allclose(truth, [[0.9, 0.4]])
+    assert search.recall([[0.9, 0.1]], truth) == 0.5
+    assert search.recall([[0.9, 0.4]], truth) == 1
+
+
+def test_the_vectors_searched_are_clustered_as_is_said():
+    library, queries = search.draw(1000, 3, 128)
+    assert library.shape == (1000, 128)
+    assert queries.shape == (3, 128)
+    np.testing.assert_allclose(np.linalg.norm(library, axis=1), 1, atol=1e-6)
+    recordings = library.reshape(10, search.WINDOWS, 128)
+    cosines = [(part @ search.unit(part.mean(axis=0))).mean() for part in recordings]
+    np.testing.assert_allclose(cosines, 0.9, atol=0.02)
+
+
+def test_search_is_measured_in_the_small(tmp_path):
+    pytest.importorskip("lancedb", reason="searching needs LanceDB, of the extra [search]")
+    result = CliRunner().invoke(search.main, ["--vectors", "300", "--queries", "3", "--dimensions", "8"])
+    assert result.exit_code == 0
+    assert "300 vectors of 8 values, from 3 .npz" in result.output
+    assert result.output.count("| 1.0000 |") == 3  # below the size from which an index is made, all is exact
