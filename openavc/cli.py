@@ -269,7 +269,8 @@ def _localize_video(source, mismatch, output, frame_rate, model) -> str:
     with written_whole(output) as partial:
         peaks = localization.write_video(partial, tqdm(maps, unit="frame", disable=None), source, mismatch)
     time, highest = max(peaks, key=lambda peak: peak[1])
-    return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s"
+    mean = sum(peak for _, peak in peaks) / len(peaks)
+    return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
 
 
 _library = click.option(

@@ -491,7 +491,9 @@ def test_a_video_is_localised_on_the_command_line(inputs, weights, tmp_path):
     assert result.exit_code == 0, result.output
     found = list(localize_video("clip.mkv", weights, frame_rate=5))
     time, highest = max(((time, heatmap.max()) for time, _, heatmap in found), key=lambda moment: moment[1])
-    assert result.stdout == f"{len(found)} frames, highest probability {highest:.3f} at {time:.2f} s; new/out.mp4\n"
+    mean = np.mean([heatmap.max() for _, _, heatmap in found])
+    said = f"{len(found)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
+    assert result.stdout == f"{said}; new/out.mp4\n"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.mp4"]
     times = [time for time, _ in read_frames("new/out.mp4")]
     np.testing.assert_allclose(times, [time for time, _, _ in found], atol=1e-3)
