@@ -212,11 +212,16 @@ def test_the_card_of_a_network_that_localises_says_how_and_on_what_it_was_measur
     (run / "config.json").write_text(json.dumps(config))
     command = "python -m training.evaluate localization --model tones --solo shards/solo-held --duo shards/duo-held"
     metrics = [{"name": "duo gain", "value": 40.0, "command": command}]
-    export.export(run, "tones", "Apache-2.0", metrics=metrics, trained_on="", recipe="")
+    tables = {command: {"duo, 3 pictures": {"the model": {"gain": "40.0 [36.0, 44.0]"}, "centre": {"own": "7"}}}}
+    export.export(run, "tones", "Apache-2.0", metrics=metrics, tables=tables, trained_on="", recipe="")
     text = (run / "README.md").read_text()
     assert "| picture | 32 x 24 pixels, RGB |" in text
     assert 'openavc.localize_sound("photo.jpg", "sound.wav", None, model)' in text
     assert header(text)["model-index"][0]["results"][0]["dataset"]["name"] == "solo-held and duo-held"
+    assert (
+        f"{command}\n```\n\n| duo, 3 pictures | gain | own |\n| --- | --- | --- |\n"
+        "| the model | 40.0 [36.0, 44.0] |  |\n| centre |  | 7 |\n"
+    ) in text
 
 
 def test_what_is_pushed_gives_the_same_weights_from_an_empty_cache(run, project, hub):

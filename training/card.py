@@ -39,7 +39,15 @@ def _describe_corpus(corpus: dict) -> str:
     return _UNKNOWN
 
 
-def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "", best: bool = False) -> str:
+def model_card(
+    entry: dict,
+    model,
+    run: Path,
+    repo: str = "",
+    limits: str = "",
+    best: bool = False,
+    tables: dict | None = None,
+) -> str:
     """The card: Markdown after the Hub's YAML header.
 
     Parameters
@@ -56,6 +64,8 @@ def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "", 
         What the model is bad at, in words.
     best : bool
         Whether the weights are those that were best on held-out shards, not the last.
+    tables : dict, optional
+        What to show of a command's measurement instead of its metrics: title -> row -> column -> cell.
     """
     config = json.loads((run / "config.json").read_text())
     parts = [
@@ -67,7 +77,7 @@ def model_card(entry: dict, model, run: Path, repo: str = "", limits: str = "", 
         "## How it was trained",
         _training(entry, config, run, best),
         "## What it measures",
-        _metrics(entry["metrics"]),
+        _metrics(entry["metrics"], tables or {}),
         "## What it is bad at",
         limits or "Not examined.",
         "## Licence",
@@ -175,15 +185,27 @@ def _recipe(recipe: str, config: dict) -> str:
     return f"```toml\n{text.strip()}\n```{departs}"
 
 
-def _metrics(metrics: list[dict]) -> str:
-    """A table of the figures of each command, after the command."""
+def _metrics(metrics: list[dict], tables: dict) -> str:
+    """The tables of each command, or one of its figures, after the command."""
     if not metrics:
         return "Not measured."
     groups = itertools.groupby(metrics, key=lambda metric: metric["command"])
     return "\n\n".join(
-        f"```sh\n{command}\n```\n\n" + _table({metric["name"]: f"{metric['value']:g}" for metric in figures})
+        f"```sh\n{command}\n```\n\n"
+        + (
+            "\n\n".join(_wide_table(title, rows) for title, rows in tables[command].items())
+            if command in tables
+            else _table({metric["name"]: f"{metric['value']:g}" for metric in figures})
+        )
         for command, figures in groups
     )
+
+
+def _wide_table(title: str, rows: dict[str, dict[str, str]]) -> str:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    lines = [[title, *columns], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _table(rows: dict[str, str]) -> str:

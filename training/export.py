@@ -36,6 +36,7 @@ def export(
     package: bool = True,
     limits: str = "",
     best: bool = False,
+    tables: dict | None = None,
     **about,
 ) -> dict:
     """Write the weights, their card and the manifest's entry; returns the entry.
@@ -56,6 +57,8 @@ def export(
         What the model is bad at, for the card.
     best : bool
         Take `best.safetensors` instead of the last weights.
+    tables : dict, optional
+        For the card, by the command that measured them: title -> row -> column -> cell.
     **about
         `trained_on`, `recipe` and `metrics`. What is empty is taken from the run's configuration, or else from the
         manifest's entry of the same weights.
@@ -86,7 +89,7 @@ def export(
         raise ValueError(_NOWHERE.format(name=name))
     entry |= complete(about, config, same)
     card = run / "README.md"
-    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best))
+    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best, tables))
     if repo:
         source = {"type": "hub", "repo": repo, "revision": push(repo, [path, card], f"{name} and its card")}
         source["filename"] = path.name
@@ -188,10 +191,12 @@ def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
 @click.option("--package/--no-package", default=True, help="Whether the package holds the weights.", show_default=True)
 @click.option("--best", is_flag=True, help="RUN/best.safetensors, kept by --validation, instead of the last weights.")
 def main(run, name, metrics, trained_on, recipe, license, limits, repo, package, best):
-    found = [figure for path in metrics for figure in json.loads(path.read_text())["metrics"]]
+    measured = [json.loads(path.read_text()) for path in metrics]
+    found = [figure for one in measured for figure in one["metrics"]]
+    tables = {one["metrics"][0]["command"]: one["tables"] for one in measured if one.get("tables")}
     about = {"trained_on": trained_on, "recipe": recipe, "metrics": found}
     try:
-        entry = export(run, name, license, repo, package, limits, best, **about)
+        entry = export(run, name, license, repo, package, limits, best, tables, **about)
     except (ValueError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")

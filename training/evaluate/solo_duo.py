@@ -204,4 +204,17 @@ def _duo(networks: list, heard: list, encounters: Encounters, seed: int) -> Repo
         "duo gain, untrained": of(blank[OWN] - blank[OTHER]).mean,
     } | {f"duo {name}": of(values).mean for name, values in deaf.items()}
     title = f"duo, {len(encounters.pairs)} pictures of {len(set(episode))} episodes, both sounds each"
-    return Report({title: rows}, figures)
+    sizes = np.array([area(box) for pair in encounters.pairs for box in pair.boxes.values()])
+    by_size = {
+        f"{name} of the picture, {fits.sum()} boxes": {
+            "own sound": str(share(own[OWN].ravel()[fits], episode[fits], seed)),
+            "other's sound": str(share(own[OTHER].ravel()[fits], episode[fits], seed)),
+        }
+        for name, fits in (
+            ("under 1.5 %", sizes < 0.015),
+            ("1.5 to 4 %", (sizes >= 0.015) & (sizes < 0.04)),
+            ("4 % or more", sizes >= 0.04),
+        )
+        if fits.any()
+    }
+    return Report({title: rows, "duo, the model by the area of the box": by_size}, figures)
