@@ -60,6 +60,7 @@ def localize_sound(image, audio, sr=None, model=None, *, device=None):
     heatmap : ndarray, shape (H, W), float32
         In [0, 1], at the picture's own size, enlarged bilinearly from the network's coarser one. The maximum of the
         network's own map is the probability that sound and picture belong together, so it stays dark where they don't.
+        (`correspondence_score` may differ a little: it sees the middle of the picture, as in training.)
 
     Raises
     ------
@@ -149,7 +150,7 @@ def localizing_model(model=None, device=None):
     return model
 
 
-def represent_whole(model, pictures: list[np.ndarray]) -> list[np.ndarray]:
+def represent_whole(model, pictures: Iterable[np.ndarray]) -> list[np.ndarray]:
     """What `heatmaps` takes of whole pictures of one shape (H, W, 3), float32 in [0, 1]: (D, h, w) each."""
     prepared = (whole(picture, model.image_size, model.map_stride) for picture in pictures)
     network = run_batches(
@@ -162,11 +163,17 @@ def heatmaps(model, seen: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     """Probability that each place of one picture, (D, h, w), sounds, for each of the sounds (N, D): (N, h, w)."""
     import torch
 
+    return torch.from_numpy(map_logits(model, seen, sounds)).sigmoid().numpy()
+
+
+def map_logits(model, seen: np.ndarray, sounds: np.ndarray) -> np.ndarray:
+    """`heatmaps` before the sigmoid."""
+    import torch
+
     parameter = next(model.parameters())
     image, audio = (torch.from_numpy(array).to(parameter) for array in (seen, sounds))
     with torch.inference_mode():
-        places = model.localize(image.expand(len(audio), *image.shape), audio)
-        return places.float().sigmoid().cpu().numpy()
+        return model.localize(image.expand(len(audio), *image.shape), audio).float().cpu().numpy()
 
 
 def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -281,7 +288,11 @@ def write_picture(target, picture, heatmap, ending: str) -> None:
         with open(target, "wb") as file:
             np.save(file, heatmap)
         return
-    _, encoded = cv2.imencode(ending, overlay(picture, heatmap)[..., ::-1])
+    drawn = overlay(picture, heatmap)
+    done, encoded = cv2.imencode(ending, drawn[..., ::-1])
+    if not done:
+        rows, columns = drawn.shape[:2]
+        raise ValueError(f"{columns} x {rows} pixels are too many for {ending}: choose .png, or .npy for the bare map")
     encoded.tofile(target)
 
 

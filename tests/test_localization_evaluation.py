@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tones import jpeg
 from torch import nn
 
+from openavc.image import fit
 from openavc.models.layers import AudioVisualNet
 from openavc.weights import build_model
 from training.checkpoint import save_weights
@@ -51,6 +52,16 @@ class Oracle(AudioVisualNet):
         return self.image_tower(image).amax((2, 3))
 
 
+class Loudness(Oracle):
+    """Of a sound, how loud its halves are."""
+
+    def prepare_audio(self, waveforms):
+        return waveforms
+
+    def represent_audio(self, waveforms):
+        return waveforms.unflatten(1, (2, -1)).abs().amax(2)
+
+
 def draw(boxes):
     """A black picture with a coloured box of each kind."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
@@ -71,7 +82,7 @@ def write(folder, clips):
         for key, labels, sound, objects in clips:
             known = [{name: box for name, _, *box in frame if name in KINDS} for frame in objects]
             frames, times = [jpeg(draw(boxes)) for boxes in known], [0.5 * (k + 1) for k in range(len(objects))]
-            about = {"labels": labels, "objects": objects, "level": "one"}
+            about = {"labels": labels, "objects": objects, "level": f"of {key}"}
             tar.write(encode_clip(key, sound, RATE, frames, times, about))
     return Shards(folder)
 
@@ -125,7 +136,7 @@ def test_a_model_that_knows_sound_and_picture_is_always_right(rendered, windows)
     assert [figures[f"duo gain{bound}"] for bound in ("", ", lower bound", ", upper bound")] == [100, 100, 100]
     assert figures["duo gain, untrained"] == 0
     assert figures["solo chance (area of the box)"] == pytest.approx(9)
-    title = next(name for name in report.tables if name.startswith("solo, 24 pictures of 8 episodes"))
+    title = next(name for name in report.tables if name.startswith("solo, 24 pictures of 8 levels"))
     assert report.tables[title]["own sound"]["off-centre"] == "100.0 [100.0, 100.0]"
     assert "duo, 12 pictures of 4 episodes, both sounds each" in report.tables
 
@@ -201,12 +212,71 @@ def test_sounds_of_one_kind_or_of_other_kinds_are_refused(tmp_path):
         solo_duo.read_encounters(Oracle(), red, duo, 2, 1, seed=0)
 
 
+def test_an_untrained_network_is_settled_by_the_statistics_of_what_it_sees():
+    """Of a first layer: those of its convolution's values, which are known once BatchNorm has taken them off."""
+    torch.manual_seed(0)
+    architecture = {"architecture": "avol", "widths": [4, 4, 8, 8], "frontend": "mel64", "image_size": 32}
+    network = build_model(architecture).eval()
+    rng = np.random.default_rng(0)
+    pictures = list(rng.random((70, 36, 36, 3), dtype=np.float32))
+    waveforms = list(rng.normal(size=(70, RATE)).astype(np.float32))
+    before = [parameter.clone() for parameter in network.parameters()]
+    localization.settle(network, pictures, waveforms)
+    squares = torch.from_numpy(np.stack([fit(picture, 32) for picture in pictures]))
+    first, norm = network.image_tower.layers[:2]
+    with torch.no_grad():
+        values = first(network.prepare_image(squares))
+    expected = [part.mean((0, 2, 3)) for part in values.split(64)]
+    torch.testing.assert_close(norm.running_mean, (expected[0] + expected[1]) / 2)
+    assert not network.training
+    assert all(torch.equal(*both) for both in zip(before, network.parameters(), strict=True))
+
+
+def test_silence_is_what_the_network_makes_of_zeros():
+    model = Loudness()
+    np.testing.assert_array_equal(localization.silence(model), [[0.0, 0.0]])
+
+
+def test_unusual_features_are_not_the_longest():
+    """A channel that is loud everywhere tells nothing; a quiet one that answers at one place does."""
+    features = np.zeros((2, 3, 4), np.float32)
+    features[0] = 100 + np.arange(12).reshape(3, 4)  # longest at the last place
+    features[1, 0, 1] = 1
+    found = localization.saliency([features])
+    assert localization.highest(found["feature norm"][0]) == (0.875, pytest.approx(5 / 6))
+    assert localization.highest(found["unusual features"][0]) == (0.375, pytest.approx(1 / 6))
+    z = (features - features.mean((1, 2), keepdims=True)) / features.std((1, 2), keepdims=True)
+    np.testing.assert_allclose(found["unusual features"][0], np.linalg.norm(z, axis=0), rtol=1e-3)
+
+
+def test_the_prior_is_the_mean_map_of_many_sounds(rendered):
+    solo, duo = (Shards(folder) for folder in rendered)
+    model = Oracle()
+    found = solo_duo.read_encounters(model, solo, duo, 2, 1, seed=0)
+    heard = localization.hear(model, found.solo, found.sounds)
+    prior = solo_duo.solo_maps(model, heard, found)["mean map of many sounds"]
+    seen = localization.see(model, found.solo, found.scenes)
+    share_of_high = np.mean([heard[number][0, 0] for number in found.prior])
+    assert 0 < share_of_high < 1 and len(found.prior) == localization.PRIOR_SOUNDS
+    expected = share_of_high * seen[0][0] + (1 - share_of_high) * seen[0][1]
+    np.testing.assert_allclose(prior[0], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_model_tells_absent_sounds_by_the_highest_place_if_it_hears(rendered, deaf):
+    solo, duo = (Shards(folder) for folder in rendered)
+    model = Oracle(deaf=deaf)
+    found = solo_duo.measure(model, [Oracle()], solo_duo.read_encounters(model, solo, duo, 2, 1, seed=0), seed=0)
+    ap = found.figures["solo AP against another kind's sound, right if its highest place is in the box"]
+    assert ap == pytest.approx(50 if deaf else 100, abs=1)  # deaf: both of one confidence
+
+
 def test_the_interval_covers_the_truth_and_counts_episodes_not_pictures():
     """Pictures of an episode that are all alike are worth one picture: the interval is as wide as for one each."""
     rng, covered, widths = np.random.default_rng(0), 0, []
     for seed in range(100):
         episodes = (rng.random(60) < 0.3).astype(float)
-        found = localization.share(np.repeat(episodes, 5), np.repeat(np.arange(60), 5), seed, draws=400)
+        found = localization.share(np.repeat(episodes, 5), np.repeat(np.arange(60), 5), seed)
         covered += found.low <= 30 <= found.high
         widths.append(found.high - found.low)
         assert found.mean == pytest.approx(100 * episodes.mean())
@@ -386,7 +456,7 @@ def test_the_command_prints_both_tables_and_writes_json(rendered, weights, tmp_p
     options = ("--model", weights, "--per-clip", 2, "--untrained-seeds", 2, "--json", tmp_path / "found.json")
     result = evaluate("--solo", solo, "--duo", duo, *options)
     assert result.exit_code == 0, result.output
-    for words in ("solo, 16 pictures of 8 episodes", "duo, 8 pictures of 4 episodes", "untrained: 2 seeds", "81.7"):
+    for words in ("solo, 16 pictures of 8 levels", "duo, 8 pictures of 4 levels", "untrained: 2 seeds", "81.7"):
         assert words in result.output
     written = json.loads((tmp_path / "found.json").read_text())
     names = {metric["name"] for metric in written["metrics"]}

@@ -14,6 +14,7 @@ from openavc.models import AVENet, L3Net
 from training.checkpoint import save_weights
 from training.evaluate import labelled, ndcg, ontology, retrieval
 from training.evaluate.__main__ import main as evaluate_main
+from training.evaluate.bootstrap import interval
 from training.evaluate.cca import fit_cca
 from training.scenes import MONSTERS as RENDERED
 from training.scenes import group_kinds
@@ -157,9 +158,9 @@ def test_a_database_smaller_than_the_depth_is_ranked_whole():
 
 def test_the_interval_is_that_of_the_mean_and_wider_where_places_agree():
     scores = np.random.default_rng(0).standard_normal(900) + 5
-    low, high = ndcg.interval(scores, np.arange(900), seed=0)
+    low, high = interval(scores, np.arange(900), seed=0)
     assert (low, high) == pytest.approx((scores.mean() - 1.96 / 30, scores.mean() + 1.96 / 30), abs=0.01)
-    low, high = ndcg.interval(np.repeat(scores[:100], 9), np.repeat(np.arange(100), 9), seed=0)
+    low, high = interval(np.repeat(scores[:100], 9), np.repeat(np.arange(100), 9), seed=0)
     assert high - low == pytest.approx(2 * 1.96 / 10, abs=0.05)
 
 

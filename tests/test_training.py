@@ -406,6 +406,13 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_changes_nothing(shards,
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_batch_that_would_cut_groups_is_refused(labelled, tmp_path):
+    config = RECIPE | {"batch_size": 6, "data": {"grouped": True}, "objective": {"name": "contrastive"}}
+    train(config, [labelled], tmp_path / "good", stop_after=1)  # groups of two
+    with pytest.raises(ValueError, match=r"a multiple of 2 \(2 clips a group"):
+        train(config | {"batch_size": 7}, [labelled], tmp_path / "bad", stop_after=1)
+
+
 def test_an_error_ends_the_command_though_workers_wait(shards, tmp_path):
     recipe = (CONFIGS[0].parent / "ave_small.toml").read_text().replace("learning_rate = 1e-3", "learning_rate = 1e30")
     (tmp_path / "recipe.toml").write_text(recipe.replace("warmup_steps = 200", "warmup_steps = 1"))

@@ -445,7 +445,8 @@ def _rendered_boxes(model, fresh, solo, duo, per_clip, windows, seed, json_path)
     from .solo_duo import measure, read_encounters
 
     found = measure(model, fresh, read_encounters(model, Shards(solo), Shards(duo), per_clip, windows, seed), seed)
-    click.echo(f"{found}\n\nuntrained: {len(fresh)} seeds; 95 % intervals by drawing whole episodes anew")
+    click.echo(f"{found}\n\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from the pictures and their sounds")
+    click.echo("intervals: 95 %, by drawing whole levels anew")
     report("localisation", found.figures, json_path, tables=found.tables)
 
 

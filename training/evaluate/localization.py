@@ -1,8 +1,7 @@
 """Does a map point at what sounds? Hits of true boxes, beside controls that hear something else or nothing.
 
 A map hits if the middle of its highest place lies in the box (Objects that Sound, section 4.2). Maps are logits:
-probabilities that round to 1 would tie. Intervals are the middle 95 % of means over episodes drawn anew, since the
-pictures of one episode are alike.
+probabilities that round to 1 would tie.
 """
 
 from __future__ import annotations
@@ -12,19 +11,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from openavc.correspondence import represent_windows
-from openavc.image import whole
-from openavc.inference import prepared_images, run_batches
-from openavc.localization import represent_whole
+from openavc.image import fit, whole
+from openavc.inference import prepared_audio, prepared_images, run_batches
+from openavc.localization import map_logits, represent_whole
 
 from ..data import Shards
 from . import ciou
+from .bootstrap import interval
 from .encounters import Box, Scene, Sound
 from .tables import table
 
 PRIOR_SOUNDS = 64  # whose mean map stands for hearing nothing
-DRAWS = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,30 @@ class Share:
         return f"{self.mean:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-def share(values: np.ndarray, episode: np.ndarray, seed: int, draws: int = DRAWS) -> Share:
-    """Mean of `values` (n,) in percent; whole episodes are drawn anew for the interval."""
-    _, number = np.unique(episode, return_inverse=True)
-    totals, counts = np.bincount(number, values), np.bincount(number)
-    n = len(counts)
-    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    low, high = np.percentile(100 * (drawn @ totals) / (drawn @ counts), [2.5, 97.5])
-    return Share(100 * float(np.mean(values)), float(low), float(high))
+def share(values: np.ndarray, places: np.ndarray, seed: int) -> Share:
+    """Mean of `values` (n,) in percent; whole `places` (n,) are drawn anew for the interval."""
+    values = 100 * np.asarray(values, np.float64)
+    return Share(float(np.mean(values)), *interval(values, places, seed))
+
+
+def settle(network, pictures: list[np.ndarray], waveforms: list[np.ndarray]) -> None:
+    """Give an untrained network's BatchNorm the statistics of some pictures and as many sounds.
+
+    With those that it begins with, the padding at the borders decides where a map is highest.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over all batches
+    parameter = next(network.parameters())
+    squares = np.stack([fit(picture, network.image_size) for picture in pictures])
+    images, sounds = (torch.from_numpy(np.asarray(each)).to(parameter.device) for each in (squares, waveforms))
+    network.train()
+    with torch.inference_mode():
+        for image, sound in zip(images.split(64), sounds.split(64), strict=True):
+            network.represent_image(prepared_images(network, image))
+            network.represent_audio(prepared_audio(network, sound))
+    network.eval()
 
 
 def hear(model, shards: Shards, sounds: list[Sound]) -> list[np.ndarray]:
@@ -98,10 +114,7 @@ def saliency(features: list[np.ndarray]) -> dict[str, list[np.ndarray]]:
 
 def maps(model, seen: np.ndarray, sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Logits (h, w) of one picture for each of the sounds: the mean over its windows (n, D)."""
-    parameter = next(model.parameters())
-    image, audio = (torch.from_numpy(array).to(parameter) for array in (seen, np.concatenate(list(sounds.values()))))
-    with torch.inference_mode():
-        places = model.localize(image.expand(len(audio), *image.shape), audio).float().cpu().numpy()
+    places = map_logits(model, seen, np.concatenate(list(sounds.values())))
     ends = np.cumsum([len(vectors) for vectors in sounds.values()])[:-1]
     return {name: part.mean(axis=0) for name, part in zip(sounds, np.split(places, ends), strict=True)}
 
@@ -150,7 +163,7 @@ def field_report(
     truths: list[np.ndarray],
     hits: dict[str, np.ndarray],
     negatives: tuple[str, ...],
-    episode: np.ndarray,
+    places: np.ndarray,
     seed: int,
 ) -> Report:
     """The field's figures of maps by what is played: cIoU, AUC, and AP and F1 against sounds that aren't there.
@@ -165,7 +178,7 @@ def field_report(
         1 where the map's highest place is right, by the same names.
     negatives : tuple of str
         Names of maps whose sound isn't in the picture.
-    episode : ndarray, shape (pictures,)
+    places : ndarray, shape (pictures,)
         As `share` takes.
     """
     found = found | {"centre": [centre_map()] * len(truths)}
@@ -173,8 +186,8 @@ def field_report(
     ious["best possible"] = np.array([ciou.best_iou(target) for target in truths])
     known = {name: _ious(heatmaps, truths, [(t > 0).mean() for t in truths]) for name, heatmaps in found.items()}
     rows = {
-        name: {"cIoU@0.5": str(share(values >= 0.5, episode, seed)), "AUC": f"{ciou.success_curve_area(values):.1f}"}
-        | ({"cIoU@0.5, area known": str(share(known[name] >= 0.5, episode, seed))} if name in known else {})
+        name: {"cIoU@0.5": str(share(values >= 0.5, places, seed)), "AUC": f"{ciou.success_curve_area(values):.1f}"}
+        | ({"cIoU@0.5, area known": str(share(known[name] >= 0.5, places, seed))} if name in known else {})
         | ({"highest place": f"{100 * np.mean(hits[name]):.1f}"} if name in hits else {})
         for name, values in ious.items()
     }

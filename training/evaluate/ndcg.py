@@ -71,15 +71,6 @@ def chance(gain: np.ndarray, allowed: np.ndarray, depth: int = DEPTH) -> np.ndar
     return mean * (ranks[:, :depth] @ _discounts(gain, depth)) / best
 
 
-def interval(scores: np.ndarray, places: np.ndarray, seed: int, draws: int = 2000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over queries, (n,), which are drawn by whole places, (n,)."""
-    _, number = np.unique(places, return_inverse=True)
-    totals, counts = np.bincount(number, scores), np.bincount(number)
-    drawn = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
-    low, high = np.percentile((drawn @ totals) / (drawn @ counts), [2.5, 97.5])
-    return float(low), float(high)
-
-
 def _normalised(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float64)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)

@@ -19,6 +19,7 @@ from openavc.correspondence import represent_images, represent_windows
 from openavc.inference import check_embedding_option, embed_squares, embed_windows
 
 from . import ndcg
+from .bootstrap import interval
 from .cca import fit_cca
 from .labelled import Video, find_labelled, read_moments
 from .ontology import MONSTERS, ClassTree, instrument_classes, read_tree
@@ -221,4 +222,4 @@ class Search:
 
     def summary(self, scores: dict[str, np.ndarray], seed: int) -> dict[str, tuple[float, float, float]]:
         """Mean, and the ends of its 95 % interval, in each direction."""
-        return {name: (float(found.mean()), *ndcg.interval(found, self.places, seed)) for name, found in scores.items()}
+        return {name: (float(found.mean()), *interval(found, self.places, seed)) for name, found in scores.items()}

@@ -26,11 +26,13 @@ from .localization import (
     reachable,
     saliency,
     see,
+    settle,
     share,
     silence,
     tower_features,
 )
 
+SETTLING = 256  # pictures and sounds for an untrained network's BatchNorm
 OWN, OTHER, PRIOR = "own sound", "another kind's sound", "mean map of many sounds"
 CHANCE, REACHABLE = "chance (area of the box)", "reachable (the box holds a place's middle)"
 
@@ -59,7 +61,7 @@ def read_encounters(model, solo: Shards, duo: Shards, per_clip: int, windows: in
     solo, duo : Shards
         Held-out episodes.
     per_clip : int
-        Pictures an episode, at most.
+        Pictures an places, at most.
     windows : int
         Of one recording, over whose maps a mean is taken.
 
@@ -84,11 +86,27 @@ def read_encounters(model, solo: Shards, duo: Shards, per_clip: int, windows: in
 
 def measure(model, fresh: list, encounters: Encounters, seed: int) -> Report:
     """Solo and duo figures of a model, beside untrained networks (`fresh`) and controls."""
+    for network in fresh:
+        settle(network, *_examples(network, encounters, seed))
     networks = [model, *fresh]
     heard = [hear(network, encounters.solo, encounters.sounds) for network in networks]
     reports = [_solo(networks, heard, encounters, seed), _duo(networks, heard, encounters, seed)]
     tables = {title: rows for report in reports for title, rows in report.tables.items()}
     return Report(tables, {name: value for report in reports for name, value in report.figures.items()})
+
+
+def _examples(network, encounters: Encounters, seed: int) -> tuple[list, list]:
+    """Some of the solo pictures, and their sounds."""
+    chosen = np.random.default_rng(seed).permutation(len(encounters.scenes))[:SETTLING]
+    scenes, sounds = ([each[k] for k in chosen] for each in (encounters.scenes, encounters.sounds))
+    pictures = [encounters.solo.frame(scene.clip, scene.frame) for scene in scenes]
+    seconds, rate = network.window_seconds, network.sample_rate
+    return pictures, [encounters.solo.waveform(sound.clip, sound.middles[0], seconds, rate) for sound in sounds]
+
+
+def _places(scenes: list[Scene]) -> np.ndarray:
+    """What pictures may be alike by: the level, or else the video."""
+    return np.array([scene.clip.level or scene.clip.source for scene in scenes])
 
 
 def _prior(heard: list[np.ndarray], encounters: Encounters) -> np.ndarray:
@@ -112,7 +130,7 @@ def _features(model, shards: Shards, scenes: list[Scene]) -> list[np.ndarray]:
 
 def _solo(networks: list, heard: list, encounters: Encounters, seed: int) -> Report:
     boxes = [next(iter(scene.boxes.values())) for scene in encounters.scenes]
-    episode = np.array([scene.clip.key for scene in encounters.scenes])
+    places = _places(encounters.scenes)
     found, *blank = (solo_maps(*each, encounters) for each in zip(networks, heard, strict=True))
     hits = {name: box_hits(heatmaps, boxes) for name, heatmaps in found.items()}
     for name in (OWN, "feature norm", "unusual features"):
@@ -125,29 +143,29 @@ def _solo(networks: list, heard: list, encounters: Encounters, seed: int) -> Rep
         [ciou.truth([(x, y, x + width, y + height)]) for x, y, width, height in boxes],
         hits,
         (OTHER, "silence"),
-        episode,
+        places,
         seed,
     )
-    rows, figures = _solo_rows(hits, episode, seed)
+    rows, figures = _solo_rows(hits, places, seed)
     off = int((hits["centre"] == 0).sum())
-    title = f"solo, {len(boxes)} pictures of {len(set(episode))} episodes, {off} off-centre"
+    title = f"solo, {len(boxes)} pictures of {len(set(places))} levels, {off} off-centre"
     tables = {title: rows} | {f"solo, {name}": rows for name, rows in field.tables.items()}
     # few of these boxes are large enough for an IoU of 0.5, so AP and F1 by it say nothing
     telling = {f"solo {name}": value for name, value in field.figures.items() if "right if IoU" not in name}
     return Report(tables, figures | telling)
 
 
-def _solo_rows(hits: dict[str, np.ndarray], episode: np.ndarray, seed: int) -> tuple[dict, dict]:
+def _solo_rows(hits: dict[str, np.ndarray], places: np.ndarray, seed: int) -> tuple[dict, dict]:
     """Rows of the table and figures of the hits, all (pictures,)."""
     off, rows, figures = hits["centre"] == 0, {}, {}
     for name, values in hits.items():
-        found, aside = share(values, episode, seed), share(values[off], episode[off], seed)
+        found, aside = share(values, places, seed), share(values[off], places[off], seed)
         rows[name] = {"in the box": str(found), "off-centre": str(aside)}
         figures[f"solo {name}"] = found.mean
         if name == OWN:
             figures |= {f"solo {OWN}, lower bound": found.low, f"solo {OWN}, off-centre": aside.mean}
         elif name != REACHABLE:
-            rows[name]["own sound minus this"] = str(share(hits[OWN] - values, episode, seed))
+            rows[name]["own sound minus this"] = str(share(hits[OWN] - values, places, seed))
     return rows, figures
 
 
@@ -179,15 +197,16 @@ def _duo(networks: list, heard: list, encounters: Encounters, seed: int) -> Repo
     own, *runs = (duo_hits(*each, encounters) for each in zip(networks, heard, strict=True))
     blank = {name: np.mean([run[name] for run in runs], axis=0) for name in own}
     deaf = _deaf_hits(networks[0], encounters) | {PRIOR: own[PRIOR]}
-    deaf |= {f"untrained, {name}": values for name, values in _deaf_hits(networks[1], encounters).items()}
+    unheard = [_deaf_hits(network, encounters) for network in networks[1:]]
+    deaf |= {f"untrained, {name}": np.mean([run[name] for run in unheard], axis=0) for name in unheard[0]}
     centre = [[inside((0.5, 0.5), box) for box in pair.boxes.values()] for pair in encounters.pairs]
     deaf["centre"] = np.array(centre, float)
     played = {"the model": (own[OWN], own[OTHER]), "untrained": (blank[OWN], blank[OTHER])}
     played |= {name: (values, values) for name, values in deaf.items()}
-    episode = np.repeat([pair.clip.key for pair in encounters.pairs], 2)
+    places = np.repeat(_places(encounters.pairs), 2)
 
     def of(values: np.ndarray) -> Share:
-        return share(values.ravel(), episode, seed)
+        return share(values.ravel(), places, seed)
 
     rows = {
         name: {"own sound": str(of(a)), "other's sound": str(of(b)), "gain": str(of(a - b))}
@@ -203,12 +222,12 @@ def _duo(networks: list, heard: list, encounters: Encounters, seed: int) -> Repo
         "duo gain, upper bound": gain.high,
         "duo gain, untrained": of(blank[OWN] - blank[OTHER]).mean,
     } | {f"duo {name}": of(values).mean for name, values in deaf.items()}
-    title = f"duo, {len(encounters.pairs)} pictures of {len(set(episode))} episodes, both sounds each"
+    title = f"duo, {len(encounters.pairs)} pictures of {len(set(places))} levels, both sounds each"
     sizes = np.array([area(box) for pair in encounters.pairs for box in pair.boxes.values()])
     by_size = {
         f"{name} of the picture, {fits.sum()} boxes": {
-            "own sound": str(share(own[OWN].ravel()[fits], episode[fits], seed)),
-            "other's sound": str(share(own[OTHER].ravel()[fits], episode[fits], seed)),
+            "own sound": str(share(own[OWN].ravel()[fits], places[fits], seed)),
+            "other's sound": str(share(own[OTHER].ravel()[fits], places[fits], seed)),
         }
         for name, fits in (
             ("under 1.5 %", sizes < 0.015),
