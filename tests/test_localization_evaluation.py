@@ -138,7 +138,7 @@ def test_a_model_that_knows_sound_and_picture_is_always_right(rendered, windows)
     assert figures["solo chance (area of the box)"] == pytest.approx(9)
     title = next(name for name in report.tables if name.startswith("solo, 24 pictures of 8 levels"))
     assert report.tables[title]["own sound"]["off-centre"] == "100.0 [100.0, 100.0]"
-    assert "duo, 12 pictures of 4 episodes, both sounds each" in report.tables
+    assert "duo, 12 pictures of 4 levels, both sounds each" in report.tables
 
 
 def test_a_model_that_ignores_the_sound_gains_nothing(rendered):

@@ -51,6 +51,10 @@ def test_every_training_command_shown_answers_to_help(module):
     assert result.returncode == 0, result.stderr
 
 
+def test_no_figure_is_still_to_be_filled_in():
+    assert not re.findall(r"(?m)^[A-Z]+_[A-Z_]+$|\b[A-Z]+_TABLE\b", README)
+
+
 def test_every_file_that_readme_links_to_is_there():
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert links
