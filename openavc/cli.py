@@ -47,7 +47,9 @@ def _options(*options):
     return decorate
 
 
-_model = click.option("--model", help="Name (see `openavc models`) or weights file.  [default: the one that ships]")
+_model = click.option(
+    "--model", help="Name (see `openavc models`) or weights file.  [default: ave-small, of localize avol-small]"
+)
 _device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
 _many = _options(
     click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),
@@ -212,7 +214,9 @@ _file = click.Path(path_type=Path, dir_okay=False)
 @_command("openavc localize clip.mp4 --output out.mp4\n    openavc localize dog.jpg --audio bark.wav --output map.png")
 @click.argument("source", metavar="VIDEO | PICTURE", type=_file)
 @click.option("--audio", type=_file, help="The sound to localise in a picture.")
-@click.option("--mismatch", type=_file, help="A sound to put to a video instead of its own.")
+@click.option(
+    "--mismatch", type=_file, help="A sound to put to a video instead of its own; silence where it has ended."
+)
 @click.option(
     "--output", type=_file, required=True, help="Of a video, .mp4; of a picture, a picture, or .npy for the bare map."
 )
@@ -229,8 +233,10 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
     from .image import EXTENSIONS
 
     is_picture = source.suffix.lower() in EXTENSIONS
-    if is_picture and (audio is None or mismatch or frame_rate):
-        raise click.UsageError(f"{source} is a picture: give its sound as --audio, no --mismatch and no --frame-rate")
+    if is_picture and audio is None:
+        raise click.UsageError(f"{source} is a picture: give its sound as --audio")
+    if is_picture and (mismatch or frame_rate):
+        raise click.UsageError(f"{source} is a picture: --mismatch and --frame-rate go with videos")
     if not is_picture and audio:
         raise click.UsageError(f"--audio goes with a picture; to put {audio} to the video {source}, use --mismatch")
     endings = localization.PICTURE_ENDINGS if is_picture else (".mp4",)
@@ -238,6 +244,8 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
         raise click.UsageError(f"--output {output} must end in {' or '.join(endings)}")
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
+    if output.exists() and any(file and file.exists() and output.samefile(file) for file in (source, audio, mismatch)):
+        raise click.UsageError(f"--output {output} is what is to be localised: choose another")
     loaded = _load(model, device, localization.localizing_model)
     try:
         if is_picture:

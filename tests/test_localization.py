@@ -526,7 +526,7 @@ def test_the_bare_map_can_be_had(inputs, weights):
     ("arguments", "said"),
     [
         (["photo.png", "--output", "out.png"], "give its sound as --audio"),
-        (["photo.png", "--audio", "sound.wav", "--mismatch", "sound.wav", "--output", "out.png"], "no --mismatch"),
+        (["photo.png", "--audio", "sound.wav", "--mismatch", "sound.wav", "--output", "out.png"], "go with videos"),
         (["photo.png", "--audio", "sound.wav", "--output", "out.mp4"], ".png or"),
         (["clip.mkv", "--output", "out.png"], "must end in .mp4"),
         (["clip.mkv", "--output", "out"], "must end in .mp4"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from openavc.models import AVENet, AVOLNet
-from training.objectives import Classification, Contrastive, Correspondence
+from training.objectives import Classification, Contrastive, Correspondence, silence_and_noise
 
 
 class Fixed(nn.Module):
@@ -98,18 +98,43 @@ def test_the_contrastive_objective_searches_the_own_group_alone():
     objective, group = Contrastive(temperature=0.5), torch.tensor([0, 0, 1, 1, 1])
     together, _ = objective._contrast(image @ audio.T, audio @ image.T, group[:, None] != group)
     apart = [
-        objective._contrast(image[rows] @ audio[rows].T, audio[rows] @ image[rows].T, torch.zeros(1, dtype=bool))[0]
-        for rows in (slice(0, 2), slice(2, 5))
+        objective._contrast(image[rows] @ audio[rows].T, audio[rows] @ image[rows].T, torch.zeros(n, n, dtype=bool))[0]
+        for rows, n in ((slice(0, 2), 2), (slice(2, 5), 3))
     ]
     assert together.item() == pytest.approx((2 * apart[0].item() + 3 * apart[1].item()) / 5)
 
 
-def test_the_contrastive_gradient_is_finite_with_groups_and_reaches_the_temperature():
+def test_distractors_are_among_the_sounds_that_a_picture_searches_in_every_group():
+    rng = np.random.default_rng(0)
+    image, audio, strange = (torch.tensor(rng.normal(size=(n, 3))) for n in (4, 4, 2))
+    objective, group = Contrastive(temperature=1.0, distractors=True), torch.tensor([0, 0, 1, 1])
+    by_image = torch.cat([image @ audio.T, image @ strange.T], dim=1)
+    loss, _ = objective._contrast(by_image, audio @ image.T, group[:, None] != group)
+    searched, back = np.exp(by_image.numpy()), np.exp((audio @ image.T).numpy())
+    ones = [-np.log(searched[k, k] / searched[k, [k, k ^ 1, 4, 5]].sum()) for k in range(4)]
+    others = [-np.log(back[k, k] / back[k, [k, k ^ 1]].sum()) for k in range(4)]
+    assert loss.item() == pytest.approx((np.mean(ones) + np.mean(others)) / 2)
+
+
+def test_distractors_are_silence_and_noise_below_full_scale():
+    torch.manual_seed(0)
+    model = AVENet(widths=(4, 4, 4, 4), frontend="mel64", image_size=16, joint_size=4)
+    levels = []
+    for _ in range(50):
+        silence, noise = silence_and_noise(model)
+        assert silence.shape == (model.window_samples,) and not silence.any()
+        levels.append(10 * math.log10(noise.square().mean()))
+    assert -81 < min(levels) < -60 and -40 < max(levels) < -19
+
+
+@pytest.mark.parametrize("distractors", [False, True])
+def test_the_contrastive_gradient_is_finite_with_groups_and_reaches_the_temperature(distractors):
     torch.manual_seed(0)
     model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=4, pooling="logsumexp")
-    objective = Contrastive(temperature=1.0)
+    objective = Contrastive(temperature=1.0, distractors=distractors)
     batch = {"group": torch.tensor([0, 0, 1, 1])}
-    objective(model, torch.randn(4, 3, 32, 32), torch.randn(4, 1, 64, 80), batch)[0].backward()
+    spectrogram = model.prepare_audio(torch.randn(4, model.window_samples))
+    objective(model, torch.randn(4, 3, 32, 32), spectrogram, batch)[0].backward()
     for parameter in [*model.parameters(), *objective.parameters()]:
         assert torch.isfinite(parameter.grad).all()
     assert objective.log_scale.grad != 0

@@ -44,33 +44,49 @@ class Contrastive(nn.Module):
     its own group. The network's own two-way decision is fitted beside it on as many true pairs as pairs of
     neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
     With gradient accumulation the negatives are those of the same part of the batch.
+
+    Parameters
+    ----------
+    temperature : float
+        At the start.
+    distractors : bool
+        Whether silence and white noise are among the sounds that a picture searches, so that it learns that they
+        aren't its own.
+    windows_per_clip : int
+        Neighbouring pairs of one clip.
     """
 
     negatives = 0.0
     networks = ("ave", "avol")  # what has a similarity of any picture with any sound
 
-    def __init__(self, temperature: float = 0.1, windows_per_clip: int = 1):
+    def __init__(self, temperature: float = 0.1, distractors: bool = False, windows_per_clip: int = 1):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+        self.distractors = distractors
         self.shift = windows_per_clip  # to a pair of another clip
 
     def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        if self.distractors:
+            spectrogram = torch.cat([spectrogram, model.prepare_audio(silence_and_noise(model)).to(spectrogram)])
         image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) or (B, D, H, W)
+        audio, strange = audio[: len(image)], audio[len(image) :]
         with torch.autocast(image.device.type, enabled=False):  # which would round similarities to 8 bits
-            image, audio = image.float(), audio.float()
+            image, audio, strange = image.float(), audio.float(), strange.float()
             images, audios = distributed.gather(image), distributed.gather(audio)  # those of all processes
             others = batch["group"][:, None] != distributed.gather(batch["group"])  # (B, world * B)
-            contrast, right = self._contrast(model.similarity(image, audios), model.similarity(images, audio).T, others)
+            by_image = torch.cat([model.similarity(image, audios), model.similarity(image, strange)], dim=1)
+            contrast, right = self._contrast(by_image, model.similarity(images, audio).T, others)
             other = distributed.own_rows(audios.detach().roll(self.shift, dims=0))  # (B, D)
             return contrast + self._decision(model, image.detach(), audio.detach(), other), right
 
     def _contrast(self, by_image: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy of finding the partner and how often it is found, from (B, world * B) similarities.
 
-        `others` marks those of other groups, which aren't searched.
+        `others` marks those of other groups, which aren't searched. `by_image` may have more columns, of distractors.
         """
-        scale = self.log_scale.clamp(max=math.log(100)).exp()
-        by_image, by_audio = ((scale * found).masked_fill(others, -math.inf) for found in (by_image, by_audio))
+        scale, more = self.log_scale.clamp(max=math.log(100)).exp(), by_image.shape[1] - others.shape[1]
+        by_image = (scale * by_image).masked_fill(F.pad(others, (0, more)), -math.inf)
+        by_audio = (scale * by_audio).masked_fill(others, -math.inf)
         target = torch.arange(len(by_image), device=by_image.device) + distributed.rank() * len(by_image)
         loss = (F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target)) / 2
         return loss, (by_image.argmax(dim=1) == target).float().mean()
@@ -79,6 +95,13 @@ class Contrastive(nn.Module):
         logits = model.compare(torch.cat([image, image]), torch.cat([audio, other])).float()
         label = torch.arange(2, device=image.device).flip(0).repeat_interleave(len(image))  # 1s, then 0s
         return F.cross_entropy(logits, label)
+
+
+def silence_and_noise(model) -> Tensor:
+    """A window of silence, and one of white noise at a random level of -80 to -20 dBFS: (2, window_samples)."""
+    device = next(model.parameters()).device
+    noise = torch.randn(model.window_samples, device=device) * 10 ** (-4 + 3 * torch.rand((), device=device))
+    return torch.stack([torch.zeros_like(noise), noise])
 
 
 class Classification(nn.Module):

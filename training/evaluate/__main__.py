@@ -456,8 +456,13 @@ def _annotated_boxes(model, fresh, boxes, videos, names, seed, json_path) -> Non
     annotations = read_annotations(boxes, names)
     found, failures = measure(model, fresh, annotations, videos, seed)
     click.echo(f"{boxes.name}, {len(annotations) - len(failures)} of {len(annotations)} clips\n\n{found}")
+    missing = [name for name, reason in failures.items() if reason == "missing"]
     for name, reason in failures.items():
-        click.echo(f"left out: {name}: {reason}", err=True)
+        if reason != "missing":
+            click.echo(f"left out: {name}: {reason}", err=True)
+    if missing:
+        some = ", ".join(missing[:3])
+        click.echo(f"left out: {len(missing)} clips that aren't in {videos} ({some} ...; all in --json)", err=True)
     report(f"localisation ({boxes.stem})", found.figures, json_path, tables=found.tables, left_out=failures)
 
 
