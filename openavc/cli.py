@@ -135,8 +135,6 @@ def video(inputs, output, model, embedding, batch_size, device, overwrite, frame
 
 def _embed(inputs, extensions, output, model, device, overwrite, compute, check, parameters):
     """Plan, load, embed with a progress bar, report, and leave with the right status."""
-    from tqdm import tqdm
-
     from . import files
 
     jobs = files.plan_jobs(inputs, output, extensions)
@@ -154,17 +152,21 @@ def _embed(inputs, extensions, output, model, device, overwrite, compute, check,
     outcomes = files.embed_files(jobs, lambda source: compute(loaded, source), loaded, parameters, overwrite)
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        for outcome in tqdm(outcomes, total=len(jobs), unit="file", disable=None):
-            counts[outcome.status] += 1
-            if outcome.status == "failed":
-                name, reason = str(outcome.job.source), outcome.reason
-                click.echo(f"failed: {reason if name in reason else f'{name}: {reason}'}", err=True)
+        _tell_failures(files.counted(outcomes, counts, len(jobs)))
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
         sys.exit(130)
     where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
     click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"; results in {where}")
     sys.exit(1 if counts["failed"] else 0)
+
+
+def _tell_failures(outcomes):
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            name, reason = str(outcome.job.source), outcome.reason
+            named = name in reason or repr(name) in reason
+            click.echo(f"failed: {reason if named else f'{name}: {reason}'}", err=True)
 
 
 def _load(model, device, get=None):
@@ -295,20 +297,14 @@ def index(inputs, db, prune):
 
     What is there already is skipped; newer results take the place of older ones of the same source.
     """
-    from tqdm import tqdm
-
-    from . import search
+    from . import files, search
 
     paths = search.find_results(inputs)
     if not paths and not prune:
         raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
     counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)
     try:
-        for outcome in tqdm(search.add_results(paths, db, prune), total=len(paths), unit="file", disable=None):
-            counts[outcome.status] += 1
-            if outcome.status == "failed":
-                name, reason = str(outcome.job.source), outcome.reason
-                click.echo(f"failed: {reason if name in reason else f'{name}: {reason}'}", err=True)
+        _tell_failures(files.counted(search.add_results(paths, db, prune), counts, len(paths)))
         vectors = search.count_vectors(db)
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
@@ -354,15 +350,18 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
             model=loaded,
             device=device,
         )
-        if html is not None:
-            from .search_page import write_page
-
-            write_page(html, picture or recording, hits)
     except (ImportError, OSError, ValueError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
     for rank, hit in enumerate(hits, 1):
         time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
         click.echo(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
+    if html is not None:
+        from .search_page import write_page
+
+        try:
+            write_page(html, picture or recording, hits)
+        except OSError as error:
+            raise click.ClickException(f"the page {html} can't be written: {error}") from None
 
 
 @_command("openavc models --json")

@@ -139,6 +139,30 @@ def embed_files(
             yield Outcome(job, "failed", str(error) if expected else f"{type(error).__name__}: {error}")
 
 
+def counted(
+    outcomes: Iterable[Outcome], counts: dict[str, int], total: int, progress: bool | None = None
+) -> Iterator[Outcome]:
+    """Pass outcomes on, counting them by status, under a progress bar; what was "removed" isn't one of the `total`.
+
+    Parameters
+    ----------
+    outcomes : iterable of Outcome
+    counts : dict
+        Status -> number, with all that may come.
+    total : int
+        Files.
+    progress : bool, optional
+        Whether to show the bar; by default, if the standard error is a terminal.
+    """
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="file", disable=None if progress is None else not progress) as bar:
+        for outcome in outcomes:
+            counts[outcome.status] += 1
+            bar.update(outcome.status != "removed")
+            yield outcome
+
+
 def is_done(job: Job, wanted: dict) -> bool:
     """Whether the result is there, whole, of the same source, model and parameters."""
     metadata = read_metadata(job.target)

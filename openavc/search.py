@@ -13,6 +13,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -26,16 +27,14 @@ from .weights import list_models
 MODALITIES = ("audio", "image")
 _TABLE = "moments"
 _BATCH_VALUES, _BATCH_RESULTS = 2**24, 10_000  # held in memory before they are committed; 64 MB of vectors
-# Measured on one core, 100,000 clustered vectors of 128 values: IVF_FLAT was built in 1.3 s, was searched in a tenth of
-# the time of comparing all, and loses only what lies in partitions that aren't probed. IVF_PQ took 36 s, and its
-# quantization lost 5 % of the true 10 nearest even with all distances of the best 100 computed anew, 68 % without;
-# IVF_SQ lost 2 % and was three times slower to search; HNSW_SQ wasn't built in 4 minutes. IVF_FLAT keeps a second copy
-# of the vectors on disk. Comparing all of 20,000 vectors takes 1.7 times as long as searching their index, of 5,000
-# hardly longer (benchmarks/search.py).
+# Exact below this, above by IVF_FLAT, which doesn't quantize: a search loses only what lies in partitions that aren't
+# probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, of 100,000 more than ten
+# times (benchmarks/search.py --vectors 20000, and without options).
 _EXACT_BELOW = 20_000  # vectors
-# Of as many partitions as the square root of the number of vectors: 99.6 to 99.9 % of the true 10 nearest of 100,000
-# clustered vectors were found, 45 % of vectors without any clusters. Probing 5 takes no less time.
+# Of as many partitions as the square root of the number of vectors: more than 99 % of the true 10 nearest of 100,000
+# clustered vectors are found, less than half of vectors without any clusters (benchmarks/search.py --isotropic).
 _PARTITIONS_PROBED = 40
+_KEPT = timedelta(days=1)  # of what was replaced, for searches that are still reading it
 _MOMENTS_A_SOURCE = 20  # fetched for each hit wanted, where one source gives one hit
 
 
@@ -219,20 +218,15 @@ def index_embeddings(inputs, db, *, prune=False, progress=False) -> Indexed:
     ------
     OSError
         If the library can't be written, or another process is writing to it.
+    ValueError
+        If the name of its folder isn't UTF-8.
     ImportError
         If LanceDB isn't installed.
     """
-    from tqdm import tqdm
-
-    counts, failed = {"added": 0, "skipped": 0, "removed": 0}, {}
+    counts = dict.fromkeys(("added", "skipped", "failed", "removed"), 0)
     paths = find_results(inputs if isinstance(inputs, list | tuple) else [inputs])
-    with tqdm(total=len(paths), unit="file", disable=not progress) as bar:
-        for outcome in add_results(paths, db, prune):
-            bar.update(outcome.status != "removed")
-            if outcome.status == "failed":
-                failed[str(outcome.job.source)] = outcome.reason
-            else:
-                counts[outcome.status] += 1
+    outcomes = files.counted(add_results(paths, db, prune), counts, len(paths), progress)
+    failed = {str(outcome.job.source): outcome.reason for outcome in outcomes if outcome.status == "failed"}
     return Indexed(counts["added"], counts["skipped"], failed, counts["removed"], count_vectors(db))
 
 
@@ -251,6 +245,7 @@ def add_results(paths: Iterable[Path], db, prune: bool = False) -> Iterator[file
         "added", "skipped" or "failed" for each path, and "removed" for each that `prune` found gone.
     """
     connect, folder = _lancedb().connect, Path(db)
+    _check_name(folder)
     folder.mkdir(parents=True, exist_ok=True)
 
     def outcomes(status: str, done: Iterable[str | Path], reason: str = "") -> list[files.Outcome]:
@@ -307,12 +302,14 @@ class _Writer:
     def read(self, path: Path) -> _Result | None:
         """The result in a file with its rows, or None if it, or a newer one of the same source, is there already."""
         status = path.stat()
+        _check_name(path)
         known = self.results.get(str(path))
         if known and (known.modified_ns, known.bytes) == (status.st_mtime_ns, status.st_size):
             return None
         metadata = _read_metadata(path)
         self._check_model(path, metadata)
         source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
+        _check_name(source)
         other = self.waiting.get((source, kind)) or self.results.get(self.paths.get((source, kind)))
         if other and other.path != str(path) and other.modified_ns >= status.st_mtime_ns and Path(other.path).exists():
             return None
@@ -390,7 +387,7 @@ class _Writer:
             self.paths.pop((result.source, result.kind), None)
 
     def organize(self) -> None:
-        """Compact the files of the table, and bring its approximate index up to date where one pays.
+        """Compact the files of the table, delete old versions, and keep its approximate index up to date if one pays.
 
         An index is trained anew once the library has twice the vectors; in between, new ones are put into its
         partitions. Rows that aren't in it yet, after a killed run, are found all the same: searches compare them all.
@@ -403,12 +400,12 @@ class _Writer:
         if vectors >= _EXACT_BELOW and len(outdated) == len(trained_on):
             self._train(vectors, outdated)
         elif self.changed or any(self.table.index_stats(name).num_unindexed_rows for name in trained_on):
-            self.table.optimize()
+            self.table.optimize(cleanup_older_than=_KEPT)
 
     def _train(self, vectors: int, outdated: list[str]) -> None:
         from lancedb.index import IvfFlat
 
-        self.table.optimize()
+        self.table.optimize(cleanup_older_than=_KEPT)
         for old in outdated:
             self.table.drop_index(old)
         config = IvfFlat(distance_type="dot", num_partitions=round(vectors**0.5))
@@ -491,6 +488,7 @@ def _to_table(vectors: np.ndarray, modalities: list[str], timestamps, result: _R
 def open_library(db):
     """The LanceDB table of a library; FileNotFoundError if there is none."""
     lancedb = _lancedb()
+    _check_name(db)
     table = _open(lancedb.connect(db)) if Path(db).is_dir() else None  # connecting would make the folder
     if table is None:
         raise FileNotFoundError(f"there is no library in {db}: make one with openavc index EMBEDDINGS --db {db}")
@@ -519,6 +517,14 @@ def _open(connection):
         if "not found" not in str(error):
             raise
         return None
+
+
+def _check_name(path: str | Path) -> None:
+    """ValueError for a path that LanceDB can't take, or hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a library takes names in UTF-8 alone, and {str(path)!r} isn't: rename it") from None
 
 
 def _first(table) -> dict | None:

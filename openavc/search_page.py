@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from . import video
+from .files import written_whole
 from .image import EXTENSIONS as PICTURES
 from .image import read_image, resize
 from .search import Hit
@@ -31,7 +32,8 @@ def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
     """Write a page with the query, a file, on top, and its hits, the best first.
 
     Hits have their score, file and time; pictures and the frames of videos are shown in small, sounds and videos have
-    a player at the hit's moment. Files that are missing are said to be.
+    a player at the hit's moment. Files that are missing are said to be. The page's folder is made; OSError if it can't
+    be written.
     """
     name = escape(Path(query).name)
     found = "\n".join(_hit(rank, hit) for rank, hit in enumerate(hits, 1)) or "<li>nothing was found</li>"
@@ -40,8 +42,9 @@ def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Nearest to {name}</h1>\n"
         f"{_media(Path(query), None, _QUERY)}\n<ol>\n{found}\n</ol>\n</body>\n</html>\n"
     )
-    # A name that isn't UTF-8 has surrogates, which can't be written.
-    Path(path).write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+    with written_whole(Path(path)) as partial:
+        # A name that isn't UTF-8 has surrogates, which can't be written.
+        partial.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
 
 
 def _hit(rank: int, hit: Hit) -> str:

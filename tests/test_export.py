@@ -290,6 +290,16 @@ def test_the_best_weights_are_exported_where_they_are_asked_for_and_the_card_say
     assert "| weights | the last |" in (run / "README.md").read_text()
 
 
+def test_a_measurement_without_metrics_is_refused_before_anything_is_written(run, project):
+    (project / "tables.json").write_text(json.dumps({"metrics": [], "tables": {"duo": {"the model": {"gain": "40"}}}}))
+    before = sorted(project.rglob("*"))
+    options = [run, "--name", "tones", "--metrics", project / "metrics.json", "--metrics", project / "tables.json"]
+    result = CliRunner().invoke(export.main, list(map(str, options)))
+    assert result.exit_code == 2
+    assert f"there are no metrics in {project / 'tables.json'}" in result.stderr
+    assert sorted(project.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("recipe", "kept"),
     [

@@ -394,6 +394,35 @@ def test_annotated_videos_are_localised_and_others_named(annotated):
         sound_boxes.measure(Oracle(), Oracle(), annotations[2:3], annotated[1], seed=0)
 
 
+def test_a_sound_that_is_not_finite_costs_its_clip_alone(annotated):
+    import soundfile
+
+    _, folder = annotated
+    for name, (kind, box) in (BOXES | {"nan_000005": BOXES["red_000001"]}).items():
+        (folder / f"{name}.mp4").unlink(missing_ok=True)
+        (folder / f"{name}.jpg").write_bytes(jpeg(draw({kind: box})))
+        sound = tone(kind)
+        sound[100] = np.nan if name == "nan_000005" else 0
+        soundfile.write(folder / f"{name}.wav", sound, RATE, subtype="FLOAT")
+    annotations = [sound_boxes.Annotation(name, "", [(0, 0, 0.5, 0.5)], agreeing=1) for name in ("nan_000005", *BOXES)]
+    _, failures = sound_boxes.measure(Oracle(), Oracle(), annotations, folder, seed=0)
+    assert failures.keys() == {"nan_000005"}
+    assert "nan_000005.wav holds 1 NaN" in failures["nan_000005"]
+
+
+def test_no_features_are_taken_of_the_untrained_network(annotated):
+    class Counting(Oracle):
+        seen = 0
+
+        def image_tower(self, image):
+            self.seen += len(image)
+            return super().image_tower(image)
+
+    fresh = Counting()
+    sound_boxes.measure(Oracle(), fresh, sound_boxes.read_annotations(annotated[0]), annotated[1], seed=0)
+    assert fresh.seen == len(BOXES)
+
+
 def test_a_picture_and_a_sound_make_a_clip_and_xml_its_boxes(annotated, tmp_path):
     """LVS's layout of Flickr-SoundNet; coordinates are of 256."""
     import soundfile

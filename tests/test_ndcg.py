@@ -77,6 +77,19 @@ def test_a_parent_that_is_no_class_and_a_name_used_twice_are_refused():
         ontology.ClassTree({"a": [], "b": []}, {"a": "X", "b": "x"})
 
 
+@pytest.mark.parametrize(
+    ("tree", "named"),
+    [
+        ({"a": {"a": []}, "b": ["c"]}, "a > a"),
+        ({"b": ["c"], "a": {"b": ["a"]}}, "a > b > a|b > a > b"),
+        ({"top": {"a": {"b": ["a"]}}}, "a > b > a|b > a > b"),
+    ],
+)
+def test_a_class_below_itself_is_named(tree, named):
+    with pytest.raises(ValueError, match=f"lies below itself: ({named})$"):
+        ontology.nested_tree(tree)
+
+
 def test_every_kind_of_monster_has_its_place():
     tree = ontology.read_tree(ontology.MONSTERS)
     tree.check([kind for kinds in RENDERED.values() for kind in kinds])
@@ -212,6 +225,19 @@ def test_cca_refuses_too_many_components_and_what_are_no_pairs():
         fit_cca(x, y[:4], 2)
 
 
+def test_components_weigh_their_correlation():
+    """x and y have covariance 1: with a ridge r, correlations are s / (1 + r) and projections of variance 1 / (1 + r).
+
+    The space's variances are of the product.
+    """
+    rng, ridge = np.random.default_rng(0), 0.1
+    x, y = rng.standard_normal((2, 40_000, 3))
+    y[:, :2] = [0.9, 0.5] * x[:, :2] + np.sqrt(1 - np.square([0.9, 0.5])) * y[:, :2]
+    for projected in retrieval.cca_space((x, y), (x, y), 3):
+        expected = np.array([0.9, 0.5, 0]) / (1 + ridge) ** 1.5
+        np.testing.assert_allclose(projected.std(axis=0), expected, atol=0.02)
+
+
 # -------------------------------------------------------------------------------------------------------- videos
 
 
@@ -283,8 +309,9 @@ def test_a_sound_at_another_rate_is_resampled_and_cut_to_its_middle(monsters):
     _, waveform = labelled.Moment(np.zeros((20, 30, 3), np.float32), tone, 24_000).prepared(Model())
     expected = np.sin(2 * np.pi * 400 * (np.arange(6000) + 3000) / 12_000)
     np.testing.assert_allclose(waveform, expected, atol=1e-3)
-    short = labelled.Moment(np.zeros((20, 30, 3), np.float32), tone[:6000], 24_000).prepared(Model())[1]
-    assert short.shape == (6000,) and not short[:1000].any() and not short[-1000:].any() and short.any()
+    short = labelled.Moment(np.zeros((20, 30, 3), np.float32), tone[:6002], 24_000).prepared(Model())[1]
+    assert short.shape == (6000,)  # 2999 zeros, or one more, around 3001 samples
+    assert not short[:1499].any() and not short[-1500:].any() and short[1500:1600].any() and short[4400:4500].any()
 
 
 def test_the_command_tells_all_directions_beside_chance_and_the_paper(networks, monsters, more_tones, tmp_path):
@@ -394,6 +421,29 @@ def test_a_table_gives_files_several_labels(tmp_path):
         labelled.find_labelled(tmp_path / "other.csv")
 
 
+def test_files_of_one_name_in_two_folders_are_two_places_and_cuts_of_one_video_are_one(tmp_path):
+    names = ["cat/0001.mp4", "cat/abcdefghijk_000010_000020.mp4", "dog/0001.mp4", "dog/abcdefghijk_000030_000040.mp4"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "list.csv").write_text("file,labels\n" + "".join(f"{name},pets\n" for name in names))
+    for data in (tmp_path, tmp_path / "list.csv"):
+        places = [video.place for video in labelled.find_labelled(data)[0]]
+        assert places == ["cat/0001", "abcdefghijk", "dog/0001", "abcdefghijk"]
+
+
+@pytest.mark.parametrize("row", ["b.mp4", "b.mp4,Bird vocalization, bird call"])
+def test_a_row_with_too_few_or_too_many_columns_is_named(tmp_path, row):
+    (tmp_path / "list.csv").write_text(f"file,labels\na.mp4,Drum\n{row}\n")
+    with pytest.raises(ValueError, match=r"line 3 of .*list\.csv .* 2 columns file, labels .*'b\.mp4'"):
+        labelled.find_labelled(tmp_path / "list.csv")
+
+
+def test_a_table_that_excel_wrote_is_read(tmp_path):
+    (tmp_path / "list.csv").write_text("file,labels\na.mp4,Dröhnen\n", encoding="utf-8-sig")
+    assert [video.labels for video in labelled.find_labelled(tmp_path / "list.csv")[0]] == [("Dröhnen",)]
+
+
 def test_pairs_bring_their_own_tree(networks, tmp_path):
     rows = ["image,sound,label,group,kind"]
     for number, (label, group) in enumerate([("cow", "farm"), ("cow", "photo"), ("hen", "farm"), ("bell", "things")]):
@@ -403,7 +453,7 @@ def test_pairs_bring_their_own_tree(networks, tmp_path):
         rows += [f"{number}.jpg,{number}.wav,{label},{group},sound", f"{number}.jpg,gone.wav,{label},{group},spoken"]
     (tmp_path / "pairs.csv").write_text("\n".join(rows))
     videos, tree = labelled.find_labelled(tmp_path)
-    assert [video.name for video in videos] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    assert [video.name for video in videos] == [str(tmp_path / f"{number}.wav") for number in range(4)]
     assert tree.distances(["cow", "hen", "bell"])[0].tolist() == [0, 2, 4]
     found = evaluate("--model", networks[1], "--data", tmp_path)
     assert found.exit_code == 0 and "4 videos" in found.output, found.output
@@ -413,13 +463,45 @@ def test_pairs_bring_their_own_tree(networks, tmp_path):
     assert "no video could be read, of 4" in str(everything.exception) and "gone.wav" in str(everything.exception)
 
 
-def test_shards_without_labels_one_model_twice_and_cca_on_what_is_measured_are_refused(networks, monsters, shards):
+def test_cca_takes_pairs_of_the_kind_that_is_measured(networks, tmp_path):
+    for folder in ("measured", "training"):
+        (tmp_path / folder).mkdir()
+        rows = ["image,sound,label,group,kind"]
+        for number in range(3):
+            (tmp_path / folder / f"{number}.jpg").write_bytes(jpeg(np.full((20, 30, 3), 50 * number, np.uint8)))
+            tone = 0.5 * np.sin(2 * np.pi * 200 * (number + 1) * np.arange(36_000) / 24_000)
+            soundfile.write(tmp_path / folder / f"{number}.wav", tone, 24_000)
+            rows.append(f"{number}.jpg,{number}.wav,{('cow', 'hen')[number % 2]},farm,spoken")
+        (tmp_path / folder / "pairs.csv").write_text("\n".join(rows))
+    options = ("--model", networks[1], "--data", tmp_path / "measured", "--kind", "spoken")
+    found = evaluate(*options, "--cca-on", tmp_path / "training", "--components", 2)
+    assert found.exit_code == 0, found.exception
+    assert "l3 with CCA" in found.output
+
+
+def test_shards_without_labels_one_model_twice_and_cca_on_what_is_measured_are_refused(
+    networks, monsters, shards, tmp_path
+):
     refused = evaluate("--model", networks[0], "--data", shards)
     assert "none of the 6 videos" in str(refused.exception)
     twice = evaluate("--model", networks[0], "--model", networks[0], "--data", monsters)
     assert "one name" in str(twice.exception)
-    leak = evaluate("--model", networks[1], "--data", monsters, "--cca-on", monsters)
-    assert "--cca-on must be other videos" in str(leak.exception)
+    for number in (3, 4):  # other folders, of episodes that are among those
+        (tmp_path / f"{number}.tar").symlink_to(monsters / f"{number:05d}.tar")
+    for cca_on, shared in ((monsters, 12), (tmp_path, 2)):
+        leak = evaluate("--model", networks[1], "--data", monsters, "--cca-on", cca_on)
+        assert f"--cca-on must be other videos than --data, and {shared} are in both" in str(leak.exception)
+
+
+def test_one_file_is_known_in_a_folder_and_in_a_table(tmp_path):
+    for name in ("Cat/a.mp4", "Cat/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists/list.csv").write_text("file,labels\n../Cat/b.mp4,Cat\n")
+    videos, training = (labelled.find_labelled(data)[0] for data in (tmp_path, tmp_path / "lists/list.csv"))
+    with pytest.raises(ValueError, match=r"and 1 are in both, such as .*Cat/b\.mp4$"):
+        retrieval.fit_spaces({}, videos, 0, training)
 
 
 def test_videos_of_the_papers_classes_alone(audioset, shared, tmp_path):

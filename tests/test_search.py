@@ -228,6 +228,54 @@ def test_models_are_never_mixed(lancedb, tmp_path):
     assert index_embeddings(tmp_path / "b.npz", tmp_path / "db", prune=True) == (1, 0, {}, 1, 5)
 
 
+def test_names_that_are_not_utf8_are_told_with_what_to_do(lancedb, tmp_path):
+    bad = os.fsdecode(b"caf\xe9")
+    write(tmp_path / "emb/good.npz", vectors(0))
+    write(tmp_path / "emb/source.npz", vectors(1), source=f"{bad}.wav")
+    write(tmp_path / f"emb/{bad}.npz", vectors(2), source="cafe.wav")
+    result = run("index", tmp_path / "emb", "--db", tmp_path / "db")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("1 added, 0 skipped, 2 failed; 5 vectors")
+    asked = "a library takes names in UTF-8 alone, and {!r} isn't: rename it"
+    by_source, by_name = asked.format(f"/data/{bad}.wav"), asked.format(str(tmp_path / f"emb/{bad}.npz"))
+    assert sorted(result.stderr.splitlines()) == [
+        f"failed: {tmp_path}/emb/source.npz: {by_source}",
+        f"failed: {by_name}",
+    ]
+    (tmp_path / f"{bad}-there").mkdir()
+    for *arguments, db in (("index", tmp_path / "emb", bad), ("search", "--image", "a.png", f"{bad}-there")):
+        result = run(*arguments, "--db", tmp_path / db)
+        assert (result.exit_code, result.stderr) == (1, f"Error: {asked.format(str(tmp_path / db))}\n")
+    assert not (tmp_path / bad).exists()
+
+
+def test_the_bar_counts_files_and_not_what_is_removed(lancedb, tmp_path, monkeypatch):
+    import tqdm
+
+    original = tqdm.tqdm
+    monkeypatch.setattr("tqdm.tqdm", lambda *given, **options: original(*given, **options | {"disable": False}))
+    for seed in range(3):
+        write(tmp_path / f"emb/{seed}.npz", vectors(seed))
+    command = ("index", tmp_path / "emb", "--db", tmp_path / "db", "--prune")
+    run(*command)
+    (tmp_path / "emb/0.npz").unlink()
+    result = run(*command)
+    assert result.stdout == f"0 added, 2 skipped, 0 failed, 1 removed; 10 vectors in {tmp_path / 'db'}/\n"
+    assert "100%" in result.stderr and "2/2" in result.stderr
+
+
+def test_what_was_replaced_is_kept_for_a_while_and_then_deleted(lancedb, tmp_path, monkeypatch):
+    for seed in range(3):
+        write(tmp_path / "a.npz", vectors(seed))
+        index_embeddings(tmp_path / "a.npz", tmp_path / "db")
+    before = len(open_library(tmp_path / "db").list_versions())
+    monkeypatch.setattr(library, "_KEPT", library.timedelta(milliseconds=1))
+    write(tmp_path / "a.npz", vectors(4))
+    index_embeddings(tmp_path / "a.npz", tmp_path / "db")
+    assert before > 3 > len(open_library(tmp_path / "db").list_versions())
+    np.testing.assert_allclose(found(tmp_path / "db", vectors(4)[0], k=1)[0].score, 1, atol=1e-6)
+
+
 def test_what_is_broken_is_named_and_costs_nothing_else(lancedb, tmp_path):
     emb = tmp_path / "emb"
     write(emb / "good.npz", vectors(0))
@@ -382,6 +430,16 @@ def test_the_command_prints_a_table_and_writes_a_page(example, tmp_path):
     result = run("search", "--db", example / "db", "--image", example / "gone.png")
     assert result.exit_code == 1
     assert "gone.png" in result.stderr
+
+
+def test_hits_are_printed_before_the_page_whose_folder_is_made(example, tmp_path):
+    command = ("search", "--db", example / "db", "--image", example / "red.png", "--html")
+    assert run(*command, tmp_path / "new/folder/results.html").exit_code == 0
+    assert [path.name for path in (tmp_path / "new/folder").iterdir()] == ["results.html"]
+    (tmp_path / "file").write_text("")
+    result = run(*command, tmp_path / "file/results.html")
+    assert result.exit_code == 1 and "results.html can't be written" in result.stderr
+    assert len(result.stdout.splitlines()) == 3
 
 
 def test_the_page_escapes_names_shows_pictures_and_plays_moments(example, tmp_path):

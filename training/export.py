@@ -192,6 +192,9 @@ def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
 @click.option("--best", is_flag=True, help="RUN/best.safetensors, kept by --validation, instead of the last weights.")
 def main(run, name, metrics, trained_on, recipe, license, limits, repo, package, best):
     measured = [json.loads(path.read_text()) for path in metrics]
+    empty = [str(path) for path, one in zip(metrics, measured, strict=True) if not one.get("metrics")]
+    if empty:
+        raise click.UsageError(f"there are no metrics in {', '.join(empty)}: give what training.evaluate --json wrote")
     found = [figure for one in measured for figure in one["metrics"]]
     tables = {one["metrics"][0]["command"]: one["tables"] for one in measured if one.get("tables")}
     about = {"trained_on": trained_on, "recipe": recipe, "metrics": found}

@@ -157,10 +157,9 @@ _PATH = click.Path(exists=True, path_type=Path)
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Write them here, too.")
 def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_level, partner, seed, json_path):
     """Retrieval by class, sounds and pictures: the nDCG@30 of Objects that Sound, beside its Table 1."""
+    from .labelled import find_labelled
     from .retrieval import Search, choose_videos, fit_spaces
 
-    if cca_on and cca_on.resolve() == data.resolve():
-        raise ValueError(f"--cca-on must be other videos than --data, got {data} for both")
     networks = {}
     for given in models:
         model = get_model(given)
@@ -169,7 +168,8 @@ def ndcg(models, data, ontology, instruments, cca_on, components, kind, own_leve
     if len(networks) < 2 * len(models):
         raise ValueError(f"two of the models have one name: {', '.join(models)}")
     videos, tree = choose_videos(data, ontology, instruments, kind, own_level)
-    spaces, videos, failures = fit_spaces(networks, videos, seed, cca_on, components)
+    training = find_labelled(cca_on, kind)[0] if cca_on else []
+    spaces, videos, failures = fit_spaces(networks, videos, seed, training, components)
     search = Search(videos, tree, partner)
     found = {name: search.summary(search.scores(vectors), seed) for name, vectors in spaces.items()}
     mixed = {name: search.mixed_up(vectors, seed) for name, vectors in spaces.items()}

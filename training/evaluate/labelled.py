@@ -34,9 +34,9 @@ class Moment:
     def prepared(self, model) -> tuple[np.ndarray, np.ndarray]:
         """What a model takes: the picture (size, size, 3) and the middle of the sound (window_samples,)."""
         waveform = resample(self.waveform, self.sample_rate, model.sample_rate)
-        spare = len(waveform) - model.window_samples
-        padded = np.pad(waveform, (max(0, -spare) // 2, max(0, -spare) - max(0, -spare) // 2))
-        first = max(0, spare) // 2
+        lacking = max(0, model.window_samples - len(waveform))
+        padded = np.pad(waveform, (lacking // 2, lacking - lacking // 2))
+        first = (len(padded) - model.window_samples) // 2
         return fit(self.frame, model.image_size), padded[first : first + model.window_samples].astype(np.float32)
 
 
@@ -44,7 +44,7 @@ class Moment:
 class Video:
     """What is known of a video, and how to take a moment of it."""
 
-    name: str
+    name: str  # its source in shards, or the resolved path of its file; of a pair, of the sound
     labels: tuple[str, ...]
     place: str  # videos of one place are alike for other reasons than what sounds in them
     moment: Callable[[np.random.Generator, float], Moment]  # random; with so many seconds of sound
@@ -78,8 +78,10 @@ def find_labelled(data: Path, kind: str = "sound", own_level: bool = False) -> t
         return _listed(data), None
     if any(data.glob("*.tar")):
         return _of_shards(Shards(data), own_level), None
-    videos = [(Path(video.path), Path(video.path).relative_to(data)) for video in find_videos(data)]
-    found = [_file(path, (inside.parts[0],)) for path, inside in videos if len(inside.parts) > 1]
+    videos = [(video, Path(video.path).relative_to(data)) for video in find_videos(data)]
+    found = [
+        _file(Path(video.path), (inside.parts[0],), video.source) for video, inside in videos if len(inside.parts) > 1
+    ]
     if not found:
         raise ValueError(f"{data} has neither shards (*.tar), nor a pairs.csv, nor videos in folders of their class")
     return found, None
@@ -100,8 +102,16 @@ def read_moments(
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = []
+    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
+        reader = csv.DictReader(file)
+        for row in reader:
+            if None in row or None in row.values():  # DictReader's way of telling too many columns, and too few
+                raise ValueError(
+                    f"line {reader.line_num} of {path} doesn't have the {len(reader.fieldnames)} columns "
+                    f"{', '.join(reader.fieldnames)} (a comma inside one needs quotes): {list(row.values())}"
+                )
+            rows.append(row)
     if not rows:
         raise ValueError(f"{path} has no rows")
     return rows
@@ -151,13 +161,17 @@ def _shard_moment(shards: Shards, clips: list[Clip], rng: np.random.Generator, s
 def _listed(path: Path) -> list[Video]:
     rows = _checked_rows(path, {"file", "labels"})
     return [
-        _file(path.parent / row["file"], tuple(label.strip() for label in row["labels"].split(";") if label.strip()))
+        _file(
+            path.parent / row["file"],
+            tuple(label.strip() for label in row["labels"].split(";") if label.strip()),
+            identify(Path(row["file"]).with_suffix("").as_posix()),
+        )
         for row in rows
     ]
 
 
-def _file(path: Path, labels: tuple[str, ...]) -> Video:
-    return Video(str(path), labels, identify(path.stem), partial(_file_moment, path))
+def _file(path: Path, labels: tuple[str, ...], place: str) -> Video:
+    return Video(str(path.resolve()), labels, place, partial(_file_moment, path))
 
 
 def _file_moment(path: Path, rng: np.random.Generator, seconds: float) -> Moment:
@@ -187,7 +201,7 @@ def _pairs(path: Path, kind: str) -> tuple[list[Video], ClassTree]:
         raise ValueError(f"{path} has no rows of kind {kind!r}; it has {', '.join(sorted({r['kind'] for r in rows}))}")
     videos = [
         Video(
-            row["sound"],
+            str((path.parent / row["sound"]).resolve()),
             (row["label"],),
             row["image"],
             partial(_pair_moment, path.parent / row["image"], path.parent / row["sound"]),

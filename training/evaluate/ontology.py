@@ -8,6 +8,7 @@ to a common ancestor and down again counts. Classes without a parent hang from o
 from __future__ import annotations
 
 import difflib
+import graphlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,7 +33,7 @@ class ClassTree:
     Raises
     ------
     ValueError
-        If a parent isn't a class, or two classes share a name.
+        If a parent isn't a class, a class lies below itself, or two classes share a name.
     """
 
     def __init__(self, parents: dict[str, Iterable[str]], names: dict[str, str] | None = None):
@@ -40,6 +41,10 @@ class ClassTree:
         lost = sorted({above for both in self.parents.values() for above in both} - set(self.parents))
         if lost:
             raise ValueError(f"the class tree names parents that it doesn't have: {', '.join(lost[:5])}")
+        try:
+            graphlib.TopologicalSorter(self.parents).prepare()
+        except graphlib.CycleError as error:
+            raise ValueError(f"a class of the tree lies below itself: {' > '.join(error.args[1])}") from None
         self.names = names or {}
         self._keys: dict[str, str] = {}  # by any name, in any case
         for key in parents:

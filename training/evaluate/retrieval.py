@@ -132,7 +132,7 @@ def cca_space(
 
 
 def fit_spaces(
-    networks: dict, videos: list[Video], seed: int, cca_on: Path | None, components: int = COMPONENTS
+    networks: dict, videos: list[Video], seed: int, training: list[Video], components: int = COMPONENTS
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[Video], list[str]]:
     """Vectors of all videos that can be read, in each network's space, and what was wrong with the others.
 
@@ -143,8 +143,8 @@ def fit_spaces(
     videos : list of Video
     seed : int
         Of the moments.
-    cca_on : Path or None
-        Other videos, of which labels aren't used; networks without a joint space then have one by CCA, too.
+    training : list of Video
+        Others, of which labels aren't used; with some, networks without a joint space have one by CCA, too.
     components : int
 
     Returns
@@ -154,12 +154,21 @@ def fit_spaces(
     videos : list of Video
         The n.
     failures : list of str
+
+    Raises
+    ------
+    ValueError
+        If CCA would be fitted on some of `videos`.
     """
+    shared = {video.name for video in videos} & {video.name for video in training}
+    if shared:
+        raise ValueError(
+            f"--cca-on must be other videos than --data, and {len(shared)} are in both, such as {min(shared)}"
+        )
     embedded = embed(list(networks.values()), videos, seed)
     spaces = dict(zip(networks, embedded.vectors, strict=True))
     separate = {name: network for name, network in networks.items() if not is_joint(network)}
-    if cca_on and separate:
-        training, _ = find_labelled(cca_on)
+    if training and separate:
         pairs = embed(list(separate.values()), training, seed, CCA_PAIRS)
         embedded.failures.extend(pairs.failures)
         for name, (images, sounds) in zip(separate, pairs.vectors, strict=True):

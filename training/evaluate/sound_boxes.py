@@ -148,11 +148,10 @@ def _frame_at(path: Path, wanted: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Clips:
-    """What a model makes of the clips: `seen` (D, h, w), `heard` (1, D) and tower's features (C, h, w) of each."""
+    """What a model makes of the clips: `seen` (D, h, w) and `heard` (1, D) of each."""
 
     seen: list[np.ndarray]
     heard: list[np.ndarray]
-    features: list[np.ndarray]
 
 
 def represent(networks: list, annotations: list[Annotation], folder: Path):
@@ -164,22 +163,24 @@ def represent(networks: list, annotations: list[Annotation], folder: Path):
         Those whose clip could be read.
     clips : list of Clips
         Of each network.
+    features : list of ndarray, shape (C, h, w)
+        Of each clip's picture, from the tower of the first network.
     failures : dict of str to str
         Why the others couldn't, by name.
     """
-    kept, failures = [], {}
-    clips = [Clips([], [], []) for _ in networks]
+    kept, features, failures = [], [], {}
+    clips = [Clips([], []) for _ in networks]
     for annotation, found in _read(annotations, folder, networks[0]):
         if isinstance(found, str):
             failures[annotation.name] = found
             continue
         kept.append(annotation)
         picture, window = found
+        features += tower_features(networks[0], [picture])
         for network, into in zip(networks, clips, strict=True):
             into.seen.append(represent_whole(network, [picture])[0])
             into.heard.append(np.stack([vector for _, vector in represent_windows(network, [(0, window)])]))
-            into.features.extend(tower_features(network, [picture]))
-    return kept, clips, failures
+    return kept, clips, features, failures
 
 
 def _read(annotations: list[Annotation], folder: Path, model) -> Iterator[tuple]:
@@ -193,7 +194,7 @@ def _read(annotations: list[Annotation], folder: Path, model) -> Iterator[tuple]
             continue
         try:
             yield annotation, read_middle(*places[annotation.name], model)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter from sound that isn't finite
             yield annotation, str(error)
 
 
@@ -211,7 +212,7 @@ def measure(model, fresh, annotations: list[Annotation], folder: Path, seed: int
     ValueError
         If fewer than two clips can be read.
     """
-    kept, (clips, blank), failures = represent([model, fresh], annotations, folder)
+    kept, (clips, blank), features, failures = represent([model, fresh], annotations, folder)
     if len(kept) < 2:
         name, reason = next(iter(failures.items()), ("none", ""))
         raise ValueError(
@@ -229,7 +230,7 @@ def measure(model, fresh, annotations: list[Annotation], folder: Path, seed: int
         heatmaps["untrained, own sound"] = maps(fresh, blank.seen[number], {"": blank.heard[number]})[""]
         for name, heatmap in heatmaps.items():
             found.setdefault(name, []).append(heatmap)
-    found |= saliency(clips.features)
+    found |= saliency(features)
     truths = [ciou.truth(annotation.boxes, annotation.agreeing) for annotation in kept]
     hits = {
         name: np.array([pointed(heatmap, target) for heatmap, target in zip(heatmaps, truths, strict=True)])
