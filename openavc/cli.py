@@ -295,7 +295,7 @@ _library = click.option(
 def index(inputs, db, prune):
     """Put results of `openavc audio | image | video --embedding joint` into a library to search.
 
-    What is there already is skipped; newer results take the place of older ones of the same source.
+    What is there already is skipped; newer results take the place of older ones of the same source and kind.
     """
     from . import files, search
 

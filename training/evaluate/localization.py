@@ -25,6 +25,7 @@ from .encounters import Box, Scene, Sound
 from .tables import table
 
 PRIOR_SOUNDS = 64  # whose mean map stands for hearing nothing
+SETTLING = 256  # pictures and sounds that `settle` is given, at most
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from . import ciou
 from .encounters import Scene, Sound, area, duo_scenes, solo_scenes
 from .localization import (
     PRIOR_SOUNDS,
+    SETTLING,
     Report,
     Share,
     box_hits,
@@ -32,7 +33,6 @@ from .localization import (
     tower_features,
 )
 
-SETTLING = 256  # pictures and sounds for an untrained network's BatchNorm
 OWN, OTHER, PRIOR = "own sound", "another kind's sound", "mean map of many sounds"
 CHANCE, REACHABLE = "chance (area of the box)", "reachable (the box holds a place's middle)"
 

@@ -14,6 +14,7 @@ where LVS and EZ-VSL hear 3 s or more.
 
 from __future__ import annotations
 
+import itertools
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -33,12 +34,14 @@ from openavc.video import read_frames
 from . import ciou
 from .localization import (
     PRIOR_SOUNDS,
+    SETTLING,
     Report,
     centre_map,
     field_report,
     highest,
     maps,
     saliency,
+    settle,
     silence,
     tower_features,
 )
@@ -212,6 +215,9 @@ def measure(model, fresh, annotations: list[Annotation], folder: Path, seed: int
     ValueError
         If fewer than two clips can be read.
     """
+    readable = (found for _, found in _read(annotations, folder, fresh) if not isinstance(found, str))
+    if examples := list(itertools.islice(readable, SETTLING)):
+        settle(fresh, *zip(*examples, strict=True))
     kept, (clips, blank), features, failures = represent([model, fresh], annotations, folder)
     if len(kept) < 2:
         name, reason = next(iter(failures.items()), ("none", ""))
