@@ -37,7 +37,7 @@ CORPORA = {  # by sample rate, in Hz: pixels, seconds, frames a second, format o
 
 
 def write_corpus(folder: Path, sample_rate: int, clips: int = 16, classes: int = 1) -> None:
-    """A shard of noise, whose pictures have about as many bytes as photographs; labels go round the classes."""
+    """A shard of noise, whose pictures have about as many bytes as photographs; labels go round the classes, 8 clips a group."""
     import webdataset
 
     kind = CORPORA[sample_rate]
@@ -48,7 +48,7 @@ def write_corpus(folder: Path, sample_rate: int, clips: int = 16, classes: int =
     waveform = rng.normal(0, 0.1, kind["seconds"] * sample_rate).astype(np.float32)
     with webdataset.TarWriter(str(folder / "000000.tar")) as writer:
         for clip in range(clips):
-            about = {"labels": [f"class{clip % classes:03d}"]}
+            about = {"labels": [f"class{clip % classes:03d}"], "group": clip // 8}
             key = f"clip{clip:03d}"
             writer.write(encode_clip(key, waveform, sample_rate, frames, times.tolist(), about, kind["sound_format"]))
 

@@ -97,6 +97,7 @@ def synthetic_batch(model, pairs: int) -> dict[str, torch.Tensor]:
         "waveform": torch.zeros(pairs, model.window_samples),
         "label": torch.zeros(pairs, dtype=torch.long),
         "target": torch.zeros(pairs, dtype=torch.long),
+        "group": torch.zeros(pairs, dtype=torch.long),
     }
 
 

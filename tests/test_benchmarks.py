@@ -14,6 +14,7 @@ from training.config import read_config
 from training.data import Shards
 from training.train import build
 
+PAGE = (Path(planning.__file__).parents[1] / "docs/planning.md").read_text()
 RECIPES = {path.stem: path for path in planning.RECIPES}
 
 
@@ -74,8 +75,20 @@ def test_the_full_l3_net_counts_as_its_layers_do_and_as_the_page_says():
     work = planning.count("l3_flickr", config)
     assert work.pair == expected
     assert work.pairs == 60_000_000
-    page = (Path(planning.__file__).parents[1] / "docs/planning.md").read_text()
-    assert planning.work_table([work]).splitlines()[-1] in page.splitlines()
+    assert planning.work_table([work]).splitlines()[-1] in PAGE.splitlines()
+
+
+def test_the_page_has_every_recipe():
+    for name in RECIPES:
+        assert f"| {name} |" in PAGE
+
+
+def test_a_recipe_that_makes_its_own_negatives_in_groups_is_counted_and_measured(tmp_path):
+    config = read_config(RECIPES["avol_small_silence"])
+    work = planning.count("avol_small_silence", config)
+    assert planning.work_table([work]).splitlines()[-1] in PAGE.splitlines()
+    shards = loader.own_corpus(config, tmp_path)
+    assert [clip.group for clip in shards.clips] == [0] * 8 + [1] * 8
 
 
 def test_plans_by_hand():
