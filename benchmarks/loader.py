@@ -37,7 +37,10 @@ CORPORA = {  # by sample rate, in Hz: pixels, seconds, frames a second, format o
 
 
 def write_corpus(folder: Path, sample_rate: int, clips: int = 16, classes: int = 1) -> None:
-    """A shard of noise, whose pictures have about as many bytes as photographs; labels go round the classes, 8 clips a group."""
+    """A shard of noise, whose pictures have about as many bytes as photographs.
+
+    Labels go round the classes, and 8 clips make a group.
+    """
     import webdataset
 
     kind = CORPORA[sample_rate]

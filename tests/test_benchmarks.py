@@ -55,7 +55,7 @@ def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
     work = planning.count("one", {"precision": "float32", "batch_size": 4, "steps": 3})
     assert work.pair == 2 * conv_flops(One().layer, 6, 6) == 2 * 2 * 3 * 5 * 9 * 36
     assert (work.parameters, work.pairs) == (3 * 5 * 9 + 5, 12)
-    assert work.bytes == 14 * 14 * 3 * 4 + 10 * 4 + 8 + 8
+    assert work.bytes == 14 * 14 * 3 * 4 + 10 * 4 + 8 + 8 + 8  # picture, sound, label, target, group
 
 
 def test_the_full_l3_net_counts_as_its_layers_do_and_as_the_page_says():
