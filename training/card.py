@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 if sys.version_info >= (3, 11):
@@ -191,14 +192,14 @@ def _metrics(metrics: list[dict], tables: dict) -> str:
         return "Not measured."
     groups = itertools.groupby(metrics, key=lambda metric: metric["command"])
     return "\n\n".join(
-        f"```sh\n{command}\n```\n\n"
-        + (
-            "\n\n".join(_wide_table(title, rows) for title, rows in tables[command].items())
-            if command in tables
-            else _table({metric["name"]: f"{metric['value']:g}" for metric in figures})
-        )
-        for command, figures in groups
+        f"```sh\n{command}\n```\n\n{_measured(figures, tables.get(command))}" for command, figures in groups
     )
+
+
+def _measured(figures: Iterable[dict], tables: dict | None) -> str:
+    if tables:
+        return "\n\n".join(_wide_table(title, rows) for title, rows in tables.items())
+    return _table({metric["name"]: f"{metric['value']:g}" for metric in figures})
 
 
 def _wide_table(title: str, rows: dict[str, dict[str, str]]) -> str:
