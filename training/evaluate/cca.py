@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RIDGE = 0.1  # of the mean variance; ours, chosen on levels of training episodes that CCA wasn't fitted on
+RIDGE = 0.1  # of the mean variance; ours
 
 
 @dataclass(frozen=True)

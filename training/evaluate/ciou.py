@@ -2,8 +2,7 @@
 
 A truth is (224, 224), the weight of each pixel: 1 where the annotators agree that it sounds. As in Localizing Visual
 Sounds the Hard Way (arXiv 2104.02691) and its code, the half of the pixels that are highest is taken for the answer,
-so a box below a quarter of the picture can't reach an IoU of 0.5 whatever the map; `best_iou` says what can be. Of
-VGG-SS's 5,158 pictures 50.5 % can; a box in the centre gets 31.7 %. Published figures above 50.5 choose otherwise.
+so a box below a quarter of the picture can't reach an IoU of 0.5 whatever the map; `best_iou` says what can be.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data import Clip, Shards, level
+from .correspondence import QUIETEST
 
 Box = tuple[float, float, float, float]
 
 SMALLEST, LARGEST = 0.005, 0.25  # of a box, share of the picture
 LARGEST_PROJECTILE = 0.004  # share of the picture; those of some monsters fill the view
 LARGEST_OVERLAP = 0.2  # of two boxes, share of the smaller
-QUIETEST = -42.0  # dBFS, of a window
 APART = 0.5  # seconds between two frames of an episode
 
 

@@ -124,8 +124,8 @@ def cca_space(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pictures and sounds in the space that CCA finds on training pairs, components weighed by their correlation.
 
-    The weights are ours: most of 128 components are noise. Where all weighed alike, l3_small's nDCG from sound to sound
-    fell from 0.60 to 0.50 on levels of its training episodes that CCA hadn't seen; weighed, it stayed, as in the paper.
+    The weights are ours: most of 128 components are noise, and where all weigh alike they cost what the network itself
+    had learned of sounds, which in the paper stays.
     """
     cca = fit_cca(*training, components)
     return cca.project_x(vectors[0]) * cca.correlations, cca.project_y(vectors[1]) * cca.correlations
