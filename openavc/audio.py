@@ -208,9 +208,16 @@ def open_container(path: Path):
     import av
 
     try:
-        return av.open(f"file:{path}", metadata_errors="replace")  # "file:", or 12:30.mkv would be a protocol
+        return av.open(f"file:{path}", **_lenient_metadata())  # "file:", or 12:30.mkv would be a protocol
     except av.FFmpegError as error:
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
+
+
+def _lenient_metadata() -> dict:
+    """Return the options with which `av.open` takes titles that aren't UTF-8; PyAV 19 has no such option and needs none."""
+    import av
+
+    return {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def decode_stream(container, stream, path: Path) -> Iterator:

@@ -368,3 +368,19 @@ def test_the_spectrogram_of_a_window_is_a_slice_of_that_of_the_recording(name):
         window = recording[:, first * frontend.hop_samples :][:, : frontend.window_samples]
         frames = frontend.shape[1]
         torch.testing.assert_close(frontend.spectrogram(window), whole[:, :, first : first + frames], rtol=0, atol=0)
+
+
+def test_a_title_that_is_not_utf_8_costs_nothing(tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "caf@"
+        stream = file.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.full((1, 8000), 1000, np.int16), "s16", "mono")
+        frame.sample_rate = 8000
+        file.mux([*stream.encode(frame), *stream.encode()])
+    written = path.read_bytes()
+    assert written.count(b"caf@") == 1
+    path.write_bytes(written.replace(b"caf@", "café".encode("latin-1")))
+    waveform, rate = read_audio(path)
+    np.testing.assert_allclose(waveform, np.full(8000, 1000 / 32768), atol=1e-6)
+    assert rate == 8000
