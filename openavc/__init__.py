@@ -4,41 +4,63 @@
 >>> embedding, timestamps = openavc.get_audio_embedding("clip.wav")  # doctest: +SKIP
 """
 
-import importlib
+from __future__ import annotations
 
-_WHERE = {
-    "get_audio_embedding": "inference",
-    "get_image_embedding": "inference",
-    "get_video_embedding": "inference",
-    "stream_audio_embedding": "inference",
-    "VideoEmbedding": "inference",
-    "correspondence_score": "correspondence",
-    "correspondence_matrix": "correspondence",
-    "video_scores": "correspondence",
-    "localize_sound": "localization",
-    "localize_video": "localization",
-    "search": "search",
-    "index_embeddings": "search",
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .inference.embedding import FusedEmbedding as FusedEmbedding
+    from .inference.embedding import VideoEmbedding as VideoEmbedding
+    from .inference.embedding import get_audio_embedding as get_audio_embedding
+    from .inference.embedding import get_image_embedding as get_image_embedding
+    from .inference.embedding import get_video_embedding as get_video_embedding
+    from .inference.embedding import stream_audio_embedding as stream_audio_embedding
+    from .inference.localization import localize_sound as localize_sound
+    from .inference.localization import localize_video as localize_video
+    from .inference.scores import correspondence_matrix as correspondence_matrix
+    from .inference.scores import correspondence_score as correspondence_score
+    from .inference.scores import video_scores as video_scores
+    from .library.index import index_embeddings as index_embeddings
+    from .library.search import search as search
+    from .weights import list_models as list_models
+    from .weights import load_model as load_model
+    from .weights import model_info as model_info
+
+    __version__: str
+
+_MODULES = {
+    "get_audio_embedding": "inference.embedding",
+    "get_image_embedding": "inference.embedding",
+    "get_video_embedding": "inference.embedding",
+    "stream_audio_embedding": "inference.embedding",
+    "VideoEmbedding": "inference.embedding",
+    "FusedEmbedding": "inference.embedding",
+    "correspondence_score": "inference.scores",
+    "correspondence_matrix": "inference.scores",
+    "video_scores": "inference.scores",
+    "localize_sound": "inference.localization",
+    "localize_video": "inference.localization",
+    "search": "library.search",
+    "index_embeddings": "library.index",
     "load_model": "weights",
     "list_models": "weights",
     "model_info": "weights",
 }
-__all__ = [*_WHERE, "__version__"]
+__all__ = [*_MODULES, "__version__"]
 
 
-def __getattr__(name: str):
-    """Public names are imported when first used: `import openavc` stays light."""
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used: `import openavc` stays light."""
     if name == "__version__":
-        from .files import package_version
+        from .version import package_version
 
         return package_version()
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'openavc' has no attribute {name!r}")
-    module = importlib.import_module(f".{_WHERE[name]}", __name__)
-    # Importing `search` puts the module here, whoever does it first: it can be called, and is the function for users.
-    value = globals()[name] = module if name == _WHERE[name] else getattr(module, name)
+    value = globals()[name] = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

@@ -1,4 +1,4 @@
-"""The command line: options and help, one vocabulary with the Python API; the work is done elsewhere.
+"""The command line: options and help, in one vocabulary with the Python API; the work is done elsewhere.
 
 Nothing heavy is imported before a command runs, so `openavc --help` answers at once.
 """
@@ -60,7 +60,7 @@ _many = _options(
     click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
     _device,
-    click.option("--overwrite", is_flag=True, help="Compute what is done already, too."),
+    click.option("--overwrite", is_flag=True, help="Recompute results that already exist."),
 )
 _frame_rate = click.option(
     "--frame-rate", type=click.FloatRange(min=0, min_open=True), help="Frames a second.  [default: all]"
@@ -73,42 +73,16 @@ _frame_rate = click.option(
 @click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
 def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_size, center):
     """Embed recordings, or the sound of videos: one .npz each, with embedding (T, D), timestamps and metadata."""
-    from . import files, inference, video
-
-    def compute(model, source):
-        vectors, timestamps = inference.get_audio_embedding(
-            source, model=model, embedding=embedding, hop_size=hop_size, center=center, batch_size=batch_size
-        )
-        return {"embedding": vectors, "timestamps": timestamps}
-
-    def check(model):
-        inference.check_hop(hop_size, model)
-        inference.check_embedding_option(model, "audio", embedding)
-
-    parameters = {"modality": "audio", "embedding": embedding, "hop_size": hop_size, "center": center}
-    _embed(
-        inputs, files.SOUND_EXTENSIONS | video.EXTENSIONS, output, model, device, overwrite, compute, check, parameters
-    )
+    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
+    _embed(inputs, output, overwrite, modality="audio", hop_size=hop_size, center=center, **options)
 
 
 @_command("openavc image photos/ --output emb/")
 @_many
 def image(inputs, output, model, embedding, batch_size, device, overwrite):
     """Embed pictures: one .npz each, with embedding (1, D), timestamps (0) and metadata."""
-    import numpy as np
-
-    from . import inference
-    from .image import EXTENSIONS
-
-    def compute(model, source):
-        vectors = inference.get_image_embedding(source, model=model, embedding=embedding, batch_size=batch_size)
-        return {"embedding": vectors, "timestamps": np.zeros(1)}
-
-    def check(model):
-        inference.check_embedding_option(model, "image", embedding)
-
-    parameters = {"modality": "image", "embedding": embedding}
-    _embed(inputs, EXTENSIONS, output, model, device, overwrite, compute, check, parameters)
+    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
+    _embed(inputs, output, overwrite, modality="image", **options)
 
 
 @_command("openavc video clips/ --output emb/ --frame-rate 10")
@@ -117,42 +91,32 @@ def image(inputs, output, model, embedding, batch_size, device, overwrite):
 def video(inputs, output, model, embedding, batch_size, device, overwrite, frame_rate):
     """Embed the frames of videos and the sound around each: one .npz each, with audio (T, D), image (T, D), timestamps
     and metadata."""
-    from . import inference
-    from .video import EXTENSIONS
-
-    def compute(model, source):
-        return inference.get_video_embedding(
-            source, model=model, embedding=embedding, frame_rate=frame_rate, batch_size=batch_size
-        )._asdict()
-
-    def check(model):
-        inference.check_embedding_option(model, "audio", embedding)
-        inference.check_embedding_option(model, "image", embedding)
-
-    parameters = {"modality": "video", "embedding": embedding, "frame_rate": frame_rate}
-    _embed(inputs, EXTENSIONS, output, model, device, overwrite, compute, check, parameters)
+    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
+    _embed(inputs, output, overwrite, modality="video", frame_rate=frame_rate, **options)
 
 
-def _embed(inputs, extensions, output, model, device, overwrite, compute, check, parameters):
+def _embed(inputs, output, overwrite, **options):
     """Plan, load, embed with a progress bar, report, and leave with the right status."""
-    from . import files
+    from .extraction.extraction import Extraction
+    from .extraction.results import counted, embed_files, plan_jobs
 
-    jobs = files.plan_jobs(inputs, output, extensions)
+    extraction = Extraction(**options)
+    jobs = plan_jobs(inputs, output, extraction.extensions)
     if not jobs:
-        raise click.UsageError(f"no files found in {', '.join(inputs)}; known endings: {' '.join(sorted(extensions))}")
+        known = " ".join(sorted(extraction.extensions))
+        raise click.UsageError(f"no files found in {', '.join(inputs)}; known endings: {known}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
-    loaded = _load(model, device)
+    _load(extraction.load)
     try:
-        check(loaded)
+        extraction.check()
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    outcomes = files.embed_files(jobs, lambda source: compute(loaded, source), loaded, parameters, overwrite)
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        _tell_failures(files.counted(outcomes, counts, len(jobs)))
+        _tell_failures(counted(embed_files(jobs, extraction, overwrite), counts, len(jobs)))
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
         sys.exit(130)
@@ -169,12 +133,10 @@ def _tell_failures(outcomes):
             click.echo(f"failed: {reason if named else f'{name}: {reason}'}", err=True)
 
 
-def _load(model, device, get=None):
-    """The model, or a message and status: 2 for a name that doesn't exist, 1 for weights that can't be had."""
-    from .inference import get_model
-
+def _load(load, *arguments):
+    """Load a model, or leave with a message and a status: 2 if no such name, 1 if the weights can't be had."""
     try:
-        return (get or get_model)(model, device)
+        return load(*arguments)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
@@ -191,17 +153,18 @@ def score(inputs, model, frame_rate, device):
 
     For a video, one line a moment and the mean; for a sound and a picture, their score.
     """
-    from . import correspondence
+    from .inference.arguments import get_model
+    from .inference.scores import correspondence_score, video_scores
 
     if len(inputs) > 2:
         raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
-    loaded = _load(model, device)
+    loaded = _load(get_model, model, device)
     try:
         if len(inputs) == 2:
-            value = correspondence.correspondence_score(inputs[0], None, inputs[1], loaded)
+            value = correspondence_score(inputs[0], None, inputs[1], loaded)
             click.echo(f"{value:.3f}")
             return
-        scores, timestamps = correspondence.video_scores(inputs[0], loaded, frame_rate=frame_rate)
+        scores, timestamps = video_scores(inputs[0], loaded, frame_rate=frame_rate)
     except (OSError, ValueError) as error:
         hint = " (the sound comes first, then the picture)" if len(inputs) == 2 else ""
         raise click.ClickException(f"{error}{hint}") from None
@@ -231,8 +194,9 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 
     The colours are probabilities, by the bar at the side: 0 leaves the picture as it is.
     """
-    from . import localization
-    from .image import EXTENSIONS
+    from .drawing import PICTURE_ENDINGS
+    from .inference.localization import localizing_model
+    from .media.image import EXTENSIONS
 
     is_picture = source.suffix.lower() in EXTENSIONS
     if is_picture and audio is None:
@@ -241,14 +205,14 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
         raise click.UsageError(f"{source} is a picture: --mismatch and --frame-rate go with videos")
     if not is_picture and audio:
         raise click.UsageError(f"--audio goes with a picture; to put {audio} to the video {source}, use --mismatch")
-    endings = localization.PICTURE_ENDINGS if is_picture else (".mp4",)
+    endings = PICTURE_ENDINGS if is_picture else (".mp4",)
     if output.suffix.lower() not in endings:
         raise click.UsageError(f"--output {output} must end in {' or '.join(endings)}")
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
     if output.exists() and any(file and file.exists() and output.samefile(file) for file in (source, audio, mismatch)):
         raise click.UsageError(f"--output {output} is what is to be localised: choose another")
-    loaded = _load(model, device, localization.localizing_model)
+    loaded = _load(localizing_model, model, device)
     try:
         if is_picture:
             said = _localize_picture(source, audio, output, loaded)
@@ -260,24 +224,26 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 
 
 def _localize_picture(source, audio, output, model) -> str:
-    from . import localization
-    from .files import written_whole
+    from .atomic import write_atomically
+    from .drawing import write_picture
+    from .inference.localization import localize_sound
 
-    heatmap = localization.localize_sound(source, audio, model=model)
-    with written_whole(output) as partial:
-        localization.write_picture(partial, source, heatmap, output.suffix.lower())
+    heatmap = localize_sound(source, audio, model=model)
+    with write_atomically(output) as partial:
+        write_picture(partial, source, heatmap, output.suffix.lower())
     return f"highest probability {heatmap.max():.3f}"
 
 
 def _localize_video(source, mismatch, output, frame_rate, model) -> str:
     from tqdm import tqdm
 
-    from . import localization
-    from .files import written_whole
+    from .atomic import write_atomically
+    from .drawing import write_video
+    from .inference.localization import localize_video
 
-    maps = localization.localize_video(source, model, audio=mismatch, frame_rate=frame_rate)
-    with written_whole(output) as partial:
-        peaks = localization.write_video(partial, tqdm(maps, unit="frame", disable=None), source, mismatch)
+    maps = localize_video(source, model, audio=mismatch, frame_rate=frame_rate)
+    with write_atomically(output) as partial:
+        peaks = write_video(partial, tqdm(maps, unit="frame", disable=None), source, mismatch)
     time, highest = max(peaks, key=lambda peak: peak[1])
     mean = sum(peak for _, peak in peaks) / len(peaks)
     return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
@@ -297,15 +263,17 @@ def index(inputs, db, prune):
 
     What is there already is skipped; newer results take the place of older ones of the same source and kind.
     """
-    from . import files, search
+    from .extraction.results import counted
+    from .library.index import add_results, find_results
+    from .library.table import count_vectors
 
-    paths = search.find_results(inputs)
+    paths = find_results(inputs)
     if not paths and not prune:
         raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
     counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)
     try:
-        _tell_failures(files.counted(search.add_results(paths, db, prune), counts, len(paths)))
-        vectors = search.count_vectors(db)
+        _tell_failures(counted(add_results(paths, db, prune), counts, len(paths)))
+        vectors = count_vectors(db)
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
         sys.exit(130)
@@ -333,13 +301,14 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
     query's own modality are usually nearer than the other's: --modality searches one alone.
     """
-    from . import search
+    from .inference.arguments import get_model
+    from .library.search import search as find_nearest
 
     if (picture is None) == (recording is None):
         raise click.UsageError("give either --image or --audio")
-    loaded = None if model is None else _load(model, device)
+    loaded = None if model is None else _load(get_model, model, device)
     try:
-        hits = search.search(
+        hits = find_nearest(
             db,
             image=picture,
             audio=recording,
@@ -356,7 +325,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
         time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
         click.echo(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
     if html is not None:
-        from .search_page import write_page
+        from .library.page import write_page
 
         try:
             write_page(html, picture or recording, hits)
@@ -368,12 +337,12 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
 def models(as_json):
     """List the models, the default first."""
-    from .weights import manifest
+    from .weights import read_manifest
 
     if as_json:
-        click.echo(json.dumps(manifest(), indent=2))
+        click.echo(json.dumps(read_manifest(), indent=2))
         return
-    for entry in manifest():
+    for entry in read_manifest():
         place = " or ".join(source["type"] for source in entry["sources"])
         sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
         click.echo(
@@ -383,7 +352,7 @@ def models(as_json):
 
 
 def _size(size) -> str:
-    """One number, or of sound and of pictures: 6144/8192."""
+    """Show one number, or those of sound and of pictures: 6144/8192."""
     return "/".join(map(str, size.values())) if isinstance(size, dict) else str(size)
 
 
@@ -425,7 +394,7 @@ def import_openl3(inputs, output, input_repr, overwrite):
 
     The result is given as --model, or to load_model; so can be the .h5 files themselves.
     """
-    from .openl3_weights import ENDINGS, convert
+    from .weights.keras import ENDINGS, convert
 
     if len(inputs) > 2:
         raise click.UsageError(f"give a file of sound, one of pictures, or one of each; got {len(inputs)}")
@@ -443,7 +412,7 @@ def import_openl3(inputs, output, input_repr, overwrite):
 
 
 def _each(names, state):
-    """A line for each model; status 1 if the files of some can't be had, 2 for a name that doesn't exist."""
+    """Print a line for each model; status 1 if the files of some can't be had, 2 for a name that doesn't exist."""
     failed = False
     for name in names:
         try:

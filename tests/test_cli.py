@@ -146,7 +146,7 @@ def test_the_shipped_weights_are_verified_and_need_no_download():
 
 
 def test_a_packaged_file_that_is_missing_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr("openavc.weights.PRETRAINED", tmp_path)
+    monkeypatch.setattr("openavc.weights.sources.PRETRAINED", tmp_path)
     result = run("verify")
     assert result.exit_code == 1
     assert "install openavc again" in result.stderr

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import webdataset
+from fake_model import FakeModel
 
-from training.data import Sampling, encode_clip
+from openavc.models.contract import FramesInput, SoundInput
+from training.corpora.shards import encode_clip
+from training.recipe import Data, Recipe, merge, to_recipe
 
 RATE, FRAMES, SECONDS = 24_000, 20, 4.0
+FRAME_RATE = FRAMES / SECONDS  # 5 a second
 
 RECIPE = {
     "seed": 0,
@@ -22,10 +26,15 @@ RECIPE = {
 }
 
 
-class Contract:
-    """Just the inputs a model states."""
+def recipe(**changes) -> Recipe:
+    """RECIPE with other values; tables are merged."""
+    return to_recipe(merge(RECIPE, changes))
 
-    image_size, sample_rate, window_seconds = 16, RATE, 1.0
+
+def listener(size=16, count=1, rate=FRAME_RATE, seconds=1.0, channels=1) -> FakeModel:
+    """A double that takes windows of the tones, and as many of their frames."""
+    frames = FramesInput(size, size, count, rate if count > 1 else None)
+    return FakeModel(SoundInput(RATE, seconds, channels), frames)
 
 
 def jpeg(picture: np.ndarray) -> bytes:
@@ -35,27 +44,30 @@ def jpeg(picture: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
 
 
-def write_tones(path: Path, clips, seconds: float = SECONDS, sound_format: str = "wav", blue=128, **about) -> None:
+def write_tones(
+    path: Path, clips, seconds: float = SECONDS, sound_format: str = "wav", blue=128, frames: int = FRAMES, **about
+) -> None:
     """A tar of clips: clip c is a tone of 200 (c + 1) Hz, its frame k has red 10 c and green 5 k.
 
     Blue is of one value, or of each pixel of each frame: (20, 24, 32).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(RATE * seconds)) / RATE
-    times = [(k + 1) * seconds / FRAMES for k in range(FRAMES)]
+    times = [round((k + 1) * seconds / frames, 6) for k in range(frames)]
     with webdataset.TarWriter(str(path)) as writer:
         for clip in clips:
             tone = 0.5 * np.sin(2 * np.pi * 200 * (clip + 1) * time)
-            pictures = np.full((FRAMES, 24, 32, 3), 10 * clip, np.uint8)
-            pictures[..., 1] = 5 * np.arange(FRAMES)[:, None, None]
+            pictures = np.full((frames, 24, 32, 3), 10 * clip, np.uint8)
+            pictures[..., 1] = (5 * np.arange(frames) % 256)[:, None, None]
             pictures[..., 2] = blue
-            frames = [jpeg(picture) for picture in pictures]
-            writer.write(encode_clip(f"clip{clip}", tone, RATE, frames, times, about, sound_format))
+            encoded = [jpeg(picture) for picture in pictures]
+            writer.write(encode_clip(f"clip{clip}", tone, RATE, encoded, times, about, sound_format))
 
 
 def pitch(waveform) -> float:
     """Of one second, in Hz."""
-    return float(np.abs(np.fft.rfft(np.asarray(waveform) * np.hanning(len(waveform)))).argmax())
+    waveform = np.asarray(waveform).reshape(len(waveform), -1)[:, 0]
+    return float(np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))).argmax())
 
 
 def clip_of_sound(waveform) -> int:
@@ -66,6 +78,6 @@ def clip_of_picture(image) -> int:
     return round(float(image[..., 0].mean()) * 255 / 10)
 
 
-def plain(**options) -> Sampling:
+def plain(**options) -> Data:
     """Without augmentation."""
-    return Sampling(brightness=0, saturation=(1, 1), gain=(1, 1), flip=False, **options)
+    return Data(brightness=0, saturation=(1, 1), gain=(1, 1), flip=False, **options)

@@ -1,1 +1,1 @@
-"""Other packages' interfaces, so that what was written for them goes on."""
+"""The names that code written for other packages imports; what stands behind them is in `openavc.interfaces`."""

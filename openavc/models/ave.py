@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..image import height_and_width
-from ..motion import check_flow_method, whole_run, with_flow
-from .layers import (
-    AudioVisualNet,
-    ConvTower,
-    TwoStreamTower,
-    check_embedding,
-    motion_tower,
-    one_pass_tower,
-    pool_windows,
-)
-
-_FRAMES = {None: (1, 1), "frames": (25, 7), "flow": (11, 3)}  # by motion: the paper's, and the fewest that will do
+from ..media.flow import check_flow_method, with_flow
+from .ave_motion import FRAME_RATE, TwoStreamTower, check_frame_count, motion_tower
+from .contract import FramesInput, HasSimilarity, Slices, check_embedding
+from .frontends import build_frontend
+from .layers import ConvTower, TwoTowers, channels_first, check_widths, one_pass_tower, pool_windows, square_or_sides
 
 
-class AVENet(AudioVisualNet):
+class AVENet(TwoTowers, Slices, HasSimilarity):
     """Embeds pictures and sounds in one space, where the distance tells whether they belong together (Figure 2).
 
     Parameters
@@ -47,11 +42,11 @@ class AVENet(AudioVisualNet):
     frames : int, optional
         How many consecutive frames that takes, an odd number; by default the paper's 25 of AVE+MF, or 11, between which
         lie the 10 fields of flow of AVE+OF.
+    frame_rate : float
+        Of these frames, in Hz; the paper's 25.
     flow_method : {"dis", "tvl1"}
-        See `motion.optical_flow`; "tvl1" is the paper's, and needs OpenCV's contributed modules.
+        See `media.flow.optical_flow`; "tvl1" is the paper's, and needs OpenCV's contributed modules.
     """
-
-    embeddings = ("features", "joint")
 
     def __init__(
         self,
@@ -64,17 +59,23 @@ class AVENet(AudioVisualNet):
         motion=None,
         frames=None,
         flow_method="dis",
+        frame_rate=FRAME_RATE,
     ):
-        super().__init__(frontend, image_size)
         if features not in ("max", "blocks"):
             raise ValueError(f"features must be 'max' or 'blocks', got {features!r}")
-        self.features = features
-        self.motion, self.frames = motion, _check_frames(motion, frames)
+        check_widths(widths)
+        count = check_frame_count(motion, frames)
+        super().__init__(
+            build_frontend(frontend),
+            FramesInput(*square_or_sides(image_size), count, frame_rate if count > 1 else None),
+            _embedding_sizes(widths, features, joint_size, motion),
+        )
+        self.features, self.motion = features, motion
         if motion == "flow":
-            self.join_frames = functools.partial(with_flow, method=check_flow_method(flow_method))
-            self.image_tower = TwoStreamTower(2 * (self.frames - 1), widths)
+            self.precompute_frames = functools.partial(with_flow, method=check_flow_method(flow_method))
+            self.image_tower = TwoStreamTower(2 * (count - 1), widths)
         elif motion == "frames":
-            self.join_frames, self.image_tower = whole_run, motion_tower(widths)
+            self.image_tower = motion_tower(widths)
         else:
             self.image_tower = ConvTower(3, widths, first_stride=2)
         self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride=2)
@@ -88,27 +89,33 @@ class AVENet(AudioVisualNet):
             self.fc3.weight.copy_(torch.tensor([[1.0], [-1.0]]))
             self.fc3.bias.copy_(torch.tensor([-1.0, 1.0]))  # undecided at distance 1, halfway of [0, 2]
 
-    @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(H, W, 3); of frames (T, H, W, 3); beside flow (H, W, 3 + 2 (T - 1))."""
-        size = height_and_width(self.image_size)
-        return {
-            None: (*size, 3),
-            "frames": (self.frames, *size, 3),
-            "flow": (*size, 3 + 2 * (self.frames - 1)),
-        }[self.motion]
+    def prepare_frames(self, frames: Tensor) -> Tensor:
+        """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into what the picture tower takes, in [-1, 1].
+
+        Pictures become (B, 3, H, W), runs of frames (B, 3, T, H, W); beside optical flow, (B, 3 + 2 (T - 1), H, W) of
+        clips, or of what `precompute_frames` made of them.
+        """
+        if self.motion == "flow" and frames.dim() == 4:  # with its flow already
+            return channels_first(frames)
+        if frames.shape[1] != self.frames.count:
+            raise ValueError(f"{self.name} takes clips of {self.frames.count} frames, got {tuple(frames.shape)}")
+        if self.motion == "flow":
+            colours = frames if frames.is_floating_point() else frames / 255
+            computed = [self.precompute_frames(clip) for clip in colours.float().cpu().numpy()]
+            return channels_first(torch.from_numpy(np.stack(computed)).to(frames.device))
+        return channels_first(frames if self.motion == "frames" else frames[:, 0])
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Spectrograms (B, 1, bins, frames) to pooled features (B, D) or unit vectors of the joint space (B, 128)."""
-        check_embedding(embedding, self.embeddings, "AVE-Net")
+        """Embed spectrograms (B, 1, bins, frames): features (B, D) or unit vectors of the joint space (B, 128)."""
+        check_embedding(self, "audio", embedding)
         return self._embed(self._maps(self.audio_tower, spectrogram, embedding), self.audio_head, embedding)
 
     def embed_slices(self, spectrogram: Tensor, embedding: str, hop_samples: int) -> Tensor:
-        """Long spectrograms (B, 1, bins, frames) to the embeddings of the windows in them, (B, T, D), in one pass.
+        """Embed the windows in long spectrograms (B, 1, bins, frames) in one pass: (B, T, D).
 
         They equal those of the windows cut out. `hop_samples`, between two windows, is a multiple of `slice_samples`.
         """
-        check_embedding(embedding, self.embeddings, "AVE-Net")
+        check_embedding(self, "audio", embedding)
         if self.slice_samples is None or hop_samples < 1 or hop_samples % self.slice_samples:
             step = f"must be a multiple of {self.slice_samples}" if self.slice_samples else "needs one_pass=True"
             raise ValueError(f"one pass for windows {hop_samples} samples apart: that {step}")
@@ -118,13 +125,13 @@ class AVENet(AudioVisualNet):
         pooled = [pool_windows(m, columns, hop // stride) for m, (columns, stride) in zip(maps, spans, strict=True)]
         return self._embed_pooled(pooled, self.audio_head, embedding)
 
-    def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
-        """Pictures (B, 3, size, size), or what `prepare_image` gives, to features (B, D) or unit vectors (B, 128)."""
-        check_embedding(embedding, self.embeddings, "AVE-Net")
-        return self._embed(self._maps(self.image_tower, image, embedding), self.image_head, embedding)
+    def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
+        """Embed what `prepare_frames` gave: features (B, D) or unit vectors (B, 128)."""
+        check_embedding(self, "image", embedding)
+        return self._embed(self._maps(self.image_tower, frames, embedding), self.image_head, embedding)
 
-    def _maps(self, tower: ConvTower, x: Tensor, embedding: str) -> list[Tensor]:
-        """The maps that the embedding is pooled from: those of the last three blocks, or the last alone."""
+    def _maps(self, tower: Any, x: Tensor, embedding: str) -> list[Tensor]:
+        """Return the maps that the embedding is pooled from: those of the last three blocks, or only the last."""
         if embedding == "joint" or self.features == "max":
             return [tower(x)]
         return tower.blocks(x)[1:]
@@ -133,7 +140,7 @@ class AVENet(AudioVisualNet):
         return self._embed_pooled([_pooled(m) for m in maps], head, embedding)
 
     def _embed_pooled(self, pooled: list[tuple[Tensor, Tensor]], head: nn.Module, embedding: str) -> Tensor:
-        """(maximum, mean) of each of the `_maps`, (..., C), to the embedding (..., D)."""
+        """Join (maximum, mean) of each of the `_maps`, (..., C), to the embedding (..., D)."""
         maximum = pooled[-1][0]  # (..., widths[3])
         if embedding == "joint":
             return F.normalize(head(maximum).float(), dim=-1)
@@ -142,42 +149,36 @@ class AVENet(AudioVisualNet):
         return torch.cat([part for both in pooled for part in both], dim=-1)
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """What `compare` takes: the joint embedding (B, 128)."""
+        """Return what `compare` takes: the joint embedding (B, 128)."""
         return self.embed_audio(spectrogram, "joint")
 
-    def represent_image(self, image: Tensor) -> Tensor:
-        """What `compare` takes: the joint embedding (B, 128)."""
-        return self.embed_image(image, "joint")
+    def represent_frames(self, frames: Tensor) -> Tensor:
+        """Return what `compare` takes: the joint embedding (B, 128)."""
+        return self.embed_frames(frames, "joint")
 
-    def compare(self, image: Tensor, audio: Tensor) -> Tensor:
-        """Logits of (no correspondence, correspondence) from the Euclidean distance of unit vectors: (B, 2)."""
-        distance = ((image - audio).square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
+    def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
+        """Give the logits of (no correspondence, correspondence) from the distance of unit vectors: (B, 2)."""
+        distance = ((frames - audio).square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
         weight, bias = self.fc3.weight[:, 0], self.fc3.bias  # no matrix product: autocast would round it
         return distance.to(weight.dtype) * weight + bias
 
-    def similarity(self, images: Tensor, audios: Tensor) -> Tensor:
-        """Scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""
-        return images @ audios.T
-
-    def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
-        """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
-        return self.compare(self.represent_image(image), self.represent_audio(spectrogram))
+    def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
+        """Take the scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""
+        return frames @ audio.T
 
 
-def _check_frames(motion: str | None, frames: int | None) -> int:
-    """The number of frames, by default the paper's; ValueError if there is no such motion, or it can't be so many."""
-    if motion not in _FRAMES:
-        raise ValueError(f"motion must be None, 'frames' or 'flow', got {motion!r}")
-    usual, fewest = _FRAMES[motion]
-    frames = usual if frames is None else frames
-    if type(frames) is not int or frames < fewest or frames % 2 == 0 or (motion is None and frames > 1):
-        possible = f"an odd number of at least {fewest}" if motion else "1"
-        raise ValueError(f"frames must be {possible} with motion={motion!r}, got {frames!r}")
-    return frames
+def _embedding_sizes(widths: Sequence[int], features: str, joint_size: int, motion: str | None) -> dict:
+    """Sizes by modality and embedding; of "blocks", of which each has a maximum and a mean, flow doubles the first."""
+    streams = {"audio": 1, "image": 2 if motion == "flow" else 1}
+    blocks = {modality: 2 * (number * sum(widths[1:3]) + widths[3]) for modality, number in streams.items()}
+    return {
+        modality: {"features": size if features == "blocks" else widths[3], "joint": joint_size}
+        for modality, size in blocks.items()
+    }
 
 
 def _pooled(feature_map: Tensor) -> tuple[Tensor, Tensor]:
-    """Maximum and mean over space, and time if there is any, of maps (B, C, ...): (B, C) each."""
+    """Take the maximum and the mean over space, and time if there is any, of maps (B, C, ...): (B, C) each."""
     axes = tuple(range(2, feature_map.dim()))
     return feature_map.amax(dim=axes), feature_map.mean(dim=axes)
 

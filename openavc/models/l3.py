@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import AudioVisualNet, ConvTower, check_embedding, one_pass_tower, pool_to_grid
+from .contract import Compares, FramesInput, check_embedding
+from .frontends import Frontend, build_frontend
+from .layers import ConvTower, TwoTowers, check_widths, one_pass_tower, pool_to_grid, square_or_sides
 
 
-class L3Net(AudioVisualNet):
+class L3Net(TwoTowers, Compares):
     """Decides whether a picture and one second of sound come from the same video (Figure 2).
 
     Inputs are a 224 x 224 RGB picture and a 257 x 199 log-spectrogram (1 s at 48 kHz, 10 ms windows, 5 ms hop).
@@ -31,8 +33,8 @@ class L3Net(AudioVisualNet):
         Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
     """
 
-    title = "L3-Net"
-    embeddings = ("features",)
+    image_tower: ConvTower
+    audio_tower: ConvTower
 
     def __init__(
         self,
@@ -43,41 +45,46 @@ class L3Net(AudioVisualNet):
         first_stride=1,
         one_pass=False,
     ):
-        super().__init__(frontend, image_size)
+        frontend = frontend if isinstance(frontend, Frontend) else build_frontend(frontend)
+        check_widths(widths)
+        to_a_point = pools_to_a_point(embedding_size, (12 * widths[-1], widths[-1]))
+        super().__init__(frontend, FramesInput(*square_or_sides(image_size)), grid_sizes(widths[-1], to_a_point))
+        self.to_a_point = to_a_point
         self.image_tower = ConvTower(3, widths, first_stride)
         self.audio_tower = one_pass_tower(widths) if one_pass else ConvTower(1, widths, first_stride)
-        self.whole = pools_to_a_point(embedding_size, (12 * widths[-1], widths[-1]))
         self.fusion = nn.Sequential(nn.Linear(2 * widths[-1], 128), nn.ReLU(), nn.Linear(128, 2))  # fc1, fc2
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Spectrograms (B, 1, 257, 199) to max-pooled raw conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""
-        check_embedding(embedding, self.embeddings, self.title)
-        return pool_to_grid(self.audio_tower.raw(spectrogram), *((1, 1) if self.whole else (4, 3)))
+        """Max-pool raw conv4_2 of spectrograms (B, 1, 257, 199): (B, 6144) from 4 x 3 cells, or (B, 512)."""
+        check_embedding(self, "audio", embedding)
+        return pool_to_grid(self.audio_tower.raw(spectrogram), *((1, 1) if self.to_a_point else (4, 3)))
 
-    def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
-        """Pictures (B, 3, 224, 224) to max-pooled raw conv4_2: (B, 8192) from 4 x 4 cells, or (B, 512)."""
-        check_embedding(embedding, self.embeddings, self.title)
-        return pool_to_grid(self.image_tower.raw(image), *((1, 1) if self.whole else (4, 4)))
+    def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
+        """Max-pool raw conv4_2 of pictures (B, 3, 224, 224): (B, 8192) from 4 x 4 cells, or (B, 512)."""
+        check_embedding(self, "image", embedding)
+        return pool_to_grid(self.image_tower.raw(frames), *((1, 1) if self.to_a_point else (4, 4)))
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """pool4, the maximum over the map: (B, 512)."""
+        """Take pool4, the maximum over the map: (B, 512)."""
         return self.audio_tower(spectrogram).amax(dim=(2, 3))
 
-    def represent_image(self, image: Tensor) -> Tensor:
-        """pool4, the maximum over the map: (B, 512)."""
-        return self.image_tower(image).amax(dim=(2, 3))
+    def represent_frames(self, frames: Tensor) -> Tensor:
+        """Take pool4, the maximum over the map: (B, 512)."""
+        return self.image_tower(frames).amax(dim=(2, 3))
 
-    def compare(self, image: Tensor, audio: Tensor) -> Tensor:
-        """Logits of (no correspondence, correspondence) from what `represent_*` gave: (B, 2)."""
-        return self.fusion(torch.cat([image, audio], dim=1))
-
-    def forward(self, image: Tensor, spectrogram: Tensor) -> Tensor:
-        """Logits of (no correspondence, correspondence) of each pair: (B, 2)."""
-        return self.compare(self.represent_image(image), self.represent_audio(spectrogram))
+    def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
+        """Give the logits of (no correspondence, correspondence) from what `represent_*` gave: (B, 2)."""
+        return self.fusion(torch.cat([frames, audio], dim=1))
 
 
 def pools_to_a_point(embedding_size: int | None, sizes: tuple[int, ...]) -> bool:
-    """Whether it is the last and smallest of the sizes, and not None; ValueError if it is none of them."""
+    """Whether the size asked for is the last and smallest of two; ValueError if it is neither, nor None."""
     if embedding_size is not None and embedding_size not in sizes:
         raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
     return embedding_size == sizes[-1]
+
+
+def grid_sizes(width: int, to_a_point: bool) -> dict[str, dict[str, int]]:
+    """Sizes of the features: a map of `width` channels in 4 x 3 cells of sound, 4 x 4 of pictures, or one of each."""
+    cells = {"audio": 1, "image": 1} if to_a_point else {"audio": 12, "image": 16}
+    return {modality: {"features": count * width} for modality, count in cells.items()}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..openl3_frontends import openl3_frontend
-from .l3 import L3Net, pools_to_a_point
-from .layers import AudioVisualNet, ConvTower, check_embedding, pool_to_grid
+from .contract import FramesInput, check_embedding
+from .frontends import openl3_frontend
+from .l3 import L3Net, grid_sizes, pools_to_a_point
+from .layers import ConvTower, TwoTowers, check_widths, pool_to_grid, square_or_sides
 
 
 class OpenL3Net(L3Net):
@@ -31,8 +32,6 @@ class OpenL3Net(L3Net):
         out.
     """
 
-    title = "OpenL3"
-
     def __init__(
         self,
         input_repr="mel256",
@@ -45,12 +44,8 @@ class OpenL3Net(L3Net):
         _as_openl3s(self.image_tower, 3)
         _as_openl3s(self.audio_tower, 1)
 
-    def prepare_audio(self, waveforms):
-        """Waveforms (B, 48000), float64 or less, to spectrograms (B, 1, bins, frames)."""
-        return self.frontend.spectrogram(waveforms).unsqueeze(1)
 
-
-class OpenL3Towers(AudioVisualNet):
+class OpenL3Towers(TwoTowers):
     """What OpenL3's files hold: the towers up to raw conv4_2, of sound, of pictures or of both, and no decision.
 
     Parameters
@@ -67,9 +62,6 @@ class OpenL3Towers(AudioVisualNet):
         Whether BatchNorm and ReLU follow conv4_2, as in EdgeL3's small networks.
     """
 
-    title = "OpenL3"
-    embeddings = ("features",)
-
     def __init__(
         self,
         input_repr="mel256",
@@ -80,36 +72,34 @@ class OpenL3Towers(AudioVisualNet):
         modalities=("audio", "image"),
         rectified=False,
     ):
-        super().__init__(openl3_frontend(input_repr, frontend), image_size)
-        self.modalities = tuple(modalities)
-        if self.modalities not in (("audio", "image"), ("audio",), ("image",)):
+        modalities = tuple(modalities)
+        if modalities not in (("audio", "image"), ("audio",), ("image",)):
             raise ValueError(f"modalities must be audio, image or both in this order, got {modalities!r}")
+        check_widths(widths)
+        in_cells = grid_sizes(widths[-1], to_a_point=False)
+        sizes = [in_cells[modality]["features"] for modality in modalities]
+        to_a_point = pools_to_a_point(embedding_size, (*sizes, widths[-1]))
+        embedded = {modality: grid_sizes(widths[-1], to_a_point)[modality] for modality in modalities}
+        super().__init__(openl3_frontend(input_repr, frontend), FramesInput(*square_or_sides(image_size)), embedded)
+        self.to_a_point = to_a_point
         for modality, channels in (("audio", 1), ("image", 3)):
-            if modality in self.modalities:
+            if modality in modalities:
                 tower = ConvTower(channels, widths)
                 _as_openl3s(tower, channels)
                 tower.layers = tower.layers if rectified else tower.layers[:-2]
                 self.add_module(f"{modality}_tower", tower)
-        sizes = [cells * widths[-1] for modality, cells in (("audio", 12), ("image", 16)) if modality in modalities]
-        self.whole = pools_to_a_point(embedding_size, (*sizes, widths[-1]))
-
-    def prepare_audio(self, waveforms):
-        """Waveforms (B, window_samples), float64 or less, to spectrograms (B, 1, bins, frames)."""
-        return self.frontend.spectrogram(waveforms).unsqueeze(1)
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Spectrograms (B, 1, bins, frames) to max-pooled conv4_2: (B, 6144) from 4 x 3 cells, or (B, 512)."""
+        """Max-pool conv4_2 of spectrograms (B, 1, bins, frames): (B, 6144) from 4 x 3 cells, or (B, 512)."""
         return self._embed("audio", spectrogram, embedding, (4, 3))
 
-    def embed_image(self, image: Tensor, embedding: str = "features") -> Tensor:
-        """Pictures (B, 3, 224, 224) to max-pooled conv4_2: (B, 8192) from 4 x 4 cells, or (B, 512)."""
-        return self._embed("image", image, embedding, (4, 4))
+    def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
+        """Max-pool conv4_2 of pictures (B, 3, 224, 224): (B, 8192) from 4 x 4 cells, or (B, 512)."""
+        return self._embed("image", frames, embedding, (4, 4))
 
     def _embed(self, modality: str, x: Tensor, embedding: str, grid: tuple[int, int]) -> Tensor:
-        check_embedding(embedding, self.embeddings, self.title)
-        if modality not in self.modalities:
-            raise ValueError(f"{self.name} doesn't embed {modality}: its weights are of {self.modalities[0]} alone")
-        return pool_to_grid(self.get_submodule(f"{modality}_tower")(x), *((1, 1) if self.whole else grid))
+        check_embedding(self, modality, embedding)
+        return pool_to_grid(self.get_submodule(f"{modality}_tower")(x), *((1, 1) if self.to_a_point else grid))
 
 
 def _as_openl3s(tower: ConvTower, channels: int) -> None:

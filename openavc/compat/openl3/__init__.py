@@ -1,26 +1,24 @@
 """OpenL3's interface on today's Python: `from openavc.compat import openl3` in place of `import openl3`.
 
-Signatures, names, defaults, file names and .npz keys are OpenL3 0.4's; its defects are mended. Where that changes a
-number, `strict_openl3=True` gives the published one. The page docs/migration.md says what differs.
+Everything here, submodules included, is that of `openavc.interfaces.openl3`, under the name that users write.
 """
 
-from . import models
-from .core import get_audio_embedding, get_image_embedding, preprocess_audio
-from .files import get_output_path, process_audio_file, process_image_file, process_video_file
-from .openl3_exceptions import OpenL3Error
-from .openl3_warnings import OpenL3Warning
+import sys
 
-__version__ = "0.4.2"  # the OpenL3 whose interface this is
-__all__ = [
-    "OpenL3Error",
-    "OpenL3Warning",
-    "__version__",
-    "get_audio_embedding",
-    "get_image_embedding",
-    "get_output_path",
-    "models",
-    "preprocess_audio",
-    "process_audio_file",
-    "process_image_file",
-    "process_video_file",
-]
+from ...interfaces.openl3 import *  # noqa: F403
+from ...interfaces.openl3 import __all__ as __all__
+from ...interfaces.openl3 import __version__ as __version__
+from ...interfaces.openl3 import (
+    cli,
+    core,
+    files,
+    models,
+    openl3_exceptions,
+    openl3_warnings,
+    options,
+    pictures,
+    sound,
+)
+
+for _module in (cli, core, files, models, openl3_exceptions, openl3_warnings, options, pictures, sound):
+    sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

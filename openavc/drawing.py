@@ -1,0 +1,158 @@
+"""Pictures and videos that show maps: overlays with a colour bar, and the files they go to."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .inference.localization import one_picture
+from .media.audio import open_audio
+from .media.clips import SoundInput, model_sound
+from .media.image import enlarge, resize
+from .media.mp4 import SOUND_RATE, write_mp4
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")  # that `write_picture` takes
+_OPACITY = 0.75  # of the colours where the probability is 1
+_MARGIN = 32  # grey level of what is beside the picture
+_LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: smaller pictures are shown enlarged, to a width of no more than this
+
+
+# -------------------------------------------------------------------------------------------------------- overlays
+
+
+def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
+    """Draw a map over a picture, and a colour bar beside it.
+
+    The colours' scale is the probability itself, from 0 to 1, never stretched to what a map happens to hold: a sound
+    that doesn't belong to the picture leaves it dark, that is, as it is. The colours grow opaque with the probability,
+    and where that is 0 there are none.
+
+    Parameters
+    ----------
+    picture : array or tensor (H, W, 3), or path
+    heatmap : ndarray, shape (h, w)
+        In [0, 1]; of the picture's size, or of any other, to which it is enlarged.
+
+    Returns
+    -------
+    drawn : ndarray, shape (rows, columns, 3), uint8 RGB
+        The picture stands in the top left corner: at its own size, or enlarged if it has less than 480 rows, by one
+        factor for both sides. Rows and columns are even, as H.264 wants them.
+
+    Raises
+    ------
+    ValueError
+        If the map isn't one of probabilities.
+    """
+    picture, heatmap = one_picture(picture), np.asarray(heatmap, dtype=np.float32)
+    if heatmap.ndim != 2 or not heatmap.size:
+        raise ValueError(f"a map must have shape (height, width), got {heatmap.shape}")
+    if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # also catches NaN
+        raise ValueError(f"a map must lie in [0, 1], got values from {heatmap.min():g} to {heatmap.max():g}")
+    height, width = _shown_size(*picture.shape[:2])
+    bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2))  # as high as its numbers need
+    drawn = np.full((len(bar), _even(width) + bar.shape[1], 3), _MARGIN, dtype=np.uint8)
+    drawn[:height, :width] = _tint(resize(picture, height, width), enlarge(heatmap, height, width))
+    drawn[:, _even(width) :] = bar
+    return drawn
+
+
+def _shown_size(height: int, width: int) -> tuple[int, int]:
+    scale = max(1, min(_LEAST_ROWS / height, _MOST_COLUMNS / width))
+    return round(height * scale), round(width * scale)
+
+
+def _even(number: int) -> int:
+    return number + number % 2
+
+
+def _tint(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Lay the colours of a map over a picture in [0, 1] of its size: (H, W, 3) uint8."""
+    import cv2
+
+    colours = cv2.applyColorMap(np.rint(heatmap * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)[..., ::-1]
+    opacity = _OPACITY * heatmap[..., None]
+    return np.rint((1 - opacity) * 255 * picture + opacity * colours).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _colour_bar(rows: int) -> np.ndarray:
+    """Draw the colours of 0 (below) to 1 (above), over the margin's grey, with numbers: (rows, columns, 3) uint8."""
+    import cv2
+
+    unit = max(1.0, rows / _LEAST_ROWS)
+    left, thick, top = (round(length * unit) for length in (12, 20, 16))  # pixels
+    bar = np.full((rows, _even(round(80 * unit)), 3), _MARGIN, dtype=np.uint8)
+    ramp = np.linspace(1, 0, rows - 2 * top, dtype=np.float32)[:, None].repeat(thick, axis=1)
+    bar[top : rows - top, left : left + thick] = _tint(np.full((*ramp.shape, 3), _MARGIN / 255, np.float32), ramp)
+    for value in (0, 0.25, 0.5, 0.75, 1):
+        line = round(top + (1 - value) * (rows - 2 * top - 1))
+        ends = (left + thick, line), (left + thick + round(4 * unit), line)
+        cv2.line(bar, *ends, (255, 255, 255), round(unit))
+        corner = (ends[1][0] + round(4 * unit), line + round(5 * unit))
+        cv2.putText(
+            bar, f"{value:g}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, (255,) * 3, round(unit), cv2.LINE_AA
+        )
+    bar.flags.writeable = False  # it is shared by all calls
+    return bar
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def write_picture(target: str | Path, picture: Any, heatmap: np.ndarray, ending: str) -> None:
+    """Write the overlay as the kind of picture that `ending` names, or, for .npy, the map itself, float32 (H, W)."""
+    import cv2
+
+    if ending == ".npy":
+        with open(target, "wb") as file:
+            np.save(file, heatmap)
+        return
+    drawn = overlay(picture, heatmap)
+    done, encoded = cv2.imencode(ending, drawn[..., ::-1])
+    if not done:
+        rows, columns = drawn.shape[:2]
+        raise ValueError(f"{columns} x {rows} pixels are too many for {ending}: choose .png, or .npy for the bare map")
+    encoded.tofile(target)
+
+
+def write_video(
+    target: str | Path,
+    maps: Iterable[tuple[float, np.ndarray, np.ndarray]],
+    path: str | os.PathLike,
+    audio: str | os.PathLike | None = None,
+) -> list[tuple[float, float]]:
+    """Write a video of overlays, with the sound that was localised.
+
+    Frames keep their true times, and the sound, in mono as the model hears it, stays in step with them.
+
+    Parameters
+    ----------
+    target : str or path
+        An MP4 file, H.264 and AAC, whatever its name.
+    maps : iterable of (timestamp, frame, heatmap)
+        What `localize_video` gives for `path` and `audio`.
+    path, audio : str or path
+        As in `localize_video`. The video's own sound is written to its end.
+
+    Returns
+    -------
+    peaks : list of (float, float)
+        Time of each frame and the maximum of its map.
+    """
+    peaks = []
+
+    def drawn() -> Iterator[tuple[float, np.ndarray]]:
+        for time, frame, heatmap in maps:
+            peaks.append((time, float(heatmap.max())))
+            yield time, overlay(frame, heatmap)
+
+    blocks, rate = open_audio(path if audio is None else audio)
+    mono = model_sound(blocks, rate, SoundInput(SOUND_RATE, seconds=1.0))
+    write_mp4(target, drawn(), mono, cut_sound=audio is not None)
+    return peaks

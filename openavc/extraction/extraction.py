@@ -1,0 +1,111 @@
+"""What is computed of a file: a frozen object that can be pickled, path in, arrays out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..inference.arguments import check_embedding, check_hop, get_model
+from ..inference.embedding import check_video_embedding, get_audio_embedding, get_image_embedding, get_video_embedding
+from ..media import image, video
+from ..media.audio import SOUND_EXTENSIONS
+
+EXTENSIONS = {  # of the files that a folder is searched for
+    "audio": SOUND_EXTENSIONS | video.EXTENSIONS,
+    "image": image.EXTENSIONS,
+    "video": video.EXTENSIONS,
+}
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Embeds one file after the other with one model and the same options.
+
+    Parameters
+    ----------
+    modality : {"audio", "image", "video"}
+    model : str, path, AudioVisualModel or None
+        As in `get_audio_embedding`; a name or a path is loaded where it is used first, in each process once.
+    embedding : {"features", "joint"}
+    hop_size, center
+        As in `get_audio_embedding`; only for "audio".
+    frame_rate : float, optional
+        As in `get_video_embedding`; only for "video".
+    batch_size : int
+    device, dtype : optional
+        As in `load_model`.
+    """
+
+    modality: str
+    model: Any = None
+    embedding: str = "features"
+    hop_size: float = 0.1
+    center: bool = True
+    frame_rate: float | None = None
+    batch_size: int = 32
+    device: str | None = None
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.modality not in EXTENSIONS:
+            raise ValueError(f"modality must be one of {', '.join(map(repr, EXTENSIONS))}, got {self.modality!r}")
+
+    def __call__(self, path: str | os.PathLike) -> dict[str, np.ndarray]:
+        """Embed a file.
+
+        Returns
+        -------
+        arrays : dict
+            `embedding` and `timestamps`; for "video" `audio`, `image` (or `joint`) and `timestamps`.
+
+        Raises
+        ------
+        FileNotFoundError, OSError
+            If the file is missing or can't be decoded.
+        """
+        shared: dict[str, Any] = {"embedding": self.embedding, "batch_size": self.batch_size}
+        if self.modality == "audio":
+            embedding, timestamps = get_audio_embedding(
+                path, model=self.load(), hop_size=self.hop_size, center=self.center, **shared
+            )
+            return {"embedding": embedding, "timestamps": timestamps}
+        if self.modality == "image":
+            return {"embedding": get_image_embedding(path, self.load(), **shared), "timestamps": np.zeros(1)}
+        return get_video_embedding(path, self.load(), frame_rate=self.frame_rate, **shared)._asdict()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a result depends on besides source and model: another run with the same may skip it."""
+        options: dict[str, Any] = {"modality": self.modality, "embedding": self.embedding}
+        if self.modality == "audio":
+            options |= {"hop_size": self.hop_size, "center": self.center}
+        if self.modality == "video":
+            options |= {"frame_rate": self.frame_rate}
+        return options
+
+    @property
+    def extensions(self) -> set[str]:
+        """Of the files that a folder is searched for."""
+        return EXTENSIONS[self.modality]
+
+    def load(self) -> Any:
+        """Load the model, once in a process; errors as of `load_model`."""
+        return get_model(self.model, self.device, self.dtype)
+
+    def check(self) -> None:
+        """Raise ValueError if the model can't do what is asked for."""
+        model = self.load()
+        if self.modality == "video":
+            check_video_embedding(model, self.embedding)
+        else:
+            check_embedding(model, self.modality, self.embedding)
+        if self.modality == "audio":
+            check_hop(self.hop_size, model.sound)
+
+    def record(self) -> dict[str, Any]:
+        """Return what is kept beside each result of the model and the options."""
+        model = self.load()
+        return {"model": model.name, "weights_sha256": model.sha256, "parameters": self.parameters}

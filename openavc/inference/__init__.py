@@ -1,0 +1,1 @@
+"""Batches through a network on its device: embeddings, scores, maps."""

@@ -1,0 +1,130 @@
+"""What users pass: models, rates, hops and sizes, checked with errors that say what would work."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..media.audio import check_sample_rate
+from ..media.clips import SoundInput
+from ..models.contract import AudioVisualModel, check_embedding
+from ..weights import choose_device, load_model, to_dtype
+
+__all__ = ["check_embedding"]  # of the contract, beside its kin
+
+_LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames a second
+_loaded: dict[tuple, AudioVisualModel] = {}  # models asked for by name or path, kept between calls
+
+
+def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> AudioVisualModel:
+    """Return the model an argument stands for; those asked for by name or path are loaded once.
+
+    Parameters
+    ----------
+    model : str, path, AudioVisualModel or None
+        None for the default.
+    device, dtype : optional
+        As in `load_model`; a loaded model on another device or of another dtype is copied, and stays as it is.
+    """
+    if isinstance(model, AudioVisualModel):
+        return _converted(model, device, dtype)
+    stamp = None
+    if model is not None and Path(str(model)).is_file():
+        stamp = os.stat(model).st_mtime_ns
+    key = (None if model is None else str(model), choose_device(device), to_dtype(dtype), stamp)
+    if key not in _loaded:
+        _loaded[key] = load_model(model, device=device, dtype=dtype)
+    return _loaded[key]
+
+
+def _converted(model: AudioVisualModel, device: Any, dtype: Any) -> AudioVisualModel:
+    """Return the model itself, or a copy on another device or of another dtype."""
+    if device is None and dtype is None:
+        return model
+    device = model.device if device is None else choose_device(device)
+    dtype = model.dtype if dtype is None else to_dtype(dtype)
+    if (device, dtype) == (model.device, model.dtype):
+        return model
+    return copy.deepcopy(model).to(device=device, dtype=dtype)
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Raise ValueError unless it is a whole number of at least 1."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or not 1 <= batch_size < 2**31:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {shortened(batch_size)}")
+
+
+def check_hop(hop_size: Any, sound: SoundInput) -> float:
+    """Return the hop as a Python float, as NumPy's narrow types drift; ValueError unless it is at least one sample."""
+    least, hop = 1 / sound.sample_rate, hop_size.item() if isinstance(hop_size, np.generic) else hop_size
+    if not (_is_real(hop) and least * (1 - 1e-9) <= hop <= _LONGEST_HOP):
+        raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {shortened(hop_size)}")
+    return float(hop)
+
+
+def check_frame_rates(frame_rate: Any, items: int) -> list:
+    """Return a rate for each item; ValueError unless they are positive numbers."""
+    rates = frame_rate if isinstance(frame_rate, list) else [frame_rate] * items
+    if len(rates) != items:
+        raise ValueError(f"{len(rates)} frame rates were given for {items} items: give one, or one for each")
+    for rate in rates if frame_rate is not None else []:
+        check_frame_rate(rate)
+    return rates
+
+
+def check_frame_rate(rate: Any) -> None:
+    """Raise ValueError unless it is a positive number."""
+    if not (_is_real(rate) and 0 < rate <= _HIGHEST_FRAME_RATE):
+        raise ValueError(f"frame_rate must be a positive number of frames a second, got {shortened(rate)}")
+
+
+def shortened(value: Any) -> str:
+    """Show a value in an error message, without its middle if it is long."""
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:40]}... ({len(text)} characters)"
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def is_path(item: Any) -> bool:
+    """Whether an argument names a file."""
+    return isinstance(item, str | os.PathLike)
+
+
+def is_array(item: Any) -> bool:
+    """Whether an argument is a NumPy array or a torch tensor."""
+    return isinstance(item, np.ndarray) or hasattr(item, "detach")
+
+
+def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
+    """Return (recordings, a checked rate for each, None for paths) of one recording or a list."""
+    items = audio if isinstance(audio, list) else [audio]
+    if not items:
+        raise ValueError("the list of recordings is empty")
+    rates = sr if isinstance(sr, list | tuple) else [sr] * len(items)
+    if len(rates) != len(items):
+        raise ValueError(f"{len(rates)} sample rates were given for {len(items)} recordings: give one, or one for each")
+    checked = []
+    for item, rate in zip(items, rates, strict=True):
+        if not is_path(item) and not is_array(item):
+            raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(item).__name__}")
+        if rate is None and not is_path(item):
+            raise ValueError("sr is required for an array: pass its sample rate in Hz")
+        checked.append(None if is_path(item) else check_sample_rate(rate))
+    return items, checked
+
+
+def shown(items: Iterable, progress: bool, unit: str) -> Iterable:
+    """Pass items on, under a progress bar if that is wanted."""
+    if not progress:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, unit=unit)

@@ -1,0 +1,125 @@
+"""Batches through a network on its device.
+
+Items are (key, array) pairs; what comes out are (key, row) pairs, whose rows stay tensors on the model's device until
+`to_numpy`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..media.clips import Clip
+from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames
+
+BATCH_SIZE = 32
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Split items into lists of at most `size`."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def stacked(model: AudioVisualModel, arrays: list[np.ndarray]) -> Tensor:
+    """Put arrays of one shape together on the model's device."""
+    return torch.from_numpy(np.stack(arrays)).to(model.device)
+
+
+def run_batches(
+    items: Iterable[tuple[Key, np.ndarray]],
+    batch_size: int,
+    model: AudioVisualModel,
+    network: Callable[[Tensor], Tensor],
+) -> Iterator[tuple[Key, Tensor]]:
+    """Run a network over arrays of one shape.
+
+    Parameters
+    ----------
+    items : iterable of (key, ndarray)
+    batch_size : int
+        Items that go through the network at once.
+    model : AudioVisualModel
+        On whose device it runs.
+    network : callable
+        Batch (B, ...) to (B, ...).
+
+    Yields
+    ------
+    key
+    row : Tensor
+        On the model's device.
+    """
+    for batch in batched(items, batch_size):
+        with torch.inference_mode():
+            rows = network(stacked(model, [array for _, array in batch]))
+        yield from zip((key for key, _ in batch), rows, strict=True)
+
+
+def to_numpy(rows: Tensor | Iterable[Tensor]) -> np.ndarray:
+    """Turn a batch, or rows of one shape, into a float32 array."""
+    return (rows if isinstance(rows, Tensor) else torch.stack(list(rows))).float().cpu().numpy()
+
+
+def numpy_rows(rows: Iterable[tuple[Key, Tensor]], batch_size: int = 256) -> Iterator[tuple[Key, np.ndarray]]:
+    """Turn (key, row) pairs on the device into pairs of float32 arrays, many at once."""
+    for batch in batched(rows, batch_size):
+        yield from zip((key for key, _ in batch), to_numpy(row for _, row in batch), strict=True)
+
+
+def prepared_audio(model: AudioVisualModel, samples: Tensor) -> Tensor:
+    """Turn samples (B, n, channels) into what the model's sound tower takes, in the model's dtype."""
+    return model.prepare_audio(samples).to(model.dtype)
+
+
+def prepared_frames(model: AudioVisualModel, frames: Tensor) -> Tensor:
+    """Turn frames (B, T, H, W, 3) into what the model's picture tower takes, in the model's dtype."""
+    return model.prepare_frames(frames).to(model.dtype)
+
+
+def embed_windows(
+    model: EmbedsAudio, windows: Iterable[tuple[Key, np.ndarray]], embedding: str, batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[Key, Tensor]]:
+    """Embed windows (n, channels): (key, row (D,)) of each."""
+    return run_batches(
+        windows, batch_size, model, lambda batch: model.embed_audio(prepared_audio(model, batch), embedding)
+    )
+
+
+def embed_clips(
+    model: EmbedsFrames, clips: Iterable[tuple[Key, np.ndarray]], embedding: str, batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[Key, Tensor]]:
+    """Embed frames (T, H, W, 3), or what `precompute_frames` made of them: (key, row (D,)) of each."""
+    return run_batches(
+        clips, batch_size, model, lambda batch: model.embed_frames(prepared_frames(model, batch), embedding)
+    )
+
+
+def represent_windows(
+    model: Compares, windows: Iterable[tuple[Key, np.ndarray]], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[Key, Tensor]]:
+    """Turn windows (n, channels) into what `compare` takes."""
+    return run_batches(windows, batch_size, model, lambda batch: model.represent_audio(prepared_audio(model, batch)))
+
+
+def represent_clips(
+    model: Compares, clips: Iterable[tuple[Key, np.ndarray]], batch_size: int = BATCH_SIZE
+) -> Iterator[tuple[Key, Tensor]]:
+    """Turn frames (T, H, W, 3), or what `precompute_frames` made of them, into what `compare` takes."""
+    return run_batches(clips, batch_size, model, lambda batch: model.represent_frames(prepared_frames(model, batch)))
+
+
+def prepared_clips(model: AudioVisualModel, clips: list[Clip]) -> tuple[Tensor, Tensor]:
+    """Turn clips of a video, with frames as the model takes them, into a batch of frames and one of sound."""
+    frames = stacked(model, [model.precompute_frames(clip.frames) for clip in clips])
+    samples = stacked(model, [clip.samples for clip in clips])
+    return prepared_frames(model, frames), prepared_audio(model, samples)

@@ -1,0 +1,1 @@
+"""Interfaces of other packages to openavc's models, one folder each."""

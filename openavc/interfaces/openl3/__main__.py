@@ -1,0 +1,5 @@
+"""Run OpenL3's command line: `python -m openavc.interfaces.openl3`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,359 @@
+"""Embeddings of files, written as .npz with OpenL3's signatures, names and keys; one that fails stops no other."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...extraction.results import write_arrays
+from ...inference.batches import numpy_rows
+from ...media.audio import open_audio
+from ...media.container import existing_file, open_container
+from ...media.video import read_frames
+from ...models.contract import EmbedsAudio, EmbedsFrames
+from .models import kept_audio_model, kept_image_model
+from .openl3_exceptions import OpenL3Error
+from .openl3_warnings import OpenL3Warning
+from .options import check_audio, check_choice, check_common, check_framing, check_image
+from .pictures import check_stack, crops, embed_crops, read_picture
+from .sound import Recording, embed_recordings, open_soundtrack
+
+_SQUASHED = (256, 256)  # pixels; OpenL3 scales all frames of videos to it, whatever their shape
+
+
+def process_audio_file(
+    filepath: Any,
+    output_dir: str | os.PathLike | None = None,
+    suffix: str | None = None,
+    model: EmbedsAudio | None = None,
+    input_repr: str | None = None,
+    content_type: str = "music",
+    embedding_size: int = 6144,
+    center: bool = True,
+    hop_size: float = 0.1,
+    batch_size: int = 32,
+    overwrite: bool = False,
+    frontend: str = "kapre",
+    verbose: bool = True,
+    *,
+    strict_openl3: bool = False,
+) -> None:
+    """Embed sound files, or the sound of videos, into `<name>[_suffix].npz` with `embedding` and `timestamps`.
+
+    Parameters
+    ----------
+    filepath : str, path, or list of these
+    output_dir : str or path, optional
+        Made if it doesn't exist. By default each result lies beside its file.
+    suffix : str, optional
+        Ends the names of the results.
+    overwrite : bool
+        Whether to embed files whose .npz exists.
+    verbose : bool
+        Whether to print which files are written and skipped.
+    model, input_repr, content_type, embedding_size, center, hop_size, batch_size, frontend, strict_openl3
+        As in `get_audio_embedding`.
+
+    Raises
+    ------
+    OpenL3Error
+        For options that make no sense. If files fail, after all others are embedded, with the reason of each.
+    """
+    check_common(content_type, batch_size, verbose)
+    check_framing(hop_size, center)
+    input_repr, frontend = check_audio(model, input_repr, content_type, embedding_size, frontend)
+    jobs = _plan(filepath, [_ending(suffix)], output_dir, overwrite, verbose)
+    if not jobs:
+        return
+    if model is None:
+        model = kept_audio_model(input_repr, content_type, embedding_size, frontend)
+    failures: dict[Any, Exception] = {}
+    for job in jobs:
+        try:
+            recording = Recording(*open_audio(job.source, model.sound.dtype), str(job.source))
+            [embedded] = embed_recordings(model, [recording], hop_size, center, batch_size, verbose, strict_openl3)
+            _write(job.targets[0], verbose, *embedded)
+        except Exception as error:  # whatever a decoder raises for one file, the others go on
+            failures[job.source] = error
+    _raise_failures(failures, len(jobs))
+
+
+def process_image_file(
+    filepath: Any,
+    output_dir: str | os.PathLike | None = None,
+    suffix: str | None = None,
+    model: EmbedsFrames | None = None,
+    input_repr: str = "mel256",
+    content_type: str = "music",
+    embedding_size: int = 8192,
+    batch_size: int = 32,
+    overwrite: bool = False,
+    verbose: bool = True,
+    *,
+    strict_openl3: bool = False,
+) -> None:
+    """Embed picture files into `<name>[_suffix].npz`, which has only `embedding` (1, D).
+
+    Parameters
+    ----------
+    filepath, output_dir, suffix, overwrite, verbose
+        As in `process_audio_file`.
+    model, input_repr, content_type, embedding_size, batch_size, strict_openl3
+        As in `get_image_embedding`; pictures of several files share a batch.
+
+    Raises
+    ------
+    OpenL3Error
+        As `process_audio_file` does.
+    """
+    check_common(content_type, batch_size, verbose)
+    check_image(model, input_repr, content_type, embedding_size)
+    jobs = _plan(filepath, [_ending(suffix)], output_dir, overwrite, verbose)
+    if not jobs:
+        return
+    if model is None:
+        model = kept_image_model(input_repr, content_type, embedding_size)
+    failures: dict[Any, Exception] = {}
+
+    def crops_of_jobs() -> Iterator[tuple[_Job, np.ndarray]]:
+        for job in jobs:
+            try:
+                stack = check_stack(read_picture(job.source, strict_openl3))
+                [crop] = crops(partial(iter, stack), str(job.source), strict_openl3)
+            except Exception as error:  # as in process_audio_file
+                failures[job.source] = error
+                continue
+            yield job, crop
+
+    for job, vector in numpy_rows(embed_crops(model, crops_of_jobs(), batch_size, verbose), batch_size):
+        try:
+            _write(job.targets[0], verbose, vector[None])
+        except OSError as error:
+            failures[job.source] = error
+    _raise_failures(failures, len(jobs))
+
+
+def process_video_file(
+    filepath: Any,
+    output_dir: str | os.PathLike | None = None,
+    suffix: str | None = None,
+    audio_model: EmbedsAudio | None = None,
+    image_model: EmbedsFrames | None = None,
+    input_repr: str | None = None,
+    content_type: str = "music",
+    audio_embedding_size: int = 6144,
+    audio_center: bool = True,
+    audio_hop_size: float = 0.1,
+    image_embedding_size: int = 8192,
+    audio_batch_size: int = 32,
+    image_batch_size: int = 32,
+    audio_frontend: str = "kapre",
+    overwrite: bool = False,
+    verbose: bool = True,
+    *,
+    strict_openl3: bool = False,
+) -> None:
+    """Embed videos into `<name>_audio[_suffix].npz` and `<name>_image[_suffix].npz`: `embedding` and `timestamps`.
+
+    Sound that ends before the file is followed by zeros. A video without sound gets a warning, and only the second
+    result.
+
+    Parameters
+    ----------
+    filepath, output_dir, suffix, overwrite, verbose
+        As in `process_audio_file`.
+    audio_model, image_model, and the rest
+        As in `get_audio_embedding` and `get_image_embedding`.
+    strict_openl3 : bool
+        Whether frames are squashed to 256 x 256, scaled by the maximum of all, and timed by the frame rate cut down to
+        a whole number, as in OpenL3. Otherwise they keep their shape and true times.
+
+    Raises
+    ------
+    OpenL3Error
+        As `process_audio_file` does.
+    """
+    check_common(content_type, audio_batch_size, verbose)
+    check_common(content_type, image_batch_size, verbose)
+    check_framing(audio_hop_size, audio_center)
+    input_repr, frontend = check_audio(audio_model, input_repr, content_type, audio_embedding_size, audio_frontend)
+    check_image(image_model, input_repr, content_type, image_embedding_size)
+    jobs = _plan(filepath, [f"audio{_tail(suffix)}", f"image{_tail(suffix)}"], output_dir, overwrite, verbose)
+    if not jobs:
+        return
+    if audio_model is None:
+        audio_model = kept_audio_model(input_repr, content_type, audio_embedding_size, frontend)
+    if image_model is None:
+        image_model = kept_image_model(input_repr, content_type, image_embedding_size)
+    failures: dict[Any, Exception] = {}
+
+    def embed_sound(path: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        if not _has_sound(path):
+            warnings.warn(f"{path} has no sound: its pictures alone are embedded", OpenL3Warning, 3)
+            return None
+        recording = Recording(*open_soundtrack(path, audio_model.sound.dtype), str(path))
+        options = (audio_hop_size, audio_center, audio_batch_size, verbose, strict_openl3)
+        return embed_recordings(audio_model, [recording], *options)[0]
+
+    def embed_pictures(path: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        return _embed_frames(path, image_model, image_batch_size, verbose, strict_openl3)
+
+    for job in jobs:
+        reasons = []
+        for target, embed in zip(job.targets, (embed_sound, embed_pictures), strict=True):
+            if os.path.exists(target) and not overwrite:
+                continue
+            try:
+                if embedded := embed(job.source):
+                    _write(target, verbose, *embedded)
+            except Exception as error:  # as in process_audio_file; the other half goes on
+                reasons.append(_reason(job.source, error))
+        if reasons:
+            failures[job.source] = OpenL3Error("; ".join(dict.fromkeys(reasons)))
+    _raise_failures(failures, len(jobs))
+
+
+def _embed_frames(
+    path: Any, model: EmbedsFrames, batch_size: int, verbose: bool, strict_openl3: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Embed the frames of a video: (embedding (N, D), timestamps (N,))."""
+    times: list[float] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        times.clear()
+        for time, frame in read_frames(path, size=_SQUASHED if strict_openl3 else None):
+            times.append(time)
+            yield frame
+
+    keyed = ((None, crop) for crop in crops(frames, str(path), strict_openl3))
+    embedding = np.stack([row for _, row in numpy_rows(embed_crops(model, keyed, batch_size, verbose))])
+    if strict_openl3:
+        return embedding, np.arange(len(embedding)) / _truncated_frame_rate(path)
+    return embedding, np.array(times, dtype=np.float64)
+
+
+def _truncated_frame_rate(path: Any) -> float:
+    """Return the frames a second, cut down to a whole number as in OpenL3, unless that would be 0."""
+    with open_container(existing_file(path)) as container:
+        rate = float(container.streams.best("video").average_rate)
+    return int(rate) or rate
+
+
+def _has_sound(path: Any) -> bool:
+    with open_container(existing_file(path)) as container:
+        return container.streams.best("audio") is not None
+
+
+# ----------------------------------------------------------------------------------------------- names and outcome
+
+
+def get_output_path(filepath: str | os.PathLike, suffix: str, output_dir: str | os.PathLike | None = None) -> str:
+    """Return the path of a file's result: its name without extension, then "_" and `suffix`.
+
+    The "_" is left out if `suffix` begins with ".". `output_dir` is the file's own folder by default.
+    """
+    name = os.path.splitext(os.path.basename(filepath))[0]
+    return _result_path(name, suffix, output_dir or os.path.dirname(filepath))
+
+
+def _result_path(name: str, suffix: str, folder: str | os.PathLike) -> str:
+    return os.path.join(folder, name + suffix if suffix.startswith(".") else f"{name}_{suffix}")
+
+
+def _ending(suffix: str | None) -> str:
+    return f"{suffix or ''}.npz"
+
+
+def _tail(suffix: str | None) -> str:
+    """Return what follows "audio" and "image" in the names of a video's results."""
+    return f"_{suffix}.npz" if suffix else ".npz"
+
+
+class _Job(NamedTuple):
+    """One file to embed, and where its results go."""
+
+    source: Any  # str or path
+    targets: list[str]
+
+
+def _plan(filepath: Any, endings: list[str], output_dir: Any, overwrite: bool, verbose: bool) -> list[_Job]:
+    """Return a job for each file, once, unless all its results exist and aren't to be overwritten."""
+    check_choice("overwrite", overwrite, (True, False))
+    paths = filepath if isinstance(filepath, list) else [filepath]
+    for path in paths:
+        if not isinstance(path, str | os.PathLike):
+            raise OpenL3Error(f"filepath must be a str, a path or a list of these, got {type(path).__name__}")
+    jobs = []
+    for source, targets in _targets(paths, endings, output_dir).items():
+        if not overwrite and all(map(os.path.exists, targets)):
+            _say(verbose, f"{source} is skipped, {' and '.join(targets)} is there")
+        else:
+            jobs.append(_Job(source, targets))
+    return jobs
+
+
+def _targets(paths: list, endings: list[str], output_dir: Any) -> dict[Any, list[str]]:
+    """Return the results of each file, under OpenL3's names.
+
+    Files that would share a result go to folders like their own below `output_dir`; those that still would keep their
+    extension, as in clip.wav.npz.
+    """
+    paths = list({os.path.abspath(path): path for path in paths}.values())
+    targets = {path: [get_output_path(path, ending, output_dir) for ending in endings] for path in paths}
+    if output_dir and (clashing := _clashing(targets)):
+        common = os.path.commonpath([_folder(path) for path in paths])
+        for path in clashing:
+            folder = os.path.join(output_dir, os.path.relpath(_folder(path), common))
+            targets[path] = [os.path.normpath(get_output_path(path, ending, folder)) for ending in endings]
+    for path in _clashing(targets):
+        folder = os.path.dirname(targets[path][0])
+        targets[path] = [_result_path(os.path.basename(path), ending, folder) for ending in endings]
+    if clashing := _clashing(targets):
+        raise OpenL3Error(f"results of {', '.join(map(str, clashing))} would have one name: embed them apart")
+    return targets
+
+
+def _clashing(targets: dict[Any, list[str]]) -> list:
+    """Return the files whose results would have the name of another's."""
+    uses = Counter(os.path.abspath(results[0]) for results in targets.values())
+    return [path for path, results in targets.items() if uses[os.path.abspath(results[0])] > 1]
+
+
+def _folder(path: Any) -> str:
+    return os.path.dirname(os.path.abspath(path))
+
+
+def _write(target: str, verbose: bool, embedding: np.ndarray, timestamps: np.ndarray | None = None) -> None:
+    arrays = {"embedding": embedding} if timestamps is None else {"embedding": embedding, "timestamps": timestamps}
+    write_arrays(Path(target), arrays)
+    _say(verbose, f"{target} is written")
+
+
+def _say(verbose: bool, message: str) -> None:
+    if verbose:
+        print(f"openl3: {message}")
+
+
+def _raise_failures(failures: dict[Any, Exception], files: int) -> None:
+    """Raise OpenL3Error with the reason of each failure, if there are any."""
+    if not failures:
+        return
+    reasons = [_reason(path, error) for path, error in failures.items()]
+    done = f"; {files - len(failures)} others were embedded" if files > len(failures) else ""
+    raise OpenL3Error(
+        f"{len(failures)} of {files} files failed{done}: " + "; ".join(reasons) if files > 1 else reasons[0]
+    )
+
+
+def _reason(path: Any, error: Exception) -> str:
+    """Say why a file failed, with its name."""
+    expected = isinstance(error, OpenL3Error | OSError | ValueError | TypeError) and str(error)
+    reason = str(error) if expected else f"{type(error).__name__}: {error}"
+    return reason if str(path) in reason else f"{path}: {reason}"

@@ -1,0 +1,127 @@
+"""Pictures as OpenL3's network was trained on them, and as OpenL3 itself passes them to it.
+
+Both shrink a picture to a shorter side of 256 pixels, if it is longer, and crop the middle 224 x 224. The network was
+trained on values in [-1, 1]. OpenL3 keeps to that only for 8-bit pictures of exactly 224 x 224: it scales pictures that
+it shrinks to [0, 1], and divides all others by the maximum of their clip.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from ...inference.batches import run_batches
+from ...media.container import existing_file
+from ...media.image import read_image, to_images
+from ...models.contract import EmbedsFrames
+from .openl3_exceptions import OpenL3Error
+from .openl3_warnings import OpenL3Warning
+from .sound import shown
+
+SIZE, _SHRUNK = 224, 256  # pixels
+
+Key = TypeVar("Key")
+
+
+def crops(frames: Callable[[], Iterable[np.ndarray]], name: str, strict_openl3: bool) -> Iterator[np.ndarray]:
+    """Crop and scale frames to what the network takes; warn if all are black.
+
+    Parameters
+    ----------
+    frames : callable
+        Opens the frames (H, W, 3) of one picture or clip. It is called twice with `strict_openl3`, which scales by the
+        maximum of all.
+    name : str
+        For the warning.
+    strict_openl3 : bool
+        Whether they are scaled as by OpenL3, not as in training.
+
+    Yields
+    ------
+    crop : ndarray, shape (224, 224, 3), float32
+    """
+    scale, peak, lit = _as_trained, 1.0, False
+    if strict_openl3:
+        scale = _as_published
+        peak = max((float(np.abs(scale(frame)).max()) for frame in frames()), default=1.0)
+    for frame in frames():
+        lit = lit or bool(frame.any())
+        crop = scale(frame)
+        yield crop / np.float32(peak) if peak > 1 else crop
+    if not lit:
+        warnings.warn(f"{name} is black all over; it is embedded all the same", OpenL3Warning, stacklevel=2)
+
+
+def embed_crops(
+    model: EmbedsFrames, keyed_crops: Iterable[tuple[Key, np.ndarray]], batch_size: int, verbose: bool
+) -> Iterator[tuple[Key, Tensor]]:
+    """Embed (key, crop) pairs: (key, row (D,)) of each."""
+
+    def network(batch: Tensor) -> Tensor:
+        return model.embed_frames(batch.permute(0, 3, 1, 2).to(model.dtype), "features")
+
+    return run_batches(shown(keyed_crops, verbose, "picture"), batch_size, model, network)
+
+
+def check_stack(image: Any) -> np.ndarray:
+    """Turn an array or tensor (H, W, 3) or (N, H, W, 3) into a stack (N, H, W, 3); OpenL3Error for anything else."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise OpenL3Error(f"image must be an array or a list of arrays, got {type(image).__name__}")
+    if image.ndim not in (3, 4) or image.shape[-1] != 3:
+        raise OpenL3Error(f"image must have shape (H, W, 3) or (N, H, W, 3), got {image.shape}; convert it to RGB")
+    if image.size == 0:
+        raise OpenL3Error(f"image is empty: its shape is {image.shape}")
+    return image if image.ndim == 4 else image[None]
+
+
+def read_picture(path: str | Path, strict_openl3: bool) -> np.ndarray:
+    """Read a picture (H, W, 3) as `read_image` does, or as OpenL3 does: as stored, less its transparency."""
+    if not strict_openl3:
+        return read_image(path)
+    import cv2
+
+    pixels = cv2.imdecode(np.fromfile(existing_file(path), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3:
+        raise OSError(f"{path} can't be decoded as a picture of three colours")
+    return pixels[..., 2::-1]
+
+
+def _as_trained(frame: np.ndarray) -> np.ndarray:
+    """Scale a frame to [-1, 1], whatever its dtype and size."""
+    return 2 * _crop(_shrink(to_images(frame)[0])) - 1
+
+
+def _as_published(frame: np.ndarray) -> np.ndarray:
+    """Scale a frame as OpenL3 does, up to the division by the maximum of its clip."""
+    exact = frame.shape[:2] == (SIZE, SIZE)
+    if frame.dtype.kind in "iu" and (exact or min(frame.shape[:2]) > _SHRUNK):
+        scaled = frame.astype(np.float32) / np.iinfo(frame.dtype).max
+        return 2 * scaled - 1 if exact and frame.dtype.kind == "u" else _crop(_shrink(scaled))
+    return _crop(_shrink(frame.astype(np.float32)))
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    """Shrink a picture to a shorter side of 256 pixels, bilinearly and without antialiasing, as OpenL3 does."""
+    import cv2
+
+    height, width = picture.shape[:2]
+    shorter = min(height, width)
+    if shorter < SIZE:
+        raise OpenL3Error(f"a picture must have at least {SIZE} pixels a side, got {width} x {height}: enlarge it")
+    if shorter <= _SHRUNK:
+        return picture
+    scale = _SHRUNK / shorter
+    return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+
+
+def _crop(picture: np.ndarray) -> np.ndarray:
+    """Cut out the middle 224 x 224 pixels."""
+    top, left = (side // 2 - SIZE // 2 for side in picture.shape[:2])
+    return picture[top : top + SIZE, left : left + SIZE]

@@ -1,0 +1,331 @@
+"""Putting results into a library.
+
+They are committed in batches, so a killed run leaves a library that can be searched, and the next run goes on there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..extraction.results import Job, Outcome, counted, expand, failure_reason
+from .rows import Result, joint_metadata, read_rows, vector_size
+from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
+
+if TYPE_CHECKING:
+    import pyarrow
+    from lancedb.db import DBConnection
+    from lancedb.table import Table
+
+BATCH_VALUES, BATCH_RESULTS = 2**24, 10_000  # kept in memory before they are committed; 64 MB of vectors
+# Exact below this, above by IVF_FLAT, which doesn't quantize: a search loses only what lies in partitions that aren't
+# probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, of 100,000 more than ten
+# times (benchmarks/search.py --vectors 20000, and without options).
+EXACT_BELOW = 20_000  # vectors
+KEEP_REPLACED = timedelta(days=1)  # for searches that are still reading it
+
+
+class Indexed(NamedTuple):
+    """What `index_embeddings` did."""
+
+    added: int  # results, new or in the place of older ones
+    skipped: int
+    failed: dict[str, str]  # path to reason
+    removed: int
+    vectors: int  # in the library
+
+
+def index_embeddings(
+    inputs: str | os.PathLike | list[str | os.PathLike],
+    db: str | os.PathLike,
+    *,
+    prune: bool = False,
+    progress: bool = False,
+) -> Indexed:
+    """Put joint embeddings, as `openavc audio | image | video --embedding joint` wrote them, into a library.
+
+    Results that are there already are skipped; a newer result of the same source, or a result that changed, takes the
+    place of the old one. One that can't be used costs nothing else.
+
+    Parameters
+    ----------
+    inputs : path, or list of paths
+        .npz files, folders of them (searched recursively), or glob patterns.
+    db : str or path
+        Folder of the library; made if it isn't there.
+    prune : bool
+        Whether to remove the vectors whose .npz is gone.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Indexed
+
+    Raises
+    ------
+    OSError
+        If the library can't be written, or another process is writing to it.
+    ValueError
+        If the name of its folder isn't UTF-8.
+    ImportError
+        If LanceDB isn't installed.
+    """
+    counts = dict.fromkeys(("added", "skipped", "failed", "removed"), 0)
+    paths = find_results(map(Path, inputs) if isinstance(inputs, list | tuple) else [Path(inputs)])
+    outcomes = counted(add_results(paths, db, prune), counts, len(paths), progress)
+    failed = {str(outcome.job.source): outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    return Indexed(counts["added"], counts["skipped"], failed, counts["removed"], count_vectors(db))
+
+
+def find_results(inputs: Iterable[str | Path]) -> list[Path]:
+    """Find the .npz behind files, folders and globs.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+
+    Returns
+    -------
+    paths : list of Path
+        Absolute, each once.
+    """
+    matches = (path for item in inputs for path, _ in expand(item, {".npz"}))
+    return list(dict.fromkeys(Path(os.path.abspath(path)) for path in matches))
+
+
+def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = False) -> Iterator[Outcome]:
+    """Put results into a library, in batches; "added" is told once the batch is safe on disk.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        .npz files, absolute.
+    db : str or path
+        Folder of the library; made if it isn't there.
+    prune : bool
+        Whether to remove the vectors whose .npz is gone, before anything else.
+
+    Yields
+    ------
+    Outcome
+        "added", "skipped" or "failed" for each path, and "removed" for each that `prune` missed.
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        As `index_embeddings` does.
+    """
+    lancedb, folder = import_lancedb(), Path(db)
+    check_name(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def outcomes(status: str, done: Iterable[str | Path], reason: str = "") -> list[Outcome]:
+        return [Outcome(Job(Path(path), folder), status, reason) for path in done]
+
+    with only_writer(folder):
+        writer = Writer(lancedb.connect(folder))
+        if prune:
+            yield from outcomes("removed", writer.remove_gone())
+        for path in paths:
+            try:
+                new = writer.read(path)
+            except Exception as error:  # whatever a damaged file raises, the others go on
+                yield from outcomes("failed", [path], failure_reason(error))
+                continue
+            if new is None:
+                yield from outcomes("skipped", [path])
+                continue
+            result, rows = new
+            if writer.is_full() or writer.awaits(result):
+                yield from outcomes("added", writer.commit())
+            writer.enqueue(result, rows)
+        yield from outcomes("added", writer.commit())
+        writer.organize()
+
+
+class Writer:
+    """A library while results are put into it.
+
+    What it holds is known by one row of each result. New results wait until `commit` writes them together.
+
+    Parameters
+    ----------
+    connection : DBConnection
+        To the library's folder, which may be empty.
+    """
+
+    def __init__(self, connection: DBConnection):
+        self.connection = connection
+        self.table: Any = open_table(connection)  # a Table, or None as long as there is none
+        self.model = None if self.table is None else recorded_model(self.table)
+        self.results: dict[str, Result] = {}  # by path
+        self.paths: dict[tuple[str, str], str] = {}  # by source and kind
+        self.waiting: dict[tuple[str, str], tuple[Result, pyarrow.Table]] = {}  # by source and kind
+        self.values = 0  # of the vectors that wait
+        self.changed = False
+        for result in _stored_results(self.table) if self.model else ():
+            self._note(result)
+
+    def read(self, path: Path) -> tuple[Result, pyarrow.Table] | None:
+        """Read a file; return None if it, or a newer result of the same source, is in the library or waits already.
+
+        Raises
+        ------
+        OSError, ValueError
+            If it can't be used.
+        """
+        status = path.stat()
+        check_name(path)
+        known = self.results.get(str(path))
+        if known and (known.modified_ns, known.bytes) == (status.st_mtime_ns, status.st_size):
+            return None
+        metadata = joint_metadata(path)
+        self._check_model(path, metadata)
+        source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
+        check_name(source)
+        result = Result(str(path), status.st_mtime_ns, status.st_size, source, kind)
+        if self._has_newer(result):
+            return None
+        rows = read_rows(result, metadata)
+        self._check_size(path, rows)
+        self.model = self.model or {key: metadata[key] for key in ("model", "weights_sha256")}
+        return result, rows
+
+    def _has_newer(self, result: Result) -> bool:
+        """Whether another file, that is still there, holds a result of the same source that is as new or newer."""
+        key = (result.source, result.kind)
+        other = self.waiting[key][0] if key in self.waiting else self.results.get(self.paths.get(key, ""))
+        if other is None or other.path == result.path:
+            return False
+        return other.modified_ns >= result.modified_ns and Path(other.path).exists()
+
+    def _check_model(self, path: Path, metadata: dict) -> None:
+        """Raise ValueError if a result is of another model than the library."""
+        if self.model and metadata["weights_sha256"] != self.model["weights_sha256"]:
+            raise ValueError(
+                f"{path} was made with {metadata['model']} (weights {metadata['weights_sha256']}), the library with "
+                f"{self.model['model']} (weights {self.model['weights_sha256']}): vectors of two models can't be "
+                "compared; give it another --db"
+            )
+
+    def _check_size(self, path: Path, rows: pyarrow.Table) -> None:
+        """Raise ValueError if vectors have another size than those that wait, or else those of the library."""
+        _, others = next(iter(self.waiting.values()), (None, self.table if self.model else None))
+        if others is not None and vector_size(others) != vector_size(rows):
+            raise ValueError(f"{path} has vectors of {vector_size(rows)} values, the library of {vector_size(others)}")
+
+    def enqueue(self, result: Result, rows: pyarrow.Table) -> None:
+        """Keep a result for the next `commit`."""
+        self.waiting[result.source, result.kind] = result, rows
+        self.values += len(rows) * vector_size(rows)
+
+    def awaits(self, result: Result) -> bool:
+        """Whether another result of the same source and kind waits for the next `commit`."""
+        return (result.source, result.kind) in self.waiting
+
+    def is_full(self) -> bool:
+        """Whether so much waits that it should be committed."""
+        return self.values >= BATCH_VALUES or len(self.waiting) >= BATCH_RESULTS
+
+    def commit(self) -> list[str]:
+        """Write what waits in the place of what it replaces, and return the paths of these results."""
+        import pyarrow
+
+        if not self.waiting:
+            return []
+        rows = pyarrow.concat_tables([rows for _, rows in self.waiting.values()]).combine_chunks()
+        done = [result.path for result, _ in self.waiting.values()]
+        older = {self.paths[key] for key in self.waiting if key in self.paths}
+        self.remove((older | set(done)) & self.results.keys())
+        if not self.results:  # what is empty may have been another model's
+            mode = "create" if self.table is None else "overwrite"
+            self.table = self.connection.create_table(TABLE, schema=rows.schema, mode=mode)
+        self.table.add(rows)
+        for result, _ in self.waiting.values():
+            self._note(result)
+        self.waiting, self.values, self.changed = {}, 0, True
+        return done
+
+    def remove_gone(self) -> list[str]:
+        """Remove the rows of results whose files are gone, and return their paths."""
+        gone = [path for path in self.results if not Path(path).exists()]
+        self.remove(gone)
+        if not self.results:
+            self.model = None
+        return gone
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove the rows of results, which must be in the library."""
+        paths = sorted(paths)
+        for start in range(0, len(paths), 1000):
+            self.table.delete(f"result IN ({', '.join(map(quoted, paths[start : start + 1000]))})")
+            self.changed = True
+        for path in paths:
+            result = self.results.pop(path)
+            self.paths.pop((result.source, result.kind), None)
+
+    def _note(self, result: Result) -> None:
+        """Remember that a result is in the library."""
+        self.results[result.path] = result
+        self.paths[result.source, result.kind] = result.path
+
+    def organize(self) -> None:
+        """Compact the files of the table, delete old versions, and keep its approximate index up to date if one pays.
+
+        An index is trained anew once the library has twice the vectors; in between, new ones are put into its
+        partitions. Rows that aren't in it yet, after a killed run, are found all the same: searches compare them all.
+        """
+        if self.table is None:
+            return
+        vectors = self.table.count_rows()
+        trained_on = {index.name: int(index.name.rpartition("_")[2]) for index in self.table.list_indices()}
+        outdated = [name for name, rows in trained_on.items() if vectors > 2 * rows]
+        if vectors >= EXACT_BELOW and len(outdated) == len(trained_on):
+            self._train(vectors, outdated)
+        elif self.changed or any(self.table.index_stats(name).num_unindexed_rows for name in trained_on):
+            self.table.optimize(cleanup_older_than=KEEP_REPLACED)
+
+    def _train(self, vectors: int, outdated: list[str]) -> None:
+        """Train an index on all vectors, in the place of outdated ones."""
+        from lancedb.index import IvfFlat
+
+        self.table.optimize(cleanup_older_than=KEEP_REPLACED)
+        for old in outdated:
+            self.table.drop_index(old)
+        config = IvfFlat(distance_type="dot", num_partitions=round(vectors**0.5))
+        self.table.create_index("vector", config=config, name=f"trained_on_{vectors}")
+
+
+def _stored_results(table: Table) -> Iterator[Result]:
+    """Yield the results that a table holds, from one row of each."""
+    columns = ["result", "result_modified_ns", "result_bytes", "source", "kind"]
+    for batch in table.search().where("first").select(columns).to_batches():
+        yield from (Result(*row.values()) for row in batch.select(columns).to_pylist())
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lock a library against other writers; a killed process lets go.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the library.
+
+    Raises
+    ------
+    OSError
+        If another process is writing to it.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise OSError(f"another openavc index is writing to {folder}: wait until it is done") from None

@@ -1,0 +1,131 @@
+"""Results of `openavc audio`, `image` and `video` as rows of a library's table."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..extraction.results import read_metadata
+from .table import MODALITIES, to_unit_length
+
+if TYPE_CHECKING:
+    import pyarrow
+    from lancedb.table import Table
+
+
+class Result(NamedTuple):
+    """What is known of a result, an .npz."""
+
+    path: str
+    modified_ns: int
+    bytes: int
+    source: str  # path of what was embedded
+    kind: str  # "audio", "image" or "video", which command wrote it
+
+
+def joint_metadata(path: Path) -> dict:
+    """Return the metadata of a result of joint embeddings.
+
+    Raises
+    ------
+    OSError
+        If it is no result of openavc's, or is damaged.
+    ValueError
+        If its embeddings aren't joint ones, with the command that makes them.
+    """
+    metadata = read_metadata(path) or {}
+    try:
+        source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
+        embedding, _ = metadata["parameters"]["embedding"], metadata["weights_sha256"]
+        complete = kind in (*MODALITIES, "video")
+    except (TypeError, KeyError):
+        complete = False
+    if not complete:
+        raise OSError(f"{path} can't be read as a result of openavc audio, image or video")
+    if embedding != "joint":
+        command = ["openavc", kind, source, "--output", f"{path.parent}-joint", "--embedding", "joint"]
+        raise ValueError(
+            f"{path} holds {embedding}, which don't tell what sounds and pictures have in common; make joint ones: "
+            + shlex.join(command)
+        )
+    return metadata
+
+
+def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
+    """Read the rows of a result.
+
+    Parameters
+    ----------
+    result : Result
+    metadata : dict
+        Of the same file, by `joint_metadata`.
+
+    Returns
+    -------
+    rows : pyarrow.Table
+        A row for each moment; for videos, those of the sound before those of the frames.
+
+    Raises
+    ------
+    OSError
+        If the file is damaged.
+    ValueError
+        If its embeddings aren't vectors with a direction, one for each timestamp.
+    """
+    try:
+        with np.load(result.path, allow_pickle=False) as archive:
+            names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
+            embeddings = {modality: archive[name] for modality, name in names.items()}
+            timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
+    except Exception as error:  # whatever zipfile, zlib or numpy raise
+        raise OSError(f"{result.path} can't be read: {type(error).__name__}: {error}") from error
+    fits = all(vectors.ndim == 2 and len(vectors) == len(timestamps) for vectors in embeddings.values())
+    if not fits or not len(timestamps):
+        shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
+        raise ValueError(f"{result.path} doesn't hold a vector (D,) for each timestamp: {shapes}")
+    try:
+        vectors = np.concatenate([to_unit_length(part) for part in embeddings.values()])
+    except ValueError as error:
+        raise ValueError(f"{result.path}: {error}") from None
+    modalities = [modality for modality, part in embeddings.items() for _ in part]
+    times = np.tile(timestamps, len(embeddings)) if result.kind != "image" else [None] * len(vectors)
+    return _to_table(vectors, modalities, times, result, metadata)
+
+
+def vector_size(rows: pyarrow.Table | Table) -> int:
+    """Return the number of values of the vectors in a table, of pyarrow's or of LanceDB's."""
+    return rows.schema.field("vector").type.list_size
+
+
+def _to_table(
+    vectors: np.ndarray, modalities: list[str], timestamps: np.ndarray | list[None], result: Result, metadata: dict
+) -> pyarrow.Table:
+    """Return a table of vectors (N, D) of length 1, their modalities and times, and what all have in common."""
+    import pyarrow
+
+    rows, size = vectors.shape
+    flat = pyarrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    columns = {
+        "vector": pyarrow.FixedSizeListArray.from_arrays(flat, size),
+        "modality": pyarrow.array(modalities, pyarrow.string()),
+        "timestamp": pyarrow.array(timestamps, pyarrow.float64()),  # seconds
+        "first": pyarrow.array([True] + [False] * (rows - 1)),  # stands for the result
+    }
+    same = {
+        "source": result.source,
+        "name": metadata["source"]["name"],
+        "source_sha256": metadata["source"]["sha256"],
+        "model": metadata["model"],
+        "weights_sha256": metadata["weights_sha256"],
+        "kind": result.kind,
+        "result": result.path,
+        "result_modified_ns": result.modified_ns,
+        "result_bytes": result.bytes,
+    }
+    for name, value in same.items():
+        kind = pyarrow.int64() if name.startswith("result_") else pyarrow.string()
+        columns[name] = pyarrow.repeat(pyarrow.scalar(value, kind), rows)
+    return pyarrow.table(columns)

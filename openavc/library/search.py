@@ -1,0 +1,177 @@
+"""What in a library is near to a picture or to a sound."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..inference.arguments import get_model
+from ..inference.embedding import get_audio_embedding, get_image_embedding
+from ..weights import list_models
+from .table import MODALITIES, open_library, quoted, recorded_model, to_unit_length
+
+if TYPE_CHECKING:
+    import torch
+    from lancedb.table import Table
+
+    from ..models.contract import AudioVisualModel
+
+# Of as many partitions as the square root of the number of vectors: more than 99 % of the true 10 nearest of 100,000
+# clustered vectors are found, less than half of vectors without any clusters (benchmarks/search.py --isotropic).
+PARTITIONS_PROBED = 40
+_MOMENTS_A_SOURCE = 20  # fetched for each hit wanted, where one source gives one hit
+
+
+class Hit(NamedTuple):
+    """A moment that `search` found."""
+
+    source: str  # path of the recording, picture or video
+    modality: str  # "audio" or "image"
+    timestamp: float | None  # seconds; None for a picture
+    score: float  # cosine similarity, in [-1, 1]
+
+
+def search(
+    db: str | os.PathLike,
+    *,
+    image: Any = None,
+    audio: Any = None,
+    sr: int | None = None,
+    modality: str | None = None,
+    k: int = 10,
+    moments: bool = False,
+    exact: bool = False,
+    model: Any = None,
+    device: str | torch.device | None = None,
+) -> list[Hit]:
+    """Find the moments of a library that are nearest to a picture or to a sound.
+
+    Parameters
+    ----------
+    db : str or path
+        Folder of the library, which `index_embeddings` or `openavc index` made.
+    image : array or tensor (H, W, 3), or path
+        The picture to search for; either this or `audio`.
+    audio : array or tensor (n,) or (n, channels), or path
+        The sound to search for. One longer than the model's window is searched for by the mean of the joint embeddings
+        of its windows, half overlapping, scaled to length 1.
+    sr : int or None
+        Sample rate in Hz; None for a path.
+    modality : {"audio", "image"}, optional
+        What to search; both by default. Vectors of the query's own modality are usually nearer than the other's.
+    k : int
+        Hits wanted; there are fewer if the library has fewer.
+    moments : bool
+        Whether every moment counts; by default a source is found once, at its best moment.
+    exact : bool
+        Whether to compare with every vector, even if the library has an approximate index.
+    model : str, path, model or None
+        The model the library was made with; needed only if that was a weights file of your own.
+    device : optional
+        As in `load_model`.
+
+    Returns
+    -------
+    hits : list of Hit
+        The best first.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For queries and options that make no sense, and for another model than the library's.
+    FileNotFoundError, OSError
+        If there is no library, or the query is missing or can't be decoded.
+    ImportError
+        If LanceDB isn't installed.
+    """
+    if (image is None) == (audio is None):
+        raise ValueError("give either image or audio to search for")
+    if modality is not None and modality not in MODALITIES:
+        raise ValueError(f"modality must be 'audio', 'image' or None for both, got {modality!r}")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+    table = open_library(db)
+    vector = _query_vector(image, audio, sr, _model_of_library(table, db, model, device))
+    return nearest(table, vector, modality, int(k), moments, exact)
+
+
+def nearest(
+    table: Table,
+    vector: np.ndarray,
+    modality: str | None = None,
+    k: int = 10,
+    moments: bool = False,
+    exact: bool = False,
+) -> list[Hit]:
+    """Find the moments of a library that are nearest to a vector.
+
+    Parameters
+    ----------
+    table : Table
+        Of `open_library`.
+    vector : array (D,)
+        Of length 1.
+    modality, k, moments, exact
+        As in `search`.
+
+    Returns
+    -------
+    hits : list of Hit
+        The best first.
+    """
+    hits: list[Hit] = []
+    limit = k if moments else k * _MOMENTS_A_SOURCE
+    conditions = [f"modality = {quoted(modality)}"] if modality else []
+    while True:
+        seen = {hit.source for hit in hits}
+        others = [f"source NOT IN ({', '.join(map(quoted, sorted(seen)))})"] if seen else []
+        fetched = _fetch(table, vector, conditions + others, limit, exact)
+        if len(fetched) < limit and not exact:  # the partitions probed hold too few that are asked for
+            fetched = _fetch(table, vector, conditions + others, limit, exact=True)
+        for hit in fetched:
+            if moments or hit.source not in seen:
+                seen.add(hit.source)
+                hits.append(hit)
+        if len(hits) >= k or len(fetched) < limit:
+            return sorted(hits, key=lambda hit: -hit.score)[:k]
+
+
+def _fetch(table: Table, vector: np.ndarray, conditions: list[str], limit: int, exact: bool) -> list[Hit]:
+    """Return the nearest rows that meet all conditions, given in SQL."""
+    query = table.search(np.asarray(vector, dtype=np.float32)).distance_type("dot").limit(limit)
+    if conditions:
+        query = query.where(" AND ".join(conditions))
+    query = query.bypass_vector_index() if exact else query.nprobes(PARTITIONS_PROBED)
+    rows = query.select(["source", "modality", "timestamp", "_distance"]).to_arrow().to_pylist()
+    # LanceDB's distance is 1 - the scalar product.
+    return [Hit(row["source"], row["modality"], row["timestamp"], 1 - row["_distance"]) for row in rows]
+
+
+def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndarray:
+    """Return the vector (D,), of length 1, of one picture or of one sound."""
+    if isinstance(image if audio is None else audio, list):
+        raise TypeError("one picture or recording is searched for at a time, got a list: call search for each")
+    if image is not None:
+        vectors = get_image_embedding(image, model, embedding="joint")
+        if len(vectors) != 1:
+            raise ValueError(f"one picture is searched for at a time, got {len(vectors)}: call search for each")
+    else:
+        hop = model.sound.seconds / 2
+        vectors, _ = get_audio_embedding(audio, sr, model, embedding="joint", hop_size=hop, center=False)
+    return to_unit_length(vectors.mean(axis=0, keepdims=True))[0]
+
+
+def _model_of_library(table: Table, db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
+    """Return the model that a library was made with; ValueError if it needs to be named, or is another one."""
+    recorded = recorded_model(table)
+    if recorded is None:
+        raise ValueError(f"the library in {db} is empty: openavc index EMBEDDINGS --db {db}")
+    made_with = f"the library in {db} was made with {recorded['model']} (weights {recorded['weights_sha256']})"
+    if model is None and recorded["model"] not in list_models():
+        raise ValueError(f"{made_with}: give that weights file as model, --model on the command line")
+    loaded = get_model(recorded["model"] if model is None else model, device)
+    if loaded.sha256 != recorded["weights_sha256"]:
+        raise ValueError(f"{made_with}, not with {loaded.name} (weights {loaded.sha256}): give that one as model")
+    return loaded

@@ -1,0 +1,339 @@
+"""Clips, the unit of data: frames (T, H, W, 3) at a stated rate and samples (n, channels), around one time.
+
+A picture is a clip of one frame. Windows of sound and runs of frames are cut from streams in constant memory. Times are
+in seconds, positions in samples.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .audio import open_audio, to_channels
+from .resample import resample_blocks
+from .video import ROUNDING, Video, read_frames, sample_frames
+
+SLOWEST = 1.5  # periods of a network's frame rate that may lie between two frames
+
+
+@dataclass(frozen=True)
+class SoundInput:
+    """What a network hears: windows of `seconds` at `sample_rate` Hz."""
+
+    sample_rate: int  # Hz
+    seconds: float  # of a window
+    channels: int = 1
+    dtype: str = "float32"
+
+    @property
+    def samples(self) -> int:
+        """Samples of a window."""
+        return round(self.sample_rate * self.seconds)
+
+
+@dataclass(frozen=True)
+class FramesInput:
+    """What a network sees: clips of `count` frames of `height` x `width` pixels, `rate` a second."""
+
+    height: int  # pixels
+    width: int
+    count: int = 1  # frames of a clip; 1 for networks that see pictures
+    rate: float | None = None  # frames a second; None for pictures
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of a clip's frames, (T, H, W, 3)."""
+        return self.count, self.height, self.width, 3
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames and sound around one time."""
+
+    time: float  # seconds, of the frame in the middle and of the middle of the sound
+    frames: np.ndarray  # (T, H, W, 3)
+    samples: np.ndarray  # (n, channels)
+
+
+# ----------------------------------------------------------------------------------------------------------- sound
+
+
+def count_windows(samples: int, window: int, hop_seconds: float, sample_rate: int) -> int:
+    """Count the windows that cover `samples`: 1 + ceil((samples - window) / hop), at least 1."""
+    if samples <= window:
+        return 1
+    return 1 + math.ceil((samples - window) / (hop_seconds * sample_rate) - 1e-9)
+
+
+def window_start(index: int, hop_seconds: float, sample_rate: int) -> int:
+    """Return the first sample of window `index`: the nearest to index * hop, so that nothing drifts."""
+    return round(index * hop_seconds * sample_rate)
+
+
+def window_around(time: float, seconds: float, sample_rate: int) -> tuple[int, int]:
+    """Return where the window centred on a time begins and ends; it may begin before 0."""
+    length = round(seconds * sample_rate)
+    start = round(time * sample_rate) - length // 2
+    return start, start + length
+
+
+def cut(samples: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Cut samples `start` to `end` out of (n, channels); zeros beyond both ends."""
+    window = np.zeros((end - start, *samples.shape[1:]), dtype=samples.dtype)
+    first, last = max(0, start), min(end, len(samples))
+    if first < last:
+        window[first - start : last - start] = samples[first:last]
+    return window
+
+
+def sound_around(samples: np.ndarray, sample_rate: int, time: float, seconds: float) -> np.ndarray:
+    """Cut the window of `seconds` centred on a time out of samples (n, channels); zeros beyond both ends."""
+    return cut(samples, *window_around(time, seconds, sample_rate))
+
+
+def model_sound(blocks: Iterable[np.ndarray], rate: int, sound: SoundInput) -> Iterator[np.ndarray]:
+    """Turn blocks (n, c) at any rate into blocks (n, channels) at a network's."""
+    return resample_blocks((to_channels(block, sound.channels) for block in blocks), rate, sound.sample_rate)
+
+
+def warn_if_silent(
+    blocks: Iterable[np.ndarray], name: str, sound: SoundInput, category: type[Warning] = UserWarning
+) -> Iterator[np.ndarray]:
+    """Pass blocks on; at their end warn once if they were silent or shorter than a window."""
+    samples, loud = 0, False
+    for block in blocks:
+        samples, loud = samples + len(block), loud or bool(block.any())
+        yield block
+    if not loud:
+        warnings.warn(f"{name} is silent; it is embedded all the same", category, stacklevel=2)
+    elif samples < sound.samples:
+        seconds = f"{samples / sound.sample_rate:.3g} s"
+        message = f"{name} is {seconds} long, shorter than one window of {sound.seconds:g} s; zeros are added"
+        warnings.warn(message, category, stacklevel=2)
+
+
+def cut_stretches(
+    blocks: Iterator[np.ndarray],
+    starts: Iterable[int],
+    length: int,
+    count: Callable[[int], int] | None = None,
+    group: int = 1,
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Cut stretches of neighbouring windows out of a stream, with zeros before its start and after its end.
+
+    Parameters
+    ----------
+    blocks : iterator of ndarray, shape (n, channels)
+    starts : iterable of int, ascending
+        First sample of each window; may be endless if `count` is given.
+    length : int
+        Of a window, in samples.
+    count : callable, optional
+        Number of windows for a stream of so many samples.
+    group : int
+        Windows of a stretch; the last may have fewer.
+
+    Yields
+    ------
+    starts : list of int
+        Of the windows in the stretch.
+    stretch : ndarray, shape (starts[-1] + length - starts[0], channels)
+    """
+    waiting: collections.deque[tuple[int, np.ndarray]] = collections.deque()  # blocks, each with its first sample
+    latest = np.zeros((0, 1), dtype=np.float32)
+    received, ended, done, starts = 0, False, 0, iter(starts)
+    while inside := list(itertools.islice(starts, group)):
+        while not ended and received < inside[-1] + length:
+            block = next(blocks, None)
+            ended = block is None
+            if block is not None:
+                latest = block
+                waiting.append((received, block))
+                received += len(block)
+            while waiting and waiting[0][0] + len(waiting[0][1]) <= inside[0]:
+                waiting.popleft()
+        if ended and count is not None:
+            inside = inside[: max(0, count(received) - done)]
+            if not inside:
+                return
+        yield inside, _cut_blocks(waiting, inside[0], inside[-1] + length, latest)
+        done += len(inside)
+
+
+def _cut_blocks(waiting: Iterable[tuple[int, np.ndarray]], start: int, end: int, like: np.ndarray) -> np.ndarray:
+    """Cut samples `start` to `end` out of the blocks of a stream, each with its position; zeros where there is none."""
+    stretch = np.zeros((end - start, *like.shape[1:]), dtype=like.dtype)
+    for position, block in waiting:
+        first, last = max(start, position), min(end, position + len(block))
+        if first < last:
+            stretch[first - start : last - start] = block[first - position : last - position]
+    return stretch
+
+
+# ---------------------------------------------------------------------------------------------------------- frames
+
+
+def frames_around(times: np.ndarray, time: float, count: int, rate: float | None) -> np.ndarray:
+    """Find the frames of a clip: those that are shown at `count` moments, `rate` a second, the middle one at a time.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,)
+        When each frame is shown first, ascending.
+    time : float
+        Of the middle frame.
+    count : int
+        Frames of the clip; with an even number the later of the two in the middle is at `time`.
+    rate : float or None
+        Frames a second; None for single pictures.
+
+    Returns
+    -------
+    indices : ndarray of int, shape (count,)
+        The first frame and the last stand for what lies beyond them.
+    """
+    wanted = time + (np.arange(count) - count // 2) / (rate or 1.0)
+    return (np.searchsorted(times, wanted + ROUNDING, side="right") - 1).clip(0, len(times) - 1)
+
+
+def frame_runs(
+    timed_frames: Iterable[tuple[float, np.ndarray]], frames: FramesInput, frame_rate: float | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Cut the clip around each frame of a video, or around those at a frame rate, as `frames_around` finds it.
+
+    Parameters
+    ----------
+    timed_frames : iterable of (float, ndarray (H, W, 3))
+        All frames of the video with their times.
+    frames : FramesInput
+        Its `count` and `rate`.
+    frame_rate : float, optional
+        Clips a second; one around each frame by default.
+
+    Yields
+    ------
+    time : float
+        Of the middle frame.
+    run : ndarray, shape (count, H, W, 3)
+    """
+    if frames.count == 1:
+        for time, frame in sample_frames(iter(timed_frames), frame_rate):
+            yield time, frame[None]
+        return
+    count, rate = frames.count, frames.rate or 1.0
+    before, after = count // 2 / rate, (count - 1 - count // 2) / rate
+    stream = iter(timed_frames)
+    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # frames that clips may hold yet
+    untried: collections.deque[tuple[float, None]] = collections.deque()  # those of them that may be middles
+
+    def read() -> bool:
+        for time, frame in itertools.islice(stream, 1):
+            waiting.append((time, frame))
+            untried.append((time, None))
+            return True
+        return False
+
+    def in_turn() -> Iterator[tuple[float, None]]:
+        while untried or read():
+            yield untried.popleft()
+
+    for middle, _ in sample_frames(in_turn(), frame_rate):
+        while waiting[-1][0] <= middle + after + ROUNDING and read():
+            pass
+        while len(waiting) > 1 and waiting[1][0] <= middle - before + ROUNDING:
+            waiting.popleft()
+        indices = frames_around(np.array([time for time, _ in waiting]), middle, count, rate)
+        yield middle, np.stack([waiting[index][1] for index in indices])
+
+
+def warn_if_slow(
+    timed_frames: Iterable[tuple[float, np.ndarray]], frames: FramesInput, name: str
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Pass frames on; warn once if a network wants them much faster than they come, so that many are repeated."""
+    first = 0.0
+    for intervals, (time, frame) in enumerate(timed_frames):
+        first = first if intervals else time
+        if frames.rate and intervals == frames.count - 1 and time - first > SLOWEST * intervals / frames.rate:
+            come = intervals / (time - first)
+            message = (
+                f"{name} has about {come:.3g} frames a second, the model takes {frames.rate:g}: frames are repeated"
+            )
+            warnings.warn(message, UserWarning, stacklevel=2)
+        yield time, frame
+
+
+# ---------------------------------------------------------------------------------------------------------- videos
+
+
+def video_clips(
+    path: str | os.PathLike,
+    sound: SoundInput,
+    frames: FramesInput,
+    frame_rate: float | None = None,
+    crop: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    audio: str | os.PathLike | None = None,
+) -> Iterator[Clip]:
+    """Cut the clips of a video, which is opened once and read in constant memory.
+
+    Parameters
+    ----------
+    path : str or Path
+    sound, frames : SoundInput, FramesInput
+        What the network takes.
+    frame_rate : float, optional
+        Clips a second; one around each frame by default.
+    crop : callable
+        What is kept of each frame, (H, W, 3) uint8.
+    audio : str or Path, optional
+        Another file, whose sound takes the place of the video's own.
+
+    Yields
+    ------
+    Clip
+        Its sound is centred on the true presentation time of its middle frame.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If a file is missing, can't be decoded, or lacks pictures or sound.
+    """
+    every = frame_rate if frames.count == 1 else None  # a clip of several frames needs those in between
+    if audio is not None:
+        timed = read_frames(path, every)
+        blocks, rate = open_audio(audio, sound.dtype)
+        yield from _cut_clips(timed, blocks, rate, sound, frames, frame_rate, crop, str(audio))
+        return
+    with Video(path, sound.dtype) as video:
+        timed, blocks = video.frames(every), video.sound()
+        yield from _cut_clips(timed, blocks, video.sample_rate, sound, frames, frame_rate, crop, str(path))
+
+
+def _cut_clips(
+    timed: Iterator[tuple[float, np.ndarray]],
+    blocks: Iterator[np.ndarray],
+    rate: int,
+    sound: SoundInput,
+    frames: FramesInput,
+    frame_rate: float | None,
+    crop: Callable[[np.ndarray], np.ndarray],
+    name: str,
+) -> Iterator[Clip]:
+    heard = warn_if_silent(model_sound(blocks, rate, sound), name, sound)
+    cropped = ((time, crop(frame)) for time, frame in warn_if_slow(timed, frames, name))
+    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # the run whose window is being cut
+
+    def starts() -> Iterator[int]:
+        for time, run in frame_runs(cropped, frames, frame_rate):
+            waiting.append((time, run))
+            yield window_around(time, sound.seconds, sound.sample_rate)[0]
+
+    for _, window in cut_stretches(heard, starts(), sound.samples):
+        yield Clip(*waiting.popleft(), window)
+    collections.deque(heard, maxlen=0)  # to its end, which tells whether it is silent

@@ -1,0 +1,88 @@
+"""Containers of sound and pictures, opened and decoded by PyAV; damage costs only the packets it is in."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def existing_file(path: str | os.PathLike) -> Path:
+    """Return `path` as a Path; FileNotFoundError or IsADirectoryError unless it is a file."""
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
+
+
+def open_container(path: Path) -> Any:
+    """Open a file as a PyAV container; OSError with its name if it can't be opened."""
+    import av
+
+    # Titles needn't be UTF-8: PyAV 19 takes them as they are, those before only with this option.
+    options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    try:
+        return av.open(f"file:{path}", **options)  # "file:", or 12:30.mkv would be a protocol
+    except av.FFmpegError as error:
+        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
+
+
+def start_seconds(container: Any) -> float:
+    """Return when the first stream of a container begins, on the container's own clock."""
+    import av
+
+    return (container.start_time or 0) / av.time_base
+
+
+class Demuxer:
+    """Reads several streams of one container side by side.
+
+    What one stream is asked for decides how far the file is read; packets of the others wait, still compressed.
+
+    Parameters
+    ----------
+    container : av.container.InputContainer
+    streams : list of av.stream.Stream
+        Those that will be read; packets of others are dropped.
+    path : Path
+        For warnings.
+    """
+
+    def __init__(self, container: Any, streams: list, path: Path):
+        self.path = path
+        self._packets = container.demux(streams)
+        self._waiting: dict[int, deque] = {stream.index: deque() for stream in streams}
+        self._errors = dict.fromkeys(self._waiting, 0)
+
+    def decode(self, stream: Any) -> Iterator[Any]:
+        """Decode the frames of one stream; damaged packets are left out, with one warning."""
+        import av
+
+        while True:
+            try:
+                packet = self._next(stream.index)
+                frames = packet.decode() if packet is not None else None
+            except av.FFmpegError:
+                self._errors[stream.index] += 1
+                continue
+            if frames is None:
+                break
+            yield from frames
+        if damaged := self._errors[stream.index]:
+            message = f"{self.path}: {damaged} damaged packets of {stream.type} were left out"
+            warnings.warn(message, UserWarning, stacklevel=2)
+
+    def _next(self, index: int) -> Any:
+        """Return the stream's next packet, or None at the end, which an error in the container brings about, too."""
+        waiting = self._waiting[index]
+        while not waiting:
+            packet = next(self._packets, None)
+            if packet is None:
+                return None
+            self._waiting[packet.stream.index].append(packet)
+        return waiting.popleft()

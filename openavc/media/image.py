@@ -1,0 +1,172 @@
+"""Pictures of arrays and files, (H, W, 3), RGB, float32 in [0, 1], at the size that a network takes.
+
+The same picture is the same whatever its dtype and its neighbours.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from .container import existing_file
+
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2"}
+_ROUNDING = 1e-4  # beyond [0, 1] that the arithmetic of a caller may leave
+_RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """Read an image as RGB.
+
+    EXIF rotation is applied (except with alpha); 16-bit depth is kept; transparent parts are laid on white.
+
+    Returns
+    -------
+    image : ndarray, shape (H, W, 3), float32 in [0, 1]
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded, with its name.
+    """
+    import cv2
+
+    path = existing_file(path)
+    encoded = np.fromfile(path, dtype=np.uint8)
+    pixels = _decode(encoded, cv2.IMREAD_UNCHANGED) if encoded[:2].tobytes() != b"\xff\xd8" else None  # not a JPEG
+    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+        pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # turns it upright, makes grey BGR
+    if pixels is None:
+        raise OSError(f"{path} ({encoded.size} bytes) can't be decoded as a picture")
+    try:
+        return to_images(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])[0]
+    except (TypeError, ValueError) as error:  # a TIFF of floats, say
+        raise OSError(f"{path} holds a kind of picture that isn't taken: {error}") from error
+
+
+def _decode(encoded: np.ndarray, flags: int) -> np.ndarray | None:
+    import cv2
+
+    try:
+        return cv2.imdecode(encoded, flags) if encoded.size else None
+    except cv2.error:
+        return None
+
+
+def to_images(image: Any) -> np.ndarray:
+    """Turn an array or tensor into a stack of RGB pictures.
+
+    Parameters
+    ----------
+    image : array or tensor, shape (H, W), (H, W, C) or (N, H, W, C) with C of 1, 3 or 4
+        uint8, uint16, or floats in [0, 1].
+
+    Returns
+    -------
+    images : ndarray, shape (N, H, W, 3), float32 in [0, 1]
+
+    Raises
+    ------
+    ValueError
+        If it is empty, has another shape, or holds floats outside [0, 1].
+    TypeError
+        If it isn't an array of such numbers.
+    """
+    stack = to_stack(image)
+    if stack.size == 0:
+        raise ValueError(f"image is empty: its shape is {image.shape}; at least one pixel is needed")
+    stack = _to_float(stack)
+    if stack.shape[-1] == 1:
+        return np.repeat(stack, 3, axis=-1)
+    if stack.shape[-1] == 4:
+        alpha = stack[..., 3:]
+        return stack[..., :3] * alpha + (1 - alpha)  # on white
+    return stack
+
+
+def to_stack(image: Any) -> np.ndarray:
+    """Turn an array or tensor into pictures (N, H, W, C), values untouched; errors as `to_images`."""
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+        image = image.float().numpy() if image.is_floating_point() else image.numpy()
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be an array, a tensor, a path or a list of these, got {type(image).__name__}")
+    if image.ndim == 2:
+        return image[None, :, :, None]
+    if image.ndim == 3 and image.shape[2] in (1, 3, 4):
+        return image[None]
+    if image.ndim == 4 and image.shape[3] in (1, 3, 4):
+        return image
+    hint = ""
+    if image.ndim in (3, 4) and image.shape[-3] in (1, 3, 4):
+        hint = "; channels come last: move them with numpy.moveaxis(image, -3, -1)"
+    raise ValueError(f"image must have shape (H, W, 3) or (N, H, W, 3), got {image.shape}{hint}")
+
+
+def _to_float(stack: np.ndarray) -> np.ndarray:
+    if stack.dtype in (np.uint8, np.uint16):
+        return stack.astype(np.float32) / np.iinfo(stack.dtype).max
+    if stack.dtype.kind != "f":
+        raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
+    low, high = float(stack.min()), float(stack.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
+        hint = "; divide by 255" if 2 <= high <= 255 and low >= 0 else ""
+        raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
+    return stack.astype(np.float32).clip(0, 1)
+
+
+def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a picture so that it just covers 256 / 224 of a size, from which pieces of that size are cropped."""
+    rows, columns = image.shape[:2]
+    scale = max(round(height * _RESIZE) / rows, round(width * _RESIZE) / columns)
+    if scale == 1:
+        return image
+    return resize(image, max(height, round(rows * scale)), max(width, round(columns * scale)))
+
+
+def uncropped(image: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:
+    """Resize all of a picture to the scale of `shrink_to`, (H, W, 3), each side stretched to a `multiple` of pixels.
+
+    The longer side is at most 4 times that of the size at this scale, or a stripe would take any amount of memory.
+    """
+    rows, columns = image.shape[:2]
+    scale = _RESIZE * min(max(height / rows, width / columns), 4 * max(height, width) / max(rows, columns))
+    return resize(image, *(max(1, round(side * scale / multiple)) * multiple for side in (rows, columns)))
+
+
+def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a picture or a map: areas are averaged where it shrinks, pixels are interpolated where it grows."""
+    import cv2
+
+    rows, columns = image.shape[:2]
+    if (height - rows) * (width - columns) < 0:  # grows and shrinks: cv2 would average neither side
+        return resize(resize(image, height, columns), height, width)
+    shrinks = height < rows or width < columns
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize a map (h, w) of values in [0, 1] to a picture's size, bilinearly: values stand at their cells' middles.
+
+    Where the picture has fewer pixels than the map has cells, each pixel gets the mean of the cells in it.
+    """
+    return resize(heatmap, height, width).clip(0, 1)  # which rounding can leave
+
+
+def _centre(image: np.ndarray) -> np.ndarray:
+    """Return the middle of a picture more than 4 times as long as wide: the rest won't be seen, but costs memory."""
+    height, width = image.shape[:2]
+    longest = 4 * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return image[top : height - top, left : width - left]
+
+
+def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Crop the centre (height, width, 3) of a picture's shrunk copy, see `shrink_to`."""
+    shrunk = shrink_to(_centre(image), height, width)
+    top, left = (shrunk.shape[0] - height) // 2, (shrunk.shape[1] - width) // 2
+    return shrunk[top : top + height, left : left + width]

@@ -1,0 +1,170 @@
+"""Videos: frames (H, W, 3), uint8 RGB, upright, and sound, with their true times.
+
+Times are in seconds from the start of the file, whichever of picture and sound begins first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .audio import checked_blocks, sound_stream, stream_blocks
+from .container import Demuxer, existing_file, open_container, start_seconds
+
+EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
+ROUNDING = 0.001  # seconds; some containers round times to milliseconds
+
+
+class Video:
+    """A video file, opened once, whose frames and sound are decoded side by side.
+
+    Use it as a context manager. What is asked of one decides how far the file is read; packets of the other wait.
+
+    Parameters
+    ----------
+    path : str or Path
+    dtype : {"float32", "float64"}
+        Of the sound.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded, or lacks sound or pictures, with its name.
+    """
+
+    def __init__(self, path: str | os.PathLike, dtype: str = "float32"):
+        self.path = existing_file(path)
+        self._container = open_container(self.path)
+        try:
+            pictures = _picture_stream(self._container, self.path)
+            sound = sound_stream(self._container, self.path)
+            demuxer = Demuxer(self._container, [pictures, sound], self.path)
+            origin = start_seconds(self._container)
+            self.sample_rate: int = sound.codec_context.sample_rate
+            self._blocks = checked_blocks(stream_blocks(demuxer, sound, origin, dtype), self.path)
+            self._frames = _timed(demuxer, pictures, origin)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def sound(self) -> Iterator[np.ndarray]:
+        """Give the sound in blocks (n_samples, n_channels), once."""
+        return self._blocks
+
+    def frames(self, frame_rate: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
+        """Give (time, frame), once, at a frame rate or all; OSError if there is none."""
+        return _decoded(self._frames, frame_rate, None, self.path)
+
+
+def read_frames(
+    path: str | os.PathLike, frame_rate: float | None = None, size: tuple[int, int] | None = None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Decode the frames of a video one after the other.
+
+    Parameters
+    ----------
+    path : str or Path
+    frame_rate : float, optional
+        Frames a second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
+    size : (int, int), optional
+        Width and height to scale frames to (bicubic), whatever their shape, before they are turned upright.
+
+    Yields
+    ------
+    time : float
+        Presentation time in seconds.
+    frame : ndarray, shape (H, W, 3), uint8 RGB
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    OSError
+        If it can't be decoded or has no picture, with its name.
+    """
+    path = existing_file(path)
+    with open_container(path) as container:
+        stream = _picture_stream(container, path)
+        timed = _timed(Demuxer(container, [stream], path), stream, start_seconds(container))
+        yield from _decoded(timed, frame_rate, size, path)
+
+
+def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
+    """Decode the frame (H, W, 3), uint8 RGB, that a video shows at a time in seconds, or its last one."""
+    import av
+
+    path = existing_file(path)
+    with open_container(path) as container:
+        stream = _picture_stream(container, path)
+        with contextlib.suppress(av.FFmpegError):  # a file that can't be sought in is read from its start
+            container.seek(round(time * av.time_base) + (container.start_time or 0))
+        shown = None
+        for at, frame in _timed(Demuxer(container, [stream], path), stream, start_seconds(container)):
+            if shown is not None and at > time + ROUNDING:
+                break
+            shown = frame
+        if shown is None:
+            raise OSError(f"{path}: no picture could be decoded at {time:g} s")
+        return _upright(shown, None)
+
+
+def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
+    """Keep, of (time, frame) pairs, the first at or after each multiple of 1 / frame_rate; all without a rate."""
+    if frame_rate is None:
+        yield from frames
+        return
+    wanted = 0  # multiple of 1 / frame_rate
+    for time, frame in frames:
+        reached = (time + ROUNDING) * frame_rate
+        if reached >= wanted:
+            wanted = int(reached) + 1
+            yield time, frame
+
+
+def _picture_stream(container: Any, path: Path) -> Any:
+    """Return the video stream of a container; OSError if there is none."""
+    stream = container.streams.best("video")
+    if stream is None or stream.codec_context is None:
+        raise OSError(f"{path} holds no pictures that can be decoded")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _timed(demuxer: Demuxer, stream: Any, origin: float) -> Iterator[tuple[float, Any]]:
+    """Give (time, frame) in order of presentation; times never go back, even where a damaged file's do."""
+    last = 0.0
+    for frame in demuxer.decode(stream):
+        last = last if frame.time is None else max(frame.time - origin, last)
+        yield last, frame
+
+
+def _decoded(
+    timed: Iterator, frame_rate: float | None, size: tuple[int, int] | None, path: Path
+) -> Iterator[tuple[float, np.ndarray]]:
+    empty = True
+    for time, frame in sample_frames(timed, frame_rate):
+        empty = False
+        yield time, _upright(frame, size)
+    if empty:
+        raise OSError(f"{path}: not one picture could be decoded")
+
+
+def _upright(frame: Any, size: tuple[int, int] | None) -> np.ndarray:
+    """Convert a frame to RGB, turned as the file asks players to; PyAV counts its rotation anticlockwise."""
+    scaling = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"} if size else {}
+    pixels = frame.to_ndarray(format="rgb24", **scaling)
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels

@@ -1,0 +1,295 @@
+"""Spectrograms: what the networks hear of a waveform, as modules with their window and filters as buffers.
+
+L3-Net's log-spectrogram, a compact log-mel one of ours, and OpenL3's: three kinds, each in the variants that its
+releases have had. OpenL3's take one second at 48 kHz with a periodic Hann window and a hop of 242 samples, and end in
+decibels below the window's maximum, 80 at most, so that loudness is not in them. 10 log10 is taken of a magnitude, on
+purpose: 80 "dB" are 160, less than float32 rounding leaves of a bin without energy, so they are computed in float64.
+EdgeL3's, at 8 kHz, is the first variant in the small.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# --------------------------------------------------------------------------------------------------------- modules
+
+
+class Frontend(nn.Module):
+    """Turns waveforms (B, n) into spectrograms (B, bins, frames).
+
+    Its buffers move with the model, stay in its own precision, and aren't part of the weights.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    shape : (int, int)
+        Bins and frames of a window of one second.
+    hop_samples : int
+        Between two frames.
+    window_length, n_fft : int
+        Of the short-time Fourier transform, in samples: a periodic Hann window, followed by zeros up to `n_fft`.
+    filters : ndarray, shape (bands, n_fft // 2 + 1), optional
+        Of mel bands.
+    precision : torch.dtype
+        In which it computes.
+    """
+
+    seconds = 1.0  # of a window
+
+    def __init__(
+        self,
+        sample_rate: int,
+        shape: tuple[int, int],
+        hop_samples: int,
+        window_length: int,
+        n_fft: int,
+        filters: np.ndarray | None = None,
+        precision: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.sample_rate, self.shape, self.hop_samples = sample_rate, shape, hop_samples
+        self.n_fft, self.precision = n_fft, precision
+        self.window: Tensor
+        self.filters: Tensor
+        self.register_buffer("window", torch.hann_window(window_length, dtype=precision), persistent=False)
+        if filters is not None:
+            self.register_buffer("filters", torch.tensor(filters, dtype=precision), persistent=False)
+
+    @property
+    def dtype(self) -> str:
+        """Name of the precision that waveforms are resampled in, too."""
+        return str(self.precision).removeprefix("torch.")
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frontend:
+        """Follow a move to another device, but not to half precision."""
+        for name, buffer in self.named_buffers(recurse=False):
+            self._buffers[name] = buffer.to(fn(buffer).device)
+        return self
+
+    def power(self, waveforms: Tensor) -> Tensor:
+        """Squared magnitudes of the short-time Fourier transform, nothing padded: (B, n_fft // 2 + 1, frames)."""
+        return stft_power(waveforms.to(self.precision), self.window, self.hop_samples, self.n_fft)
+
+
+class LogSpectrogram(Frontend):
+    """L3-Net's log-magnitudes, 257 x 199: 10 ms windows, half overlapping, 512-point transform; no normalisation.
+
+    Parameters
+    ----------
+    scale : float
+        Divides them; 5 in a re-implementation that calls it the L3 paper's normalisation, which the paper doesn't give.
+    """
+
+    def __init__(self, scale: float = 1.0):
+        super().__init__(48_000, (257, 199), hop_samples=240, window_length=480, n_fft=512)
+        self.scale = scale
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, n) to (B, 257, frames)."""
+        magnitudes = self.power(waveforms).clamp(min=1e-24).log() / 2
+        return magnitudes if self.scale == 1 else magnitudes / self.scale
+
+
+class LogMel(Frontend):
+    """64 log-mel bands, 80 frames a second, nothing padded; about zero mean and unit spread."""
+
+    def __init__(self) -> None:
+        filters = mel_filter_bank(24_000, 1024, 64, 50.0, 12_000.0)
+        super().__init__(24_000, (64, 77), hop_samples=300, window_length=1024, n_fft=1024, filters=filters)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, n) to (B, 64, frames)."""
+        return ((self.filters @ self.power(waveforms) + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one bin
+
+
+class OpenL3Linear(Frontend):
+    """OpenL3's magnitudes of a 512-point transform in decibels, not padded; the same in all variants."""
+
+    def __init__(self) -> None:
+        super().__init__(48_000, (257, 197), 242, window_length=512, n_fft=512, precision=torch.float64)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, 48000) to (B, 257, 197), float32."""
+        return _decibels(self.power(waveforms).sqrt())
+
+
+class OpenL3Mel(Frontend):
+    """OpenL3's mel bands in decibels.
+
+    Parameters
+    ----------
+    bands : int
+        128 or 256.
+    scale : {"htk", "slaney"}
+        Of the filters, which have area 1.
+    padding : (int, int)
+        Samples before and after the waveform.
+    padding_mode : {"constant", "reflect"}
+    of_power : bool
+        Whether the bands are of the power, and the root is taken of them; of the magnitude otherwise.
+    sample_rate, frames, hop_samples, n_fft : int
+        EdgeL3's differ.
+    """
+
+    def __init__(
+        self,
+        bands: int,
+        scale: str,
+        padding: tuple[int, int],
+        padding_mode: str = "constant",
+        of_power: bool = False,
+        sample_rate: int = 48_000,
+        frames: int = 199,
+        hop_samples: int = 242,
+        n_fft: int = 2048,
+    ):
+        filters = mel_filter_bank(sample_rate, n_fft, bands, 0.0, sample_rate / 2, scale=scale, equal_area=True)
+        super().__init__(sample_rate, (bands, frames), hop_samples, n_fft, n_fft, filters, torch.float64)
+        self.padding, self.padding_mode, self.of_power = padding, padding_mode, of_power
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        """(B, sample_rate) to (B, bands, frames), float32."""
+        power = self.power(F.pad(waveforms.to(self.precision), self.padding, mode=self.padding_mode))
+        if self.of_power:
+            return _decibels((self.filters @ power).sqrt())
+        return _decibels(self.filters @ power.sqrt())
+
+
+def _decibels(magnitude: Tensor) -> Tensor:
+    """(B, bins, frames) to decibels below the maximum, in [-80, 0], float32."""
+    level = 10 * magnitude.clamp(min=1e-10).log10()
+    return (level - level.amax(dim=(1, 2), keepdim=True)).clamp(min=-80).float()
+
+
+# ----------------------------------------------------------------------------------------------------- arithmetic
+
+
+def stft_power(waveforms: Tensor, window: Tensor, hop_length: int, n_fft: int) -> Tensor:
+    """Take the squared magnitudes of the short-time Fourier transform, without padding.
+
+    Parameters
+    ----------
+    waveforms : Tensor, shape (B, n_samples)
+    window : Tensor, shape (window_length,)
+        Followed by zeros up to `n_fft`.
+    hop_length, n_fft : int
+        In samples.
+
+    Returns
+    -------
+    power : Tensor, shape (B, n_fft // 2 + 1, 1 + (n_samples - window_length) // hop_length)
+    """
+    frames = waveforms.unfold(-1, len(window), hop_length)  # (B, T, window_length)
+    spectrum = torch.fft.rfft(frames * window, n=n_fft)  # (B, T, n_fft // 2 + 1)
+    return (spectrum.real.square() + spectrum.imag.square()).transpose(1, 2)
+
+
+@functools.lru_cache(maxsize=8)
+def mel_filter_bank(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    low: float,
+    high: float,
+    scale: str = "htk",
+    equal_area: bool = False,
+) -> np.ndarray:
+    """Make triangular filters, evenly spaced on a mel scale.
+
+    Parameters
+    ----------
+    sample_rate, n_fft : int
+        In Hz and samples.
+    n_mels : int
+        Number of filters.
+    low, high : float
+        Where the first begins and the last ends, in Hz.
+    scale : {"htk", "slaney"}
+        The HTK book's 2595 log10(1 + f / 700), or that of Slaney's Auditory Toolbox, linear up to 1 kHz.
+    equal_area : bool
+        Whether they have area 1 over the frequency in Hz; they have height 1 otherwise.
+
+    Returns
+    -------
+    filters : ndarray, shape (n_mels, n_fft // 2 + 1), float32
+    """
+    to_mel, to_hertz = _MEL_SCALES[scale]
+    first, last = to_mel(np.array([low, high]))
+    edges = to_hertz(np.linspace(first, last, n_mels + 2))  # Hz
+    frequencies = np.arange(n_fft // 2 + 1) * sample_rate / n_fft
+    rising = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
+    filters = np.maximum(0, np.minimum(rising, falling))
+    if equal_area:
+        filters *= 2 / (edges[2:] - edges[:-2])[:, None]
+    return filters.astype(np.float32)
+
+
+_SLANEY_STEP = math.log(6.4) / 27  # of the logarithmic part: 27 mels from 1 to 6.4 kHz
+
+
+def _slaney_mel(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz < 1000, hertz * 3 / 200, 15 + np.log(np.maximum(hertz, 1000) / 1000) / _SLANEY_STEP)
+
+
+def _slaney_hertz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(_SLANEY_STEP * (np.maximum(mel, 15) - 15)))
+
+
+_MEL_SCALES: dict[str, tuple[Callable, Callable]] = {  # to mel, to Hz
+    "htk": (lambda hertz: 2595 * np.log10(1 + hertz / 700), lambda mel: 700 * (10 ** (mel / 2595) - 1)),
+    "slaney": (_slaney_mel, _slaney_hertz),
+}
+
+
+# ------------------------------------------------------------------------------------------------------- by name
+
+FRONTENDS: dict[str, Callable[[], Frontend]] = {
+    "linear257": LogSpectrogram,
+    "linear257-scaled": partial(LogSpectrogram, scale=5.0),
+    "mel64": LogMel,
+}
+# Whose mel spectrogram: what OpenL3's weights were trained on (<= 0.3.1), the default of OpenL3 0.4, and its other one
+# with librosa before 0.9 or after.
+VARIANTS: dict[str, Callable[[int], Frontend]] = {
+    "kapre-0.1.4": partial(OpenL3Mel, scale="htk", padding=(982, 982), of_power=True),
+    "kapre-0.3.5": partial(OpenL3Mel, scale="slaney", padding=(0, 1964)),
+    "librosa": partial(OpenL3Mel, scale="slaney", padding=(1024, 1024), padding_mode="reflect"),
+    "librosa-0.10": partial(OpenL3Mel, scale="slaney", padding=(1024, 1024)),
+}
+OPENL3_FRONTENDS: dict[str, dict[str, Callable[[], Frontend]]] = {  # input representation -> variant
+    "linear": dict.fromkeys(VARIANTS, OpenL3Linear),
+    "mel128": {variant: partial(mel, 128) for variant, mel in VARIANTS.items()},
+    "mel256": {variant: partial(mel, 256) for variant, mel in VARIANTS.items()},
+}
+_EDGEL3_FFT: dict[str, Any] = {"sample_rate": 8000, "frames": 50, "hop_samples": 160, "n_fft": 1024}
+EDGEL3_FRONTENDS: dict[str, dict[str, Callable[[], Frontend]]] = {
+    "mel64-8khz": {"kapre-0.1.4": partial(OpenL3Mel, 64, scale="htk", padding=(432, 432), of_power=True, **_EDGEL3_FFT)}
+}
+
+
+def build_frontend(name: str) -> Frontend:
+    """Build L3-Net's frontend or the compact one by name; ValueError with those that there are."""
+    if name not in FRONTENDS:
+        raise ValueError(f"unknown frontend {name!r}; known: {', '.join(FRONTENDS)}")
+    return FRONTENDS[name]()
+
+
+def openl3_frontend(input_repr: str, variant: str) -> Frontend:
+    """Build the spectrogram of one of OpenL3's representations in a variant; ValueError with those that there are."""
+    known = OPENL3_FRONTENDS | EDGEL3_FRONTENDS
+    if input_repr not in known:
+        raise ValueError(f"unknown input_repr {input_repr!r}; known: {', '.join(known)}")
+    if variant not in known[input_repr]:
+        raise ValueError(f"unknown frontend {variant!r}; known: {', '.join(known[input_repr])}")
+    return known[input_repr][variant]()

@@ -1,0 +1,27 @@
+"""From the name of a model, or the path of a file, to a network that is ready for inference.
+
+`manifest` says which models there are, `sources` where their files come from, `loading` makes networks of these. Files
+are safetensors, or OpenL3's and EdgeL3's HDF5, which `keras` reads; nothing is ever unpickled.
+"""
+
+from .digests import sha256_of
+from .loading import build_model, choose_device, load_model, locate, modalities_of, to_dtype
+from .manifest import list_models, model_info, read_manifest
+from .sources import PRETRAINED, fetch, fetch_entry, verify_local
+
+__all__ = [
+    "PRETRAINED",
+    "build_model",
+    "choose_device",
+    "fetch",
+    "fetch_entry",
+    "list_models",
+    "load_model",
+    "locate",
+    "modalities_of",
+    "model_info",
+    "read_manifest",
+    "sha256_of",
+    "to_dtype",
+    "verify_local",
+]

@@ -1,0 +1,276 @@
+"""The file of a model: inside the package, from the Hugging Face Hub, or converted from its authors' own files.
+
+The manifest names the sources of each model in the order in which they are tried. Every file is checked against its
+digest before it is used, and downloads are kept in a cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+from ..atomic import write_bytes
+from . import keras
+from .digests import git_blob_sha1, sha256_of
+from .manifest import model_info
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+
+
+def fetch(name: str) -> Path:
+    """Return the path of a model's verified file, which is downloaded on first use.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models()`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    OSError
+        If no source has the right file, with the reason of each and what to do.
+    """
+    return fetch_entry(model_info(name))
+
+
+def fetch_entry(entry: dict) -> Path:
+    """Return the path of a model's verified file, as `fetch` does, for an entry that the manifest need not have yet.
+
+    Parameters
+    ----------
+    entry : dict
+        `name`, `file`, `bytes`, `sha256` and `sources`, as in the manifest.
+
+    Raises
+    ------
+    OSError
+        If no source has the right file, with the reason of each and what to do.
+    """
+    failures = []
+    for source in entry["sources"]:
+        try:
+            return _FETCHERS[source["type"]](entry, source)
+        except OSError as error:
+            failures.append(str(error))
+    raise OSError(f"the weights of {entry['name']!r} can't be had: " + "; ".join(failures))
+
+
+def verify_local(name: str) -> Path | None:
+    """Return the verified file of a model if it is on this machine already, else None.
+
+    Parameters
+    ----------
+    name : str
+        One of `list_models()`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such model.
+    OSError
+        If the file is damaged. One that only the package has, and that is missing there, is damage too.
+    """
+    entry = model_info(name)
+    for source in entry["sources"]:
+        try:
+            return _FETCHERS[source["type"]](entry, source, local_only=True)
+        except FileNotFoundError:
+            if all(other["type"] == "package" for other in entry["sources"]):
+                raise
+    return None
+
+
+def _verified(path: Path, entry: dict, advice: str) -> Path:
+    """Return `path` if it has the entry's SHA-256; otherwise raise OSError with what to do about it."""
+    actual = sha256_of(path)
+    if actual != entry["sha256"]:
+        raise OSError(
+            f"{path} is damaged or was replaced and is not used: it has {path.stat().st_size} bytes and SHA-256 "
+            f"{actual}, expected are {entry['bytes']} bytes and {entry['sha256']}. {advice}"
+        )
+    return path
+
+
+# ----------------------------------------------------------------------------------------------------- the package
+
+
+def _from_package(entry: dict, source: dict, local_only: bool = False) -> Path:
+    """Return the file that ships inside the package."""
+    path = PRETRAINED / entry["file"]
+    if not path.exists():
+        raise FileNotFoundError(f"{path}, which the package should hold, is missing: install openavc again")
+    return _verified(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
+
+
+# --------------------------------------------------------------------------------------------------------- the Hub
+
+
+def cache_folder() -> Path | None:
+    """Return the folder of downloads: OPENAVC_HOME/hub if that is set, else None, for the Hub's own (HF_HOME)."""
+    home = os.environ.get("OPENAVC_HOME")
+    return Path(home).expanduser() / "hub" if home else None
+
+
+def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
+    """Download a file, or take it from the cache; one that is damaged there is deleted and downloaded once more."""
+    if local_only:
+        path = Path(_download_from_hub(entry, source, local_only=True))
+        return _verified(path, entry, f"Run: openavc download {entry['name']}, which replaces it.")
+    damage = ""
+    for _ in range(2):
+        try:
+            path = Path(_download_from_hub(entry, source))
+        except OSError as error:
+            raise OSError(damage + str(error)) from error
+        try:
+            return _verified(path, entry, "It was deleted.")
+        except OSError as error:
+            damage = f"{error} "
+            path.resolve().unlink(missing_ok=True)  # the blob
+            path.unlink(missing_ok=True)  # the link to it
+    raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
+
+
+def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> str:
+    """Return the path of a file of the Hub in the cache.
+
+    hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    address = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
+    options = {"revision": source["revision"], "cache_dir": cache_folder(), "local_files_only": local_only}
+    try:
+        return hf_hub_download(source["repo"], source["filename"], **options)
+    except LocalEntryNotFoundError as error:
+        state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
+        raise FileNotFoundError(
+            f"{address} is not in the cache and {state}: run `openavc download {entry['name']}` with a network, "
+            f"or copy the cache of another machine ({error})"
+        ) from error
+    except HfHubHTTPError as error:
+        raise OSError(f"{address} can't be downloaded: {error}") from error
+    except Exception as error:  # a connection that breaks raises whatever the HTTP library raises
+        raise OSError(f"{address} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
+
+
+# ------------------------------------------------------------------------------------------ OpenL3's authors' files
+
+
+def converted_folder() -> Path:
+    """Return the folder of converted files: OPENAVC_HOME/converted if that is set, else HF_HOME/openavc."""
+    from huggingface_hub import constants
+
+    home = os.environ.get("OPENAVC_HOME")
+    return Path(home).expanduser() / "converted" if home else Path(constants.HF_HOME) / "openavc"
+
+
+def _from_url(entry: dict, source: dict, local_only: bool = False) -> Path:
+    """Return OpenL3's file of sound and that of pictures, converted to one; if need be, download and convert them.
+
+    The SHA-256 of the converted file is written beside it, in the form of the command `sha256sum`, and checked each
+    time. Processes wait for one another.
+    """
+    from filelock import FileLock
+
+    folder = converted_folder()
+    target = folder / entry["file"]
+    if local_only:
+        return _verified_conversion(target, entry["name"])
+    with contextlib.suppress(OSError):
+        return _verified_conversion(target, entry["name"])
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        try:
+            return _verified_conversion(target, entry["name"])  # another process was faster
+        except FileNotFoundError:
+            damage = ""
+        except OSError as error:
+            damage = f"{error} "
+        try:
+            _download_and_convert(entry, source, target)
+        except (OSError, ValueError) as error:
+            raise OSError(f"{damage}{error}") from error
+    return target
+
+
+def _verified_conversion(target: Path, name: str) -> Path:
+    """Return `target` if it has the SHA-256 that is written beside it; otherwise raise OSError."""
+    digest = target.with_suffix(".sha256")
+    if not target.exists():
+        raise FileNotFoundError(f"{target} has not been downloaded: run openavc download {name}")
+    actual = sha256_of(target)
+    expected = digest.read_text(errors="replace").split(" ")[0] if digest.exists() else "missing"
+    if actual != expected:
+        raise OSError(
+            f"{target} is damaged and is not used: its SHA-256 is {actual}, that in {digest.name} is {expected}. "
+            f"Run: openavc download {name}, which replaces it."
+        )
+    return target
+
+
+def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
+    """Write the converted file, and its digest before it, so that no file without its own digest passes for good."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise FileNotFoundError(
+            f"{target} is not in the cache and HF_HUB_OFFLINE is set: run `openavc download {entry['name']}` with a "
+            "network, or copy the cache of another machine"
+        )
+    downloads = target.with_suffix(".partial")  # one process at a time works here; what a killed one left is deleted
+    shutil.rmtree(downloads, ignore_errors=True)
+    downloads.mkdir()
+    try:
+        paths = [_download(file, downloads, entry["name"]) for file in source["files"]]
+        _, content = keras.to_safetensors(*paths, input_repr=entry["options"]["input_repr"])
+    finally:
+        shutil.rmtree(downloads, ignore_errors=True)
+    digest = f"{hashlib.sha256(content).hexdigest()}  {target.name}\n"
+    write_bytes(target.with_suffix(".sha256"), digest.encode())
+    write_bytes(target, content)
+    logging.getLogger(__name__).warning("%s: %s; licence %s", entry["name"], entry["attribution"], entry["license"])
+
+
+def _download(file: dict, folder: Path, name: str) -> Path:
+    """Download a file from its address into a folder, if it has the digests that the manifest names."""
+    import http.client
+    import urllib.request
+
+    from tqdm import tqdm
+
+    url = file["url"]
+    path, received = folder / url.rsplit("/", 1)[1], 0
+    try:
+        with urllib.request.urlopen(url, timeout=60) as answer, open(path, "wb") as output:
+            size = int(answer.headers.get("Content-Length", 0))
+            with tqdm(total=size or None, desc=path.name, unit="B", unit_scale=True, disable=None) as bar:
+                while block := answer.read(1 << 20):
+                    received += output.write(block)
+                    bar.update(len(block))
+        if received < size:
+            raise ConnectionError(f"the connection broke after {received} of {size} bytes")
+    except (OSError, http.client.HTTPException) as error:
+        raise OSError(
+            f"{url} can't be downloaded: {error}. Try again: openavc download {name}; or load the file by its path, "
+            "if you have it"
+        ) from error
+    content = path.read_bytes()
+    actual = {"git_blob_sha1": git_blob_sha1(content), "sha256": hashlib.sha256(content).hexdigest()}
+    for kind in actual.keys() & file.keys():
+        if actual[kind] != file[kind]:
+            raise OSError(
+                f"{url} is damaged or was replaced and is not used: it has {len(content)} bytes and the {kind} "
+                f"{actual[kind]}, expected is {file[kind]}"
+            )
+    return path
+
+
+_FETCHERS = {"package": _from_package, "hub": _from_hub, "url": _from_url}

@@ -1,0 +1,153 @@
+"""What is computed of a file: the numbers of the public functions, in an object that other processes can be sent."""
+
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import soundfile
+from fake_model import FakeModel
+from videos import RATE, noise, write_video
+
+import openavc
+from openavc.extraction.extraction import EXTENSIONS, Extraction
+from openavc.weights import model_info
+
+ROOT = Path(__file__).parents[2]
+VIDEO = ROOT / "examples" / "freedoom.mp4"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A recording, a picture and a video."""
+    path = tmp_path_factory.mktemp("files")
+    soundfile.write(path / "a.wav", noise(2 * RATE), RATE)
+    cv2.imwrite(str(path / "a.png"), np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8))
+    write_video(path / "a.mkv", [0, 0.3, 0.6], sound=noise(RATE))
+    return path
+
+
+def public(modality, path, model, **options):
+    """Arrays by name, from the public functions."""
+    if modality == "audio":
+        embedding, timestamps = openavc.get_audio_embedding(path, model=model, **options)
+        return {"embedding": embedding, "timestamps": timestamps}
+    if modality == "image":
+        return {"embedding": openavc.get_image_embedding(path, model, **options), "timestamps": np.zeros(1)}
+    return openavc.get_video_embedding(path, model, **options)._asdict()
+
+
+def check_same(found, expected):
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("embedding", ["features", "joint"])
+@pytest.mark.parametrize(
+    ("modality", "name", "options"),
+    [
+        ("audio", "a.wav", {}),
+        ("audio", "a.wav", {"hop_size": 0.25, "center": False}),
+        ("audio", "a.mkv", {"batch_size": 3}),
+        ("image", "a.png", {}),
+        ("video", "a.mkv", {}),
+        ("video", "a.mkv", {"frame_rate": 2.0, "batch_size": 1}),
+    ],
+)
+def test_a_file_is_embedded_as_by_the_public_function(modality, name, options, embedding, folder, model):
+    extraction = Extraction(modality, model, embedding, **options)
+    check_same(extraction(folder / name), public(modality, folder / name, model, embedding=embedding, **options))
+    check_same(pickle.loads(pickle.dumps(extraction))(folder / name), extraction(folder / name))
+
+
+def test_dtype_and_device_are_those_of_the_public_functions(folder, model):
+    half = Extraction("audio", model, dtype="bfloat16", device="cpu")
+    check_same(half(folder / "a.wav"), public("audio", folder / "a.wav", model, dtype="bfloat16"))
+    assert half.load().dtype != model.dtype
+
+
+@pytest.mark.parametrize(
+    ("extraction", "parameters"),
+    [
+        (
+            Extraction("audio"),
+            {"modality": "audio", "embedding": "features", "hop_size": 0.1, "center": True},
+        ),
+        (
+            Extraction("audio", "some", "joint", hop_size=0.5, center=False, batch_size=3),
+            {"modality": "audio", "embedding": "joint", "hop_size": 0.5, "center": False},
+        ),
+        (Extraction("image", embedding="joint", hop_size=0.5), {"modality": "image", "embedding": "joint"}),
+        (Extraction("video", device="cpu"), {"modality": "video", "embedding": "features", "frame_rate": None}),
+        (Extraction("video", frame_rate=2.5), {"modality": "video", "embedding": "features", "frame_rate": 2.5}),
+    ],
+)
+def test_parameters_are_what_the_numbers_depend_on(extraction, parameters):
+    """Results of earlier versions are skipped by them: they stay as they are, in this order."""
+    assert list(extraction.parameters.items()) == list(parameters.items())
+
+
+def test_a_record_names_the_model_its_weights_and_the_parameters():
+    extraction = Extraction("image")
+    info = model_info(openavc.list_models()[0])
+    expected = {"model": info["name"], "weights_sha256": info["sha256"], "parameters": extraction.parameters}
+    assert extraction.record() == expected
+
+
+def test_the_model_of_a_name_is_loaded_once_in_a_process():
+    first, second = Extraction("audio", "ave-small"), Extraction("video", "ave-small", "joint")
+    assert first.load() is second.load() is pickle.loads(pickle.dumps(first)).load()
+
+
+def test_another_process_gives_the_same_numbers(folder, tmp_path):
+    extraction = Extraction("audio", "ave-small", "joint", hop_size=0.5)
+    (tmp_path / "extraction.pickle").write_bytes(pickle.dumps(extraction))
+    code = (
+        "import pickle, sys, numpy; extraction = pickle.load(open(sys.argv[1], 'rb')); "
+        "numpy.savez(sys.argv[3], **extraction(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "extraction.pickle", folder / "a.wav", tmp_path / "found.npz"]
+    subprocess.run(command, check=True, cwd=ROOT)
+    expected = extraction(folder / "a.wav")
+    with np.load(tmp_path / "found.npz") as found:
+        assert list(found) == list(expected)
+        np.testing.assert_allclose(found["embedding"], expected["embedding"], atol=1e-6)
+        np.testing.assert_array_equal(found["timestamps"], expected["timestamps"])
+
+
+def test_an_extraction_can_be_compared_and_not_be_changed():
+    extraction = Extraction("audio", "ave-small")
+    assert extraction == Extraction("audio", "ave-small") != Extraction("audio", "ave-small", "joint")
+    with pytest.raises(FrozenInstanceError):
+        extraction.embedding = "joint"
+
+
+def test_a_modality_that_does_not_exist_is_refused_with_those_that_do():
+    with pytest.raises(ValueError, match="one of 'audio', 'image', 'video', got 'sound'"):
+        Extraction("sound")
+
+
+@pytest.mark.parametrize("modality", EXTENSIONS)
+def test_what_a_model_cannot_do_is_told_before_any_file_is_read(modality, model):
+    Extraction(modality, model, "joint").check()
+    with pytest.raises(ValueError, match="tiny has no embedding 'other'; it has 'features', 'joint'"):
+        Extraction(modality, model, "other").check()
+    with pytest.raises(ValueError, match="hop_size"):
+        Extraction("audio", model, hop_size=0).check()
+    blind = FakeModel(frames=None, name="blind")
+    if modality != "audio":
+        with pytest.raises(ValueError, match="blind doesn't embed image"):
+            Extraction(modality, blind).check()
+
+
+def test_folders_are_searched_for_the_files_of_a_modality():
+    assert {".wav", ".mp3", ".mp4"} <= Extraction("audio").extensions
+    assert {".png", ".jpg"} <= Extraction("image").extensions
+    assert {".mp4", ".mkv"} <= Extraction("video").extensions
+    assert ".wav" not in Extraction("video").extensions

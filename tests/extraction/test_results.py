@@ -1,0 +1,170 @@
+"""Many files: names that never collide, resume, failures that cost only themselves."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from openavc.cli import main
+from openavc.extraction.results import plan_jobs, write_result
+from openavc.weights import sha256_of
+
+
+def write_sound(path: Path, seed: int, seconds: float = 1.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).uniform(-0.5, 0.5, round(16_000 * seconds)), 16_000)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def targets(inputs, output=Path("out")):
+    return {job.source.name: str(job.target.relative_to(output)) for job in plan_jobs(inputs, output, {".wav", ".mp3"})}
+
+
+def test_a_folder_keeps_its_structure(tmp_path):
+    for name in ("a/clip.wav", "b/clip.wav", "b/deep/x.WAV", "b/notes.txt", ".hidden.wav"):
+        write_sound(tmp_path / name, 0) if not name.endswith("txt") else (tmp_path / name).write_text("")
+    jobs = plan_jobs([tmp_path], Path("out"), {".wav"})
+    assert sorted(str(job.target) for job in jobs) == ["out/a/clip.npz", "out/b/clip.npz", "out/b/deep/x.npz"]
+
+
+@pytest.mark.parametrize(
+    ("names", "inputs", "expected"),
+    [
+        (["x/clip.wav"], ["x/clip.wav"], ["clip.npz"]),
+        (["a/clip.wav", "b/clip.wav"], ["a/clip.wav", "b/clip.wav"], ["a/clip.npz", "b/clip.npz"]),
+        (["a/clip.wav", "b/clip.wav"], ["a", "b"], ["a/clip.npz", "b/clip.npz"]),
+        (["a/clip.wav", "a/clip.mp3"], ["a"], ["clip.mp3.npz", "clip.wav.npz"]),
+        (["a/y.z.wav"], ["a"], ["y.z.npz"]),
+        (["a/x.wav", "a/x.mp3", "a/x.wav.mp3"], ["a"], ["x.mp3.npz", "x.wav.mp3.npz", "x.wav.npz"]),
+        (["a/clip.wav", "a/other.wav"], ["a/*.wav"], ["clip.npz", "other.npz"]),
+        (["a/clip.wav"], ["a", "a/clip.wav"], ["clip.npz"]),
+        (["a/clip.odd"], ["a/clip.odd"], ["clip.npz"]),
+        (["a/b/c/clip.wav"], ["a/**/*.wav"], ["clip.npz"]),
+    ],
+)
+def test_results_never_share_a_name(tmp_path, monkeypatch, names, inputs, expected):
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(b"")
+    jobs = plan_jobs(inputs, Path("out"), {".wav", ".mp3"})
+    assert sorted(str(job.target.relative_to("out")) for job in jobs) == expected
+
+
+def test_two_bad_files_among_good_ones_are_named_and_cost_nothing_else(tmp_path):
+    for k in range(3):
+        write_sound(tmp_path / f"in/{k}.wav", k)
+    (tmp_path / "in/bad.wav").write_bytes(b"RIFF nonsense")
+    (tmp_path / "in/empty.mp3").write_bytes(b"")
+    result = run("audio", tmp_path / "in", tmp_path / "missing.wav", "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "3 done, 0 skipped, 3 failed" in result.stdout
+    for name in ("bad.wav", "empty.mp3", "missing.wav"):
+        assert sum(name in line for line in result.stderr.splitlines() if line.startswith("failed")) == 1
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["0.npz", "1.npz", "2.npz"]
+
+
+def test_a_result_holds_embedding_timestamps_and_metadata(tmp_path):
+    source = write_sound(tmp_path / "clip.wav", 0, 2.0)
+    assert run("audio", source, "--output", tmp_path / "out", "--hop-size", 0.5).exit_code == 0
+    with np.load(tmp_path / "out/clip.npz") as archive:
+        assert set(archive.files) == {"embedding", "timestamps", "metadata"}
+        assert archive["embedding"].shape[0] == archive["timestamps"].shape[0] == 4  # centred: 2.5 s counted
+        metadata = json.loads(str(archive["metadata"]))
+    assert metadata["source"]["name"] == "clip.wav"
+    assert metadata["source"]["bytes"] == source.stat().st_size
+    assert metadata["source"]["sha256"] == sha256_of(source)
+    assert metadata["parameters"] == {"modality": "audio", "embedding": "features", "hop_size": 0.5, "center": True}
+    assert len(metadata["weights_sha256"]) == 64
+    assert {"model", "version"} <= metadata.keys()
+
+
+def test_a_second_run_skips_what_is_done_and_recomputes_what_differs(tmp_path):
+    sources = [write_sound(tmp_path / f"in/{k}.wav", k) for k in range(3)]
+    command = ("audio", tmp_path / "in", "--output", tmp_path / "out")
+    assert "3 done, 0 skipped" in run(*command).stdout
+    assert "0 done, 3 skipped" in run(*command).stdout
+    os.utime(sources[0])  # touched, not changed
+    assert "0 done, 3 skipped" in run(*command).stdout
+    write_sound(sources[0], 7)  # of the same size
+    assert "1 done, 2 skipped" in run(*command).stdout
+    assert "3 done, 0 skipped" in run(*command, "--embedding", "joint").stdout
+    assert "3 done, 0 skipped" in run(*command).stdout
+    (tmp_path / "out/1.npz").write_bytes((tmp_path / "out/1.npz").read_bytes()[:500])
+    assert "1 done, 2 skipped" in run(*command).stdout
+    assert "3 done, 0 skipped" in run(*command, "--overwrite").stdout
+
+
+def test_a_result_of_another_file_or_kind_is_never_replaced_unasked(tmp_path):
+    for k, name in enumerate(("a/clip.wav", "b/clip.wav")):
+        os.utime(write_sound(tmp_path / name, k), ns=(0, 0))  # of one size and time
+    command = ("audio", tmp_path / "a/clip.wav", "--output", tmp_path / "out")
+    assert run(*command).exit_code == 0
+    before = (tmp_path / "out/clip.npz").read_bytes()
+    other = ("audio", tmp_path / "b/clip.wav", "--output", tmp_path / "out")
+    result = run(*other)
+    assert result.exit_code == 1
+    assert "a/clip.wav" in result.stderr
+    assert "--overwrite" in result.stderr
+    assert (tmp_path / "out/clip.npz").read_bytes() == before
+    assert "1 done" in run(*other, "--overwrite").stdout
+    video = Path(__file__).parents[2] / "examples/freedoom.mp4"
+    assert run("audio", video, "--output", tmp_path / "out").exit_code == 0
+    result = run("video", video, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "audio embedding" in result.stderr
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_result(tmp_path / "a.npz", {"x": np.zeros(1)}, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_run_loses_nothing_it_had_finished(seed, tmp_path):
+    chosen = random.Random(seed)
+    results, delay = chosen.randint(1, 25), chosen.uniform(0, 0.1)
+    print(f"seed {seed}: killed {delay:.3f} s after {results} results")
+    for k in range(40):
+        write_sound(tmp_path / f"in/{k:02d}.wav", k, 4.0)
+    command = [sys.executable, "-m", "openavc", "audio", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(list(tmp_path.glob("out/*.npz"))) < results:
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = sorted(tmp_path.glob("out/*.npz"))
+    assert results <= len(done) < 40
+    before = {path: (path.stat().st_mtime_ns, np.load(path)["embedding"]) for path in done}  # none is damaged
+    result = run("audio", tmp_path / "in", "--output", tmp_path / "out")
+    assert f"{40 - len(done)} done, {len(done)} skipped, 0 failed" in result.stdout
+    assert sorted(path.name for path in tmp_path.glob("out/*")) == sorted(
+        path.name for path in tmp_path.glob("out/*.npz")
+    )
+    assert len(list(tmp_path.glob("out/*.npz"))) == 40
+    assert all(path.stat().st_mtime_ns == stamp for path, (stamp, _) in before.items())  # none was done twice
+
+
+def test_results_are_the_same_alone_and_in_company(tmp_path):
+    for k in range(3):
+        write_sound(tmp_path / f"in/{k}.wav", k)
+    run("audio", tmp_path / "in", "--output", tmp_path / "all")
+    run("audio", tmp_path / "in/1.wav", "--output", tmp_path / "one", "--batch-size", 3)
+    together, alone = (np.load(tmp_path / place / "1.npz")["embedding"] for place in ("all", "one"))
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4 * np.abs(alone).max())

@@ -1,0 +1,46 @@
+"""Results of joint embeddings, of drawn vectors, as the commands write them; and what a library finds of them."""
+
+import numpy as np
+from click.testing import CliRunner, Result
+
+from openavc.cli import main
+from openavc.extraction.results import write_result
+from openavc.library.search import Hit, nearest
+from openavc.library.table import open_library
+
+WEIGHTS = {"model": "drawn", "weights_sha256": "0" * 64}
+
+
+def run(*arguments) -> Result:
+    """Run the command line."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Scale vectors (..., D) to length 1."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def vectors(seed: int, number: int = 5, size: int = 8) -> np.ndarray:
+    """Draw vectors of length 1: (number, size)."""
+    return unit(np.random.default_rng(seed).normal(size=(number, size))).astype(np.float32)
+
+
+def write(path, embedding, kind="audio", source=None, weights=WEIGHTS, space="joint") -> None:
+    """Write a result as the commands do, of a source that need not exist; for videos, of (sound, pictures)."""
+    name = source or f"{path.stem}.wav"
+    about = {"path": f"/data/{name}", "name": name, "sha256": "1" * 64}
+    parameters = {"modality": kind, "embedding": space}
+    arrays = {"audio": embedding[0], "image": embedding[1]} if kind == "video" else {"embedding": embedding}
+    times = np.arange(len(next(iter(arrays.values())))) / 10
+    write_result(path, arrays | {"timestamps": times}, weights | {"parameters": parameters, "source": about})
+
+
+def scores(hits: list[Hit]) -> list[float]:
+    """Return the scores of hits, in their order."""
+    return [hit.score for hit in hits]
+
+
+def find(db, query: np.ndarray, **options) -> list[Hit]:
+    """Search a library for a vector; by default for 1000 moments."""
+    return nearest(open_library(db), query, **{"k": 1000, "moments": True} | options)

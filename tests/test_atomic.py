@@ -1,0 +1,117 @@
+"""Files that are written whole or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from openavc.atomic import write_atomically, write_bytes
+
+
+@pytest.fixture(params=[None, b"before"], ids=["new", "replaced"])
+def target(request, tmp_path):
+    """A file that isn't there yet, or one that is."""
+    path = tmp_path / "file.bin"
+    if request.param is not None:
+        path.write_bytes(request.param)
+    return path
+
+
+def names(folder) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_what_is_written_takes_the_name_at_the_end(target):
+    before = target.read_bytes() if target.exists() else None
+    with write_atomically(target) as partial:
+        partial.write_bytes(b"after")
+        assert (target.read_bytes() if target.exists() else None) == before
+        assert partial.parent == target.parent and partial.name.startswith(".")
+    assert target.read_bytes() == b"after"
+    assert names(target.parent) == ["file.bin"]
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_what_was_there_and_nothing_else(target, error):
+    before = names(target.parent)
+    with pytest.raises(error), write_atomically(target) as partial:
+        partial.write_bytes(b"half")
+        raise error
+    assert names(target.parent) == before
+    assert not target.exists() or target.read_bytes() == b"before"
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), write_atomically(tmp_path / "file"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_the_folder_is_made(tmp_path):
+    write_bytes(str(tmp_path / "new/folder/file"), b"content")
+    assert (tmp_path / "new/folder/file").read_bytes() == b"content"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        write_bytes(tmp_path / "file" / "inside", b"")
+
+
+def test_a_killed_writer_leaves_what_was_there(target):
+    before = target.read_bytes() if target.exists() else None
+    code = (
+        "import os, signal, sys\nfrom openavc.atomic import write_atomically\n"
+        "with write_atomically(sys.argv[1]) as partial:\n"
+        "    partial.write_bytes(b'half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert (target.read_bytes() if target.exists() else None) == before
+    write_bytes(target, b"after")
+    assert target.read_bytes() == b"after"
+
+
+KILLED_HALFWAY = """
+import os, sys
+from openavc.atomic import write_atomically
+with write_atomically(sys.argv[1]) as partial:
+    partial.write_bytes(b"half")
+    os._exit(9)
+"""
+
+
+def test_the_next_writer_takes_over_what_killed_ones_left(tmp_path):
+    target = tmp_path / "checkpoint.pt"
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", KILLED_HALFWAY, target]).returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    with write_atomically(target) as partial:
+        partial.write_bytes(b"all")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert target.read_bytes() == b"all"
+
+
+WRITE_SLOWLY = """
+import sys, time
+from openavc.atomic import write_atomically
+with write_atomically(sys.argv[1]) as partial, open(partial, "wb") as file:
+    for _ in range(20):
+        file.write(sys.argv[2].encode() * 1000)
+        file.flush()
+        time.sleep(0.01)
+"""
+
+
+def test_processes_that_write_one_file_at_once_write_it_whole(tmp_path):
+    target = tmp_path / "file"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE_SLOWLY, target, letter]) for letter in "abcd"]
+    assert [writer.wait() for writer in writers] == [0] * 4
+    content = target.read_bytes()
+    assert len(content) == 20_000
+    assert len(set(content)) == 1
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_empty_file_can_be_written(tmp_path):
+    write_bytes(tmp_path / "file", b"")
+    assert (tmp_path / "file").read_bytes() == b""

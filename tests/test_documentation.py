@@ -1,0 +1,188 @@
+"""README and the pages of docs keep their word: commands run, options, links and files exist, output is as shown."""
+
+import functools
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import openavc
+from openavc.cli import main
+from training.recipe import read_recipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+LONGEST = 150  # lines of README: what a reader takes in
+
+
+def shell_lines(page: str) -> list[str]:
+    """The lines of a page's shell blocks, fenced or indented, and its code spans; continued lines are joined."""
+    fenced = re.findall(r"^```sh\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
+    indented = re.findall(r"^    (?:\S.*\n)(?:    .*\n)*", rest, flags=re.MULTILINE)
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", rest)]
+    return re.sub(r"\s*\\\n\s*", " ", "\n".join([*fenced, *indented, *spans])).splitlines()
+
+
+def words(line: str) -> list[str]:
+    """A command's words up to a pipe, without its comment, the launcher and variables set before it."""
+    found = shlex.split(re.split(r"\s\|\s", line)[0], comments=True)
+    while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
+        found.pop(0)
+    if found[:1] == ["torchrun"]:
+        return ["python", *found[found.index("-m") :]] if "-m" in found else []
+    return found
+
+
+def commands(*start: str) -> list[tuple[str, ...]]:
+    """The commands of all pages that begin with these words, without them, each once."""
+    lines = (line.strip() for page in PAGES.values() for line in shell_lines(page))
+    found = (words(line) for line in lines if line.startswith((start[0], "torchrun")))
+    return sorted({tuple(line[len(start) :]) for line in found if tuple(line[: len(start)]) == start} - {()})
+
+
+def subcommands(command: click.Command) -> dict[str, click.Command]:
+    """The commands of a group by their names; none of a single command."""
+    if not isinstance(command, click.Group):
+        return {}
+    context = click.Context(command)
+    return {name: command.get_command(context, name) for name in command.list_commands(context)}
+
+
+def unknown_options(command: click.Command, arguments: list[str]) -> list[str]:
+    """Options among the arguments of a command, or of a group and its command, that don't exist."""
+    named = [name for name in subcommands(command) if name in arguments]
+    parts = [*command.params, *(part for name in named for part in subcommands(command)[name].params)]
+    known = {"-h", "--help", *(option for part in parts for option in (*part.opts, *part.secondary_opts))}
+    return [word for word in arguments if re.match(r"--?[a-zA-Z]", word) and word.split("=")[0] not in known]
+
+
+OURS = commands("openavc")
+MODULES = sorted({line[0] for line in commands("python", "-m") if line[0].startswith(("training", "openavc"))})
+TRAINING = [line for line in commands("python", "-m") if line[0].startswith("training.")]
+BENCHMARKS = [line for line in commands("python") if line[0].startswith("benchmarks/")]
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= LONGEST
+
+
+def test_the_python_in_readme_prints_what_is_shown_below_it():
+    code, output = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", README, flags=re.DOTALL).groups()
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    number = r"-?\d+\.?\d*"
+    assert re.sub(number, "#", result.stdout) == re.sub(number, "#", output)
+    # Another processor may round the second decimal the other way.
+    assert [float(n) for n in re.findall(number, result.stdout)] == pytest.approx(
+        [float(n) for n in re.findall(number, output)], abs=0.011
+    )
+
+
+def test_the_first_command_puts_its_result_where_readme_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    said = re.search(r"This prints `(.*?)`", README).group(1)
+    first = next(line for line in shell_lines(README) if line.startswith("openavc "))
+    result = CliRunner().invoke(main, shlex.split(first)[1:])
+    assert result.output.strip() == said
+    assert Path(said.split("results in ")[1]).is_file()
+
+
+def test_the_test_command_in_readme_is_where_continuous_integration_looks_for_it():
+    block = re.search(r"<!-- tests -->\n```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE).group(1)
+    assert block.splitlines()[-1] == "python -m pytest"
+
+
+@pytest.mark.parametrize("command", OURS, ids=" ".join)
+def test_every_openavc_command_has_the_options_shown(command):
+    assert command[0] in subcommands(main) or command[0].startswith("-")
+    assert unknown_options(main, list(command)) == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_shown_answers_to_help(module):
+    result = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@functools.cache
+def command_of(module: str) -> click.Command:
+    """The click command of a module, or of a package's __main__."""
+    found = importlib.import_module(module)
+    return (found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")).main
+
+
+@pytest.mark.parametrize("command", TRAINING, ids=" ".join)
+def test_every_training_command_has_the_options_shown(command):
+    module, *arguments = command
+    parent = command_of(module)
+    if subcommands(parent) and arguments and arguments[0].islower():  # COMMAND stands for any
+        assert arguments[0] in subcommands(parent)
+    assert unknown_options(parent, arguments) == []
+    assert [word for word in arguments if word.endswith(".toml") and not (ROOT / word).is_file()] == []
+
+
+@pytest.mark.parametrize("command", BENCHMARKS, ids=" ".join)
+def test_every_benchmark_shown_exists_and_has_the_options_shown(command):
+    script, *arguments = command
+    assert (ROOT / script).is_file()
+    if any(word.startswith("-") for word in arguments):
+        module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+        assert unknown_options(module.main, arguments) == []
+
+
+def test_the_recipe_on_the_page_of_training_is_one(tmp_path):
+    recipe = re.search(r"```toml\n(.*?)^```", PAGES["training.md"], flags=re.DOTALL | re.MULTILINE).group(1)
+    path = tmp_path / "own.toml"
+    path.write_text(recipe.replace('extends = "', f'extends = "{(ROOT / "training/configs").as_posix()}/'))
+    assert len(read_recipe(path).stages) == 2
+
+
+def test_there_are_commands_of_each_kind():
+    assert min(map(len, (OURS, MODULES, TRAINING, BENCHMARKS))) >= 4
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_function_called_on_a_page_is_public(page):
+    assert sorted(set(re.findall(r"\bopenavc\.(\w+)\(", PAGES[page])) - set(openavc.__all__)) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_figure_is_still_to_be_filled_in(page):
+    assert not re.findall(r"(?m)^[A-Z]+_[A-Z_]+$|\b[A-Z]+_TABLE\b", PAGES[page])
+
+
+def anchors(page: str) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    folder = ROOT if page == "README.md" else ROOT / "docs"
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[page]):
+        file, _, anchor = link.partition("#")
+        target = folder / file if file else folder / page
+        assert target.exists(), link
+        assert page == "README.md" or target.parent == folder, f"{link} leads out of the site"
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def test_every_page_can_be_reached_from_the_contents_and_from_readme():
+    for contents in ("README.md", "index.md"):
+        linked = {Path(link).name for link in re.findall(r"\]\(([^)#]+)", PAGES[contents])}
+        assert set(PAGES) - {"README.md", "index.md"} <= linked, contents
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_named_is_there(page):
+    named = re.findall(r"`((?:openavc|training|tests|benchmarks|docs|examples)/[\w/.]*)`", PAGES[page])
+    assert [name for name in named if not (ROOT / name).exists()] == []
