@@ -1,4 +1,4 @@
-"""Acoustic scenes with frozen embeddings: DCASE2014, 10 scenes, 100 clips of 30 s to train and 100 to test.
+"""Acoustic scenes with frozen embeddings (DCASE2014).
 
 The L3 paper's probe (section 4.1): 60 evenly spaced 1 s windows a clip, features z-scored by the training clips, a
 one-against-all linear SVM whose C is chosen across five parts of the training clips, mean score over a clip's windows.
@@ -6,90 +6,45 @@ one-against-all linear SVM whose C is chosen across five parts of the training c
 
 from __future__ import annotations
 
-import csv
-import re
 from pathlib import Path
 
+import click
 import numpy as np
 
-from .esc import Dataset
-from .probes import choose_c, svm_accuracy
+from openavc.inference.arguments import get_model
+
+from . import published
+from .datasets.dcase import read_dcase
+from .datasets.recordings import Recordings
+from .metrics.probes import choose_c, svm_accuracy
+from .options import shared_options, untrained_seeds_option
+from .report import print_published
+from .sound_probe import measure_probe
 
 WINDOWS = 60  # a clip, in the paper
-TRAIN, TEST = "scenes_stereo", "scenes_stereo_testset"
-PARTS = 5  # of the training clips, to choose C
-_SPLITS = {"train": True, "1": True, "test": False, "2": False}
 
 
-def read_dataset(folder: Path) -> Dataset:
-    """Read DCASE2014's folders `scenes_stereo` and `scenes_stereo_testset`, or `meta.csv` where there is one.
-
-    Files of the folders are named after their scene, as `bus01.wav`. `meta.csv` has the columns filename, split or
-    fold (train or 1, test or 2) and class. Test clips are fold 0; the training clips of each class are dealt out in
-    folds 1 to 5.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither, or a file is missing.
-    ValueError
-        If a name doesn't tell its scene, a split is unknown, or a scene isn't in both splits.
-    """
-    clips = _listed(folder) if (folder / "meta.csv").exists() else _named(folder)
-    classes = sorted({name for _, name, _ in clips})
-    for split in (True, False):
-        missing = set(classes) - {name for _, name, train in clips if train is split}
-        if missing:
-            raise ValueError(f"{folder}: no {'training' if split else 'test'} clips of {', '.join(sorted(missing))}")
-    labels = np.array([classes.index(name) for _, name, _ in clips])
-    folds = np.zeros(len(clips), dtype=int)
-    train = np.array([split for _, _, split in clips])
-    for label in range(len(classes)):
-        chosen = np.flatnonzero(train & (labels == label))
-        folds[chosen] = 1 + np.arange(len(chosen)) % PARTS
-    return Dataset([path for path, _, _ in clips], labels, folds, classes)
+@click.command()
+@shared_options
+@untrained_seeds_option
+def dcase(model: str, data: Path, seed: int, json_path: Path | None, untrained_seeds: int) -> None:
+    """Acoustic scenes with frozen features, DCASE2014's layout: the L3 paper's linear SVM."""
+    network, recordings = get_model(model), read_dcase(data)
+    clips, classes = len(recordings.paths), len(recordings.classes)
+    tested = int((recordings.folds == 0).sum())
+    title = f"{data.name}, {clips - tested} clips to train, {tested} to test, {classes} scenes"
+    seeds = range(seed, seed + untrained_seeds)
+    measure_probe(title, f"DCASE ({data.name})", probe, WINDOWS, network, recordings, seeds, json_path)
+    is_dcase2014 = (clips, tested, classes) == (200, 100, 10)
+    note = "Those are on DCASE2014's 100 test clips of 10 scenes; "
+    note += (
+        "ours are, too, if these are its clips." if is_dcase2014 else "ours are on other clips and can't be compared."
+    )
+    print_published(published.DCASE2014, note)
 
 
-def _named(folder: Path) -> list[tuple[Path, str, bool]]:
-    """(path, scene, whether to train on it) from the dataset's own folders."""
-    clips = []
-    for name, train in ((TRAIN, True), (TEST, False)):
-        paths = sorted(path for path in (folder / name).rglob("*.wav") if not path.name.startswith("."))
-        if not paths:
-            raise FileNotFoundError(
-                f"{folder} has neither meta.csv nor sounds (*.wav) in both {TRAIN} and {TEST}; none are in {name}"
-            )
-        clips += [(path, _scene(path), train) for path in paths]
-    return clips
-
-
-def _scene(path: Path) -> str:
-    found = re.fullmatch(r"([A-Za-z]+)_?\d+", path.stem)
-    if not found:
-        raise ValueError(f"{path} isn't named after its scene and a number, such as bus01.wav")
-    return found[1]
-
-
-def _listed(folder: Path) -> list[tuple[Path, str, bool]]:
-    """(path, scene, whether to train on it) from `meta.csv`."""
-    with open(folder / "meta.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    clips = []
-    for row in rows:
-        split = row.get("split") or row.get("fold") or ""
-        if "filename" not in row or not row.get("class") or split not in _SPLITS:
-            raise ValueError(
-                f"{folder / 'meta.csv'} needs filename, class, and split or fold of {', '.join(_SPLITS)}: {row}"
-            )
-        path = folder / row["filename"]
-        if not path.exists():
-            raise FileNotFoundError(f"{path}, named in {folder / 'meta.csv'}, doesn't exist")
-        clips.append((path, row["class"], _SPLITS[split]))
-    return clips
-
-
-def probe(features: list[np.ndarray], dataset: Dataset) -> dict[str, list[float]]:
-    """Accuracy in percent on the test clips, of which there is one split."""
-    train = dataset.folds != 0
-    c = choose_c(features, dataset.labels, dataset.folds, train)
-    return {"SVM, C chosen": [100 * svm_accuracy(features, dataset.labels, train, ~train, c)]}
+def probe(features: list[np.ndarray], recordings: Recordings) -> dict[str, list[float]]:
+    """Measure the accuracy on the test clips in percent, of which there is one split."""
+    train = recordings.folds != 0
+    c = choose_c(features, recordings.labels, recordings.folds, train)
+    return {"SVM, C chosen": [100 * svm_accuracy(features, recordings.labels, train, ~train, c)]}

@@ -1,6 +1,6 @@
 """Picture classification with a linear layer on frozen features (L3 paper, section 4.2): ImageNet, or arrays.
 
-The layer is trained with Adam on random crops and flips, and tested on centre crops. Before it features are
+The layer is trained with Adam on random crops and flips, and tested on centre crops. Before it, features are
 normalised by the running statistics of the training pictures (ours; without, features of different scale would
 need different learning rates).
 """
@@ -11,13 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openavc.image import EXTENSIONS, fit, read_image, shrink_to
-from openavc.inference import check_embedding_option, prepared_images
+from openavc.inference.arguments import get_model
+from openavc.inference.batches import prepared_frames, stacked
+from openavc.media.image import fit, shrink_to
+from openavc.models.contract import AudioVisualModel, check_embedding
+
+from . import published
+from .datasets.pictures import Pictures, read_pictures
+from .options import PATH, UNTRAINED_SEEDS, json_option, model_option
+from .report import print_published, write_report
+from .tables import spread, table
+from .untrained import untrained
 
 BATCH_SIZE = 64  # ours, as the following two
 LEARNING_RATE = 1e-3
@@ -25,125 +35,115 @@ EPOCHS = 30
 RAW_SIDE = 16  # pixels, of the raw pictures
 
 
+@click.command()
+@model_option
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Folder with train/CLASS/* and val/CLASS/*, or .npz with x_train, y_train, x_test, y_test, classes.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="The first of the seeds.")
+@click.option("--seeds", type=click.IntRange(min=1), default=UNTRAINED_SEEDS, show_default=True, help="How many.")
+@click.option("--epochs", type=click.IntRange(min=1), default=EPOCHS, show_default=True)
+@json_option
+def images(model: str, data: Path, seed: int, seeds: int, epochs: int, json_path: Path | None) -> None:
+    """Picture classification with a linear layer on frozen features, ImageNet's layout or arrays."""
+    network = get_model(model)
+    check_embedding(network, "image", "features")
+    train, test, classes = read_pictures(data)
+    size = network.frames.height, network.frames.width
+
+    def measure(features: Features, k: int) -> float:
+        return linear_probe(features, train, test, len(classes), size, k, epochs)
+
+    numbers = range(seed, seed + seeds)
+    runs = {
+        network.name: [measure(features_of(network), k) for k in numbers],
+        "untrained": [measure(features_of(untrained(network, k)), k) for k in numbers],
+        "raw pixels": [measure(RAW_PIXELS, k) for k in numbers],
+    }
+    kinds = (f"{seeds} seeds of the layer", f"{seeds} seeds of both", f"16 x 16, {seeds} seeds")
+    rows = {f"{name} ({kind})": {"top-1": spread(runs[name])} for name, kind in zip(runs, kinds, strict=True)}
+    rows["chance"] = {"top-1": f"{100 / len(classes):.1f}"}
+    click.echo(table(f"{data.name}, {len(train)} to train, {len(test)} to test, {len(classes)} classes", rows))
+    write_report(f"images ({data.name})", {"top-1": float(np.mean(runs[network.name]))}, json_path, runs=runs)
+    is_imagenet = (len(classes), len(test)) == (1000, 50_000)
+    note = "Those are on ImageNet's 1,000 classes, from 1.28 million training pictures; "
+    note += (
+        "so are ours, if these are its pictures." if is_imagenet else "ours are on other data and can't be compared."
+    )
+    print_published(published.IMAGENET, note)
+
+
 @dataclass(frozen=True)
-class Pictures:
-    """Labelled pictures, as paths or arrays (H, W, 3) uint8."""
+class Features:
+    """A frozen map from pictures to vectors."""
 
-    items: list
-    labels: np.ndarray  # (n,) int
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        """Picture `index`, (H, W, 3) float32 in [0, 1]."""
-        item = self.items[index]
-        return read_image(item) if isinstance(item, Path) else item.astype(np.float32) / 255
-
-    def __len__(self) -> int:
-        return len(self.items)
+    size: int  # D
+    represent: Callable[[np.ndarray], Tensor]  # crops (B, H, W, 3) in [0, 1] to (B, D)
 
 
-def read_dataset(path: Path) -> tuple[Pictures, Pictures, list[str]]:
-    """Training pictures, test pictures and classes.
-
-    Parameters
-    ----------
-    path : Path
-        A folder with `train/CLASS/*` and `val/CLASS/*`, ImageNet's layout, or an .npz file with x_train, x_test
-        (n, H, W, 3) uint8, y_train, y_test (n,) and classes (names in order of the index).
+def features_of(model: AudioVisualModel) -> Features:
+    """Return the frozen features of a network; one that sees several frames gets each picture as a still clip.
 
     Raises
     ------
-    FileNotFoundError
-        If a folder has no such pictures.
     ValueError
-        If arrays are missing or don't fit, or a class is only in `val`.
+        If it doesn't embed pictures.
     """
-    return _read_folders(path) if path.is_dir() else _read_arrays(path)
+    check_embedding(model, "image", "features")
 
-
-def _read_folders(folder: Path) -> tuple[Pictures, Pictures, list[str]]:
-    found = {
-        split: [
-            (path, path.parent.name)
-            for path in sorted((folder / split).glob("*/*"))
-            if path.suffix.lower() in EXTENSIONS
-        ]
-        for split in ("train", "val")
-    }
-    for split, pictures in found.items():
-        if not pictures:
-            raise FileNotFoundError(f"{folder} has no pictures in {split}/CLASS/; train/ and val/ are needed")
-    classes = sorted({name for _, name in found["train"]})
-    unknown = sorted({name for _, name in found["val"]} - set(classes))
-    if unknown:
-        raise ValueError(f"{folder}: no training pictures of {', '.join(unknown)}")
-    number = {name: index for index, name in enumerate(classes)}
-    train, test = (
-        Pictures([path for path, _ in pictures], np.array([number[name] for _, name in pictures]))
-        for pictures in found.values()
-    )
-    return train, test, classes
-
-
-def _read_arrays(path: Path) -> tuple[Pictures, Pictures, list[str]]:
-    names = ("x_train", "y_train", "x_test", "y_test", "classes")
-    with np.load(path, allow_pickle=False) as file:
-        missing = [name for name in names if name not in file]
-        if missing:
-            raise ValueError(f"{path} lacks {', '.join(missing)}; it has {', '.join(file) or 'no arrays'}")
-        arrays = {name: file[name] for name in names}
-    classes = [str(name) for name in arrays["classes"]]
-    splits = []
-    for split in ("train", "test"):
-        pictures, labels = arrays[f"x_{split}"], arrays[f"y_{split}"].astype(int)
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
-            raise ValueError(f"{path}: x_{split} must be (n, H, W, 3) uint8, got {pictures.shape} {pictures.dtype}")
-        if labels.shape != pictures.shape[:1] or labels.min() < 0 or labels.max() >= len(classes):
-            raise ValueError(f"{path}: y_{split} must be a class number below {len(classes)} for each of its pictures")
-        splits.append(Pictures(list(pictures), labels))
-    return splits[0], splits[1], classes
-
-
-def features_of(model) -> Callable[[Tensor], Tensor]:
-    """Square pictures (B, size, size, 3) to frozen features (B, D); ValueError for a model of sounds alone."""
-    check_embedding_option(model, "image", "features")
-    device = next(model.parameters()).device
-
-    def represent(pictures: Tensor) -> Tensor:
+    def represent(crops: np.ndarray) -> Tensor:
+        clips = [model.precompute_frames(np.repeat(crop[None], model.frames.count, axis=0)) for crop in crops]
         with torch.no_grad():
-            return model.embed_image(prepared_images(model, pictures.to(device)), "features").float().cpu()
+            return model.embed_frames(prepared_frames(model, stacked(model, clips)), "features").float().cpu()
 
-    return represent
+    return Features(model.embedding_sizes["image"]["features"], represent)
 
 
-def raw_pixels(pictures: Tensor) -> Tensor:
-    """Square pictures (B, size, size, 3), averaged down to 16 x 16: (B, 768)."""
-    return F.adaptive_avg_pool2d(pictures.permute(0, 3, 1, 2), RAW_SIDE).flatten(1)
+def raw_pixels(crops: np.ndarray) -> Tensor:
+    """Average crops (B, H, W, 3) down to 16 x 16: (B, 768)."""
+    return F.adaptive_avg_pool2d(torch.from_numpy(crops).permute(0, 3, 1, 2), RAW_SIDE).flatten(1)
+
+
+RAW_PIXELS = Features(3 * RAW_SIDE**2, raw_pixels)
 
 
 def linear_probe(
-    represent: Callable[[Tensor], Tensor],
+    features: Features,
     train: Pictures,
     test: Pictures,
     classes: int,
-    size: int,
+    size: tuple[int, int],
     seed: int,
     epochs: int = EPOCHS,
 ) -> float:
-    """Top-1 accuracy in percent of a linear layer on what `represent` gives for squares of `size` pixels."""
+    """Train a linear layer on frozen features and measure its top-1 accuracy in percent.
+
+    Parameters
+    ----------
+    features : Features
+    train, test : Pictures
+    classes : int
+        How many there are.
+    size : (int, int)
+        Height and width of the crops, in pixels.
+    seed : int
+    epochs : int
+    """
     torch.manual_seed(seed)
-    features = represent(torch.zeros(1, size, size, 3)).shape[1]
-    classifier = nn.Sequential(nn.BatchNorm1d(features, affine=False), nn.Linear(features, classes))
+    classifier = nn.Sequential(nn.BatchNorm1d(features.size, affine=False), nn.Linear(features.size, classes))
     optimizer = torch.optim.Adam(classifier[1].parameters(), lr=LEARNING_RATE)
     for epoch in range(epochs):
         rng = np.random.default_rng([seed, epoch])
         for chosen in _batches(rng.permutation(len(train))):
-            pictures = np.stack([_augmented(train[index], size, rng) for index in chosen])
-            logits = classifier(represent(torch.from_numpy(pictures)))
-            loss = F.cross_entropy(logits, torch.from_numpy(train.labels[chosen]))
+            crops = np.stack([_augmented(train[index], size, rng) for index in chosen])
+            loss = F.cross_entropy(classifier(features.represent(crops)), torch.from_numpy(train.labels[chosen]))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return 100 * _accuracy(classifier.eval(), represent, test, size)
+    return 100 * _accuracy(classifier.eval(), features, test, size)
 
 
 def _batches(order: np.ndarray) -> list[np.ndarray]:
@@ -151,18 +151,19 @@ def _batches(order: np.ndarray) -> list[np.ndarray]:
     return np.array_split(order, max(1, round(len(order) / BATCH_SIZE)))
 
 
-def _augmented(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def _augmented(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A random crop, flipped or not."""
-    image = shrink_to(image, size)
-    top, left = (rng.integers(side - size + 1) for side in image.shape[:2])
-    image = image[top : top + size, left : left + size]
-    return image[:, ::-1] if rng.random() < 0.5 else image
+    height, width = size
+    image = shrink_to(image, height, width)
+    top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
+    crop = image[top : top + height, left : left + width]
+    return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
 @torch.no_grad()
-def _accuracy(classifier: nn.Module, represent, test: Pictures, size: int) -> float:
+def _accuracy(classifier: nn.Module, features: Features, test: Pictures, size: tuple[int, int]) -> float:
     right = 0
     for chosen in _batches(np.arange(len(test))):
-        squares = torch.from_numpy(np.stack([fit(test[index], size) for index in chosen]))
-        right += int((classifier(represent(squares)).argmax(dim=1).numpy() == test.labels[chosen]).sum())
+        crops = np.stack([fit(test[index], *size) for index in chosen])
+        right += int((classifier(features.represent(crops)).argmax(dim=1).numpy() == test.labels[chosen]).sum())
     return right / len(test)

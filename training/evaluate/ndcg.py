@@ -1,100 +1,151 @@
-"""nDCG@30 of rankings by distance: how related the first 30 found are to the query, by their classes.
-
-As in Objects that Sound (Table 1): relevance r = 20 - d with d the distance of two videos' nearest classes in a class
-tree. The paper leaves the rest open. Here the gain is 2^r - 1, the discount 1 / log2(rank + 1), and the best possible
-ranking of the whole database scores 1; other usual choices give chance far from the paper's 0.407.
-
-Videos at one distance take each other's places in all orders, and the figure is the mean over these: a model to which
-all videos are alike scores exactly what random rankings do on average.
-"""
+"""Retrieval by class (Objects that Sound, Table 1): nDCG@30 of sounds and pictures, of several networks."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
-from .ontology import ClassTree
+import click
 
-DEPTH = 30  # ranks that count
-MOST_RELEVANT = 20  # r of the same class
-_BLOCK = 256  # queries ranked at a time
-_DECIMALS = 10  # of distances; what differs less is rounding
+from openavc.inference.arguments import get_model
+from openavc.models.contract import AudioVisualModel
+
+from . import published
+from .datasets.labelled import Video, find_labelled
+from .datasets.ontology import MONSTERS, ClassTree, instrument_classes, read_tree
+from .metrics.search import Search
+from .metrics.spaces import fit_spaces
+from .options import FILE, PATH, json_option
+from .report import print_published, write_report
+from .tables import table
+from .untrained import untrained
+
+Summary = dict[str, tuple[float, float, float]]  # direction -> mean and the ends of its interval
 
 
-def gains(labels: list[tuple[str, ...]], tree: ClassTree) -> np.ndarray:
-    """2^r - 1 between each two videos, from the nearest pair of their labels: (n, n); ValueError for unknown labels."""
-    classes = sorted({label for found in labels for label in found})
-    apart = tree.distances(classes)
-    number = {label: index for index, label in enumerate(classes)}
-    sets = [[number[label] for label in found] for found in labels]
-    nearest = np.stack([apart[chosen].min(axis=0) for chosen in sets])  # (n, classes)
-    distance = np.stack([nearest[:, chosen].min(axis=1) for chosen in sets], axis=1)  # (n, n)
-    return 2.0 ** np.maximum(MOST_RELEVANT - distance, 0) - 1
+@click.command()
+@click.option("--model", "models", multiple=True, required=True, help="Name or weights file; may be given again.")
+@click.option(
+    "--data",
+    type=PATH,
+    required=True,
+    help="Shards with labels; FOLDER/CLASS/*.mp4; a CSV of file and labels (label;label); or pairs.csv or its folder.",
+)
+@click.option("--ontology", type=FILE, help="AudioSet's ontology.json or a tree of one's own, as nested JSON.")
+@click.option("--instruments", is_flag=True, help="Only videos with one of the paper's 110 classes of AudioSet.")
+@click.option("--cca-on", type=PATH, help="Training videos for CCA, of models without a joint space.")
+@click.option("--components", type=click.IntRange(min=1), default=128, show_default=True, help="Of CCA.")
+@click.option("--kind", default="sound", show_default=True, help="Of the rows of pairs.csv.")
+@click.option("--own-level", is_flag=True, help="Let a query find other rendered episodes of its level, too.")
+@click.option("--partner", is_flag=True, help="Let a query find its own video, from sound to picture and back.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the moments and the untrained networks.")
+@json_option
+def ndcg(
+    models: tuple[str, ...],
+    data: Path,
+    ontology: Path | None,
+    instruments: bool,
+    cca_on: Path | None,
+    components: int,
+    kind: str,
+    own_level: bool,
+    partner: bool,
+    seed: int,
+    json_path: Path | None,
+) -> None:
+    """Retrieval by class, sounds and pictures: the nDCG@30 of Objects that Sound, beside its Table 1."""
+    networks = _networks(models, seed)
+    videos, tree = choose_videos(data, ontology, instruments, kind, own_level)
+    training = find_labelled(cca_on, kind)[0] if cca_on else []
+    spaces, videos, failures = fit_spaces(networks, videos, seed, training, components)
+    search = Search(videos, tree, partner)
+    summaries = {name: search.summary(search.scores(vectors), seed) for name, vectors in spaces.items()}
+    mixed = {name: search.mixed_up(vectors, seed) for name, vectors in spaces.items()}
+    chance = {direction: float(scores.mean()) for direction, scores in search.chance().items()}
+    for failure in failures:
+        click.echo(f"failed: {failure}", err=True)
+    click.echo(table(f"nDCG@30, {len(videos)} videos", _rows(summaries, mixed, chance)))
+    click.echo(search.described)
+    figures = {
+        f"{name} {direction}": mean
+        for name, summary in summaries.items()
+        for direction, (mean, _, _) in summary.items()
+    }
+    more = {"intervals": summaries, "mixed_up": mixed, "chance": chance, "about": search.described}
+    write_report(f"nDCG@30 ({data.name})", figures, json_path, **more)
+    print_published(
+        published.NDCG,
+        "Those are on other data, where chance is 0.407: compare with them how far a figure is above its own chance.",
+    )
 
 
-def ndcg(query: np.ndarray, database: np.ndarray, gain: np.ndarray, allowed: np.ndarray, depth=DEPTH) -> np.ndarray:
-    """nDCG of each query's ranking by Euclidean distance of L2-normalised vectors.
+def _networks(models: tuple[str, ...], seed: int) -> dict[str, AudioVisualModel]:
+    """Each model and the same untrained, by name; ValueError if two have one name."""
+    networks: dict[str, AudioVisualModel] = {}
+    for given in models:
+        model = get_model(given)
+        name = Path(given).parent.name if Path(given).stem == "weights" else model.name
+        networks |= {name: model, f"{name} untrained": untrained(model, seed)}
+    if len(networks) < 2 * len(models):
+        raise ValueError(f"two of the models have one name: {', '.join(models)}")
+    return networks
 
-    Parameters
-    ----------
-    query : ndarray, shape (n, D)
-    database : ndarray, shape (m, D)
-    gain : ndarray, shape (n, m)
-    allowed : ndarray of bool, shape (n, m)
-        Which of the database each query searches.
-    depth : int
-        Ranks that count.
 
-    Returns
-    -------
-    ndarray, shape (n,)
-        In [0, 1].
+def _rows(
+    summaries: dict[str, Summary], mixed: dict[str, dict[str, float]], chance: dict[str, float]
+) -> dict[str, dict[str, str]]:
+    rows = {}
+    for name, summary in summaries.items():
+        rows[name] = {key: f"{mean:.3f} ({low:.3f}-{high:.3f})" for key, (mean, low, high) in summary.items()}
+        rows[f"{name}, queries mixed up"] = {key: _alone(value) for key, value in mixed[name].items()}
+    rows["chance"] = {direction: _alone(value) for direction, value in chance.items()}
+    return rows
+
+
+def _alone(value: float) -> str:
+    """A figure without an interval, aligned with those that have one."""
+    return f"{value:.3f}".ljust(len("0.000 (0.000-0.000)"))
+
+
+def choose_tree(videos: list[Video], own: ClassTree | None, ontology: Path | None) -> ClassTree:
+    """Read the tree of a file, else take the one that comes with the videos, else that of the rendered monsters.
+
+    Raises
+    ------
+    ValueError
+        If labels aren't in it.
     """
-    query, database = _normalised(query), _normalised(database)
-    lengths = np.square(database).sum(axis=1)  # 1, or 0 for a vector of zeros
-    found = [np.empty(0)]
-    for first in range(0, len(query), _BLOCK):
-        rows = slice(first, first + _BLOCK)
-        apart = np.round(lengths - 2 * query[rows] @ database.T, _DECIMALS)  # squared, but for the query's own length
-        apart[~allowed[rows]] = np.inf
-        order = np.argsort(apart, axis=1)
-        ranked = np.take_along_axis(np.where(allowed[rows], gain[rows], 0.0), order, axis=1)
-        ranked = _mean_over_ties(ranked, np.take_along_axis(apart, order, axis=1))
-        found.append(ranked[:, :depth] @ _discounts(ranked, depth))
-    return np.concatenate(found) / _best(gain, allowed, depth)
+    tree = read_tree(ontology) if ontology else own or read_tree(MONSTERS)
+    try:
+        tree.check(label for video in videos for label in video.labels)
+    except ValueError as error:
+        hint = (
+            "" if ontology else "; for other labels than the rendered monsters', give the file of a tree (--ontology)"
+        )
+        raise ValueError(f"{error}{hint}") from None
+    return tree
 
 
-def chance(gain: np.ndarray, allowed: np.ndarray, depth: int = DEPTH) -> np.ndarray:
-    """nDCG of each query's ranking when it is random, the mean over all orders: (n,)."""
-    best, counts = _best(gain, allowed, depth), allowed.sum(axis=1)
-    ranks = np.arange(gain.shape[1]) < counts[:, None]  # those that a query's database fills
-    mean = np.where(allowed, gain, 0.0).sum(axis=1) / counts
-    return mean * (ranks[:, :depth] @ _discounts(gain, depth)) / best
+def choose_videos(
+    data: Path, ontology: Path | None, instruments: bool, kind: str, own_level: bool
+) -> tuple[list[Video], ClassTree]:
+    """Find the labelled videos of `data`, with `instruments` only those of AudioSet-Instruments, and their class tree.
 
-
-def _normalised(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
-
-
-def _discounts(ranked: np.ndarray, depth: int) -> np.ndarray:
-    return 1 / np.log2(np.arange(2, 2 + min(depth, ranked.shape[1])))
-
-
-def _best(gain: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
-    """DCG of the best ranking: (n,)."""
-    if not np.where(allowed, gain, 0).any(axis=1).all():
-        raise ValueError("a query has nothing to find: all other videos are of its own place, or as unlike as can be")
-    depth, best = min(depth, gain.shape[1]), []
-    for first in range(0, len(gain), _BLOCK):
-        block = np.where(allowed[first : first + _BLOCK], gain[first : first + _BLOCK], 0.0)
-        top = np.partition(block, gain.shape[1] - depth, axis=1)[:, -depth:]
-        best.append(-np.sort(-top, axis=1) @ _discounts(gain, depth))
-    return np.concatenate(best)
-
-
-def _mean_over_ties(ranked: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Gains in order of distance, each the mean over those at one distance: (n, m)."""
-    first = np.ones(apart.shape, bool)
-    first[:, 1:] = apart[:, 1:] != apart[:, :-1]
-    tied = np.cumsum(first).reshape(apart.shape) - 1
-    return (np.bincount(tied.ravel(), ranked.ravel()) / np.bincount(tied.ravel()))[tied]
+    Raises
+    ------
+    ValueError
+        If there are fewer than two.
+    """
+    everything, own = find_labelled(data, kind, own_level)
+    videos = [video for video in everything if video.labels]
+    if not videos:
+        raise ValueError(
+            f"none of the {len(everything)} videos of {data} has labels; shards have those of "
+            "training.prepare's --list, or of training.simulate's scenes solo and duo"
+        )
+    tree = choose_tree(videos, own, ontology)
+    if instruments:
+        wanted = instrument_classes(tree)
+        videos = [video for video in videos if any(tree.key(label) in wanted for label in video.labels)]
+    if len(videos) < 2:
+        raise ValueError(f"retrieval needs several labelled videos, {data} has {len(videos)}")
+    return videos, tree

@@ -1,4 +1,4 @@
-"""What the papers print, to read our own figures against: each with its source and how sure it is."""
+"""Figures that the papers print, to read our own against: each with its source and how sure it is."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ LOCALIZATION = [
 
 
 def published_table(rows: list[Published]) -> str:
-    """The papers' rows as text, with their source and how sure they are."""
+    """Write the papers' rows as text, with their source and how sure they are."""
     columns = dict.fromkeys(column for row in rows for column in row.values)
     cells = {
         row.method: {column: f"{row.values[column]:g}" if column in row.values else "" for column in columns}

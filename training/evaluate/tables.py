@@ -1,12 +1,14 @@
-"""Figures as text: aligned tables, spreads."""
+"""Figures as text: aligned tables, means with their spread."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
 def table(title: str, rows: dict[str, dict[str, str]]) -> str:
-    """Rows of named cells as aligned text; what a row lacks is left blank."""
+    """Align rows of named cells as text; cells that a row lacks stay blank."""
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     lines = [[title, *columns]] + [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
@@ -17,8 +19,8 @@ def table(title: str, rows: dict[str, dict[str, str]]) -> str:
     )
 
 
-def spread(values) -> str:
-    """Mean and standard deviation; of one value, itself."""
+def spread(values: Sequence[float]) -> str:
+    """Write the mean and the standard deviation of some values; of a single one, itself."""
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"

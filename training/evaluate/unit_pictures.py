@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from openavc.inference import prepared_audio
+from openavc.inference.batches import prepared_audio, stacked
+from openavc.models.contract import AudioVisualModel
 
-from .units import Moments, Unit, feature_maps, heatmap
+from .datasets.unit_moments import Moments
+from .metrics.selectivity import Unit
+from .metrics.unit_maps import feature_maps
 
 
-def draw_units(path: Path, model, modality: str, moments: Moments, units: list[Unit]) -> None:
-    """A row of top moments for each unit, each with the unit's activation laid over it.
+def draw_units(path: Path, model: AudioVisualModel, modality: str, moments: Moments, units: Sequence[Unit]) -> None:
+    """Draw a row of top moments for each unit, each with the unit's activation laid over it.
 
-    For pictures two lines a unit: the frame, and the frame under its heatmap. For sounds three: the frame that
-    accompanied it, the spectrogram (low frequencies below), and the spectrogram under its heatmap.
+    For pictures there are two lines a unit: the frame, and the frame under its heatmap. For sounds there are three: the
+    frame that accompanied it, the spectrogram (low frequencies below), and the spectrogram under its heatmap.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file to write.
+    model : HasTowers
+    modality : {"image", "audio"}
+    moments : Moments
+    units : sequence of Unit
+        With as many top moments each.
     """
     from matplotlib.figure import Figure
 
@@ -33,29 +49,47 @@ def draw_units(path: Path, model, modality: str, moments: Moments, units: list[U
     figure.savefig(path, dpi=80)
 
 
-def _draw_moment(cells, model, modality: str, moments: Moments, index: int, feature_map: np.ndarray) -> None:
-    image = moments.images[index]
-    cells[0].imshow(image)
+def _draw_moment(
+    cells: Any, model: AudioVisualModel, modality: str, moments: Moments, index: int, feature_map: np.ndarray
+) -> None:
+    (frames,) = moments.frames(model, [index])
+    picture = frames[len(frames) // 2]
+    cells[0].imshow(picture)
     cells[0].set_title(f"{feature_map.max():.1f} {moments.labels[index]}", fontsize=7)
     if modality == "image":
-        cells[1].imshow(image.mean(axis=2), cmap="gray", vmin=0, vmax=1)
-        _overlay(cells[1], heatmap(feature_map, image.shape[:2]), "upper", "equal")
+        cells[1].imshow(picture.mean(axis=2), cmap="gray", vmin=0, vmax=1)
+        _overlay(cells[1], heatmap(feature_map, picture.shape[:2]), "upper", "equal")
         return
-    waveform = torch.from_numpy(moments.waveforms[index : index + 1]).to(next(model.parameters()).device)
     with torch.inference_mode():
-        spectrogram = prepared_audio(model, waveform)[0, 0].float().cpu().numpy()
+        prepared = prepared_audio(model, stacked(model, list(moments.sounds(model, [index]))))
+    spectrogram = prepared[0, 0].float().cpu().numpy()
     for cell, colours in zip(cells[1:], ("magma", "gray"), strict=True):
         cell.imshow(spectrogram, origin="lower", aspect="auto", cmap=colours)
     _overlay(cells[2], heatmap(feature_map, spectrogram.shape), "lower", "auto")
 
 
-def _overlay(axis, values: np.ndarray, origin: str, aspect: str) -> None:
+def heatmap(feature_map: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Enlarge one unit's map (h, w) bilinearly to a shape (H, W), as if it covered all of the input."""
+    enlarged = F.interpolate(torch.from_numpy(feature_map)[None, None], shape, mode="bilinear", align_corners=False)
+    return enlarged[0, 0].numpy()
+
+
+def _overlay(axis: Any, values: np.ndarray, origin: str, aspect: str) -> None:
     top = max(float(values.max()), 1e-9)
     axis.imshow(values, origin=origin, aspect=aspect, cmap="jet", alpha=0.45, vmin=0, vmax=top)
 
 
 def draw_scatter(path: Path, points: np.ndarray, labels: np.ndarray, title: str) -> None:
-    """Points (n, 2), a colour a label; the legend names the 20 most frequent."""
+    """Draw points (n, 2), a colour a label; the legend names the 20 most frequent.
+
+    Parameters
+    ----------
+    path : Path
+        PNG file to write.
+    points : ndarray, shape (n, 2)
+    labels : ndarray of str, shape (n,)
+    title : str
+    """
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -64,10 +98,10 @@ def draw_scatter(path: Path, points: np.ndarray, labels: np.ndarray, title: str)
     names, counts = np.unique(labels, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     colours = matplotlib.colormaps["tab20"]
-    for place, name in enumerate(names[order]):
+    for rank, name in enumerate(names[order]):
         chosen = labels == name
-        shown = str(name) if place < 20 else None
-        axis.scatter(*points[chosen].T, s=8, color=colours(place % 20), marker="o^s"[place // 20 % 3], label=shown)
+        shown = str(name) if rank < 20 else None
+        axis.scatter(*points[chosen].T, s=8, color=colours(rank % 20), marker="o^s"[rank // 20 % 3], label=shown)
     axis.set(xticks=[], yticks=[], title=title)
     figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(path, dpi=100)

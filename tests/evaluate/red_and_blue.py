@@ -1,0 +1,61 @@
+"""A red thing that whistles and a blue one that hums, and a network that knows both."""
+
+import numpy as np
+import torch
+from fake_model import FakeModel
+from torch import nn
+
+from openavc.models.contract import FramesInput, SoundInput
+from openavc.models.frontends import build_frontend
+
+RATE, HEIGHT, WIDTH = 24_000, 120, 160
+KINDS = {"Red": (0, 6000), "Blue": (2, 150)}  # colour's channel, and the sound's pitch in Hz
+
+
+class Cells(nn.Module):
+    """How red and how blue 8 x 8 pixels are, if more than half: (B, 2, h, w); by chance if `blind`."""
+
+    def __init__(self, blind):
+        super().__init__()
+        self.blind = blind
+
+    def forward(self, frames):
+        if self.blind:
+            return torch.rand(len(frames), 2, frames.shape[2] // 8, frames.shape[3] // 8)
+        pictures = 2 * frames[:, 0].movedim(-1, 1) - 1
+        return nn.functional.avg_pool2d(pictures, 8)[:, [0, 2]].relu()
+
+
+class Halves(nn.Module):
+    """Whether a sound is high or low: (B, 2); both if `deaf`."""
+
+    def __init__(self, deaf):
+        super().__init__()
+        self.frontend, self.deaf = build_frontend("mel64"), deaf
+
+    def forward(self, samples):
+        spectrogram = self.frontend(samples[..., 0])
+        halves = torch.stack([spectrogram[:, 32:].mean((1, 2)), spectrogram[:, :32].mean((1, 2))], dim=1)
+        return torch.ones(len(halves), 2) if self.deaf else nn.functional.one_hot(halves.argmax(1), 2).float()
+
+
+class Oracle(FakeModel):
+    """Knows both: a cell has its red and its blue, a sound whether it is high or low."""
+
+    def __init__(self, deaf=False, blind=False):
+        cells = Cells(blind)
+        super().__init__(SoundInput(RATE, 1.0), FramesInput(72, 96), hears=Halves(deaf), sees=cells)
+        self.image_tower = cells
+
+
+def draw(boxes):
+    """A black picture with a coloured box of each kind."""
+    picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    for kind, (x, y, width, height) in boxes.items():
+        rows = slice(round(y * HEIGHT), round((y + height) * HEIGHT))
+        picture[rows, round(x * WIDTH) : round((x + width) * WIDTH), KINDS[kind][0]] = 250
+    return picture
+
+
+def tone(kind, seconds=3.0):
+    return 0.5 * np.sin(2 * np.pi * KINDS[kind][1] * np.arange(round(RATE * seconds)) / RATE)

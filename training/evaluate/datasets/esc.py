@@ -1,0 +1,65 @@
+"""ESC-10, ESC-50 and folders like them: environmental sounds with a table of folds."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from .recordings import Recordings
+
+
+def read_esc(folder: Path) -> Recordings:
+    """Read `meta.csv` (filename, fold, class or category); files lie in the folder, `audio/` or a folder a class.
+
+    Where all clips are of one fold, three folds are made, see `deal_folds`, by the column src_file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no table, or a file that it names is missing.
+    """
+    if not (folder / "meta.csv").exists():
+        raise FileNotFoundError(f"{folder} has no meta.csv with the columns filename, fold and class or category")
+    with open(folder / "meta.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = [row.get("class") or row["category"] for row in rows]
+    paths = [_locate(folder, row["filename"], name) for row, name in zip(rows, names, strict=True)]
+    classes = sorted(set(names))
+    folds = np.array([int(row["fold"]) for row in rows])
+    if len(set(folds)) == 1:
+        folds = np.array(deal_folds([row["src_file"] for row in rows], names))
+    return Recordings(paths, np.array([classes.index(name) for name in names]), folds, classes)
+
+
+def deal_folds(sources: list[str], names: list[str]) -> list[int]:
+    """Deal clips out into three folds, so that none has a part of another's recording.
+
+    The recordings of each class are dealt out in turn, so each class is in all folds if it has three recordings.
+
+    Parameters
+    ----------
+    sources, names : list of str
+        The recording that each clip was cut from, and its class.
+
+    Returns
+    -------
+    folds : list of int
+        0, 1 or 2 for each clip.
+    """
+    fold: dict[str, int] = {}
+    for name in sorted(set(names)):
+        recordings = sorted({source for source, other in zip(sources, names, strict=True) if other == name})
+        for number, source in enumerate(recordings):
+            fold.setdefault(source, number % 3)
+    return [fold[source] for source in sources]
+
+
+def _locate(folder: Path, name: str, label: str) -> Path:
+    for path in (folder / name, folder / "audio" / name, folder / label / name):
+        if path.exists():
+            return path
+    raise FileNotFoundError(
+        f"{name}, named in {folder / 'meta.csv'}, is neither in {folder}, nor in audio/ or {label}/"
+    )

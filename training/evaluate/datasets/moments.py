@@ -1,0 +1,145 @@
+"""Moments of videos: what was seen and heard around a time, from which every network cuts its clip.
+
+Times are in seconds.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from openavc.media.audio import to_channels
+from openavc.media.clips import (
+    Clip,
+    FramesInput,
+    SoundInput,
+    cut,
+    cut_stretches,
+    frames_around,
+    warn_if_slow,
+    window_around,
+)
+from openavc.media.image import fit, to_images
+from openavc.media.resample import resample
+from openavc.media.video import ROUNDING, Video
+from openavc.models.contract import AudioVisualModel
+
+from ...corpora.shards import Shards, StoredClip, clip_middles
+
+
+@dataclass(frozen=True)
+class Span:
+    """How much of a video some networks take around a time."""
+
+    seconds: float  # of sound, half before and half after
+    frames: tuple[FramesInput, ...] = ()  # clips of several frames
+
+    @classmethod
+    def of(cls, networks: Iterable[AudioVisualModel]) -> Span:
+        """Return what covers the clips of all networks."""
+        networks = list(networks)
+        several = dict.fromkeys(network.frames for network in networks if network.frames.count > 1)
+        return cls(max(network.sound.seconds for network in networks), tuple(several))
+
+    @property
+    def before(self) -> float:
+        """Seconds of frames before the time."""
+        return max((frames.count // 2 / frames.rate for frames in self.frames), default=0.0)
+
+    @property
+    def after(self) -> float:
+        """Seconds of frames after the time."""
+        return max(((frames.count - 1 - frames.count // 2) / frames.rate for frames in self.frames), default=0.0)
+
+    def __str__(self) -> str:
+        clips = (f" and {frames.count} frames at {frames.rate:g} a second" for frames in self.frames)
+        return f"{self.seconds:g} s of sound" + "".join(clips)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What was seen and heard around one time of a video, at its own size and rates."""
+
+    time: float
+    times: np.ndarray  # (F,) of the frames
+    frames: Sequence[np.ndarray]  # F of (H, W, 3), uint8 or float32 in [0, 1]
+    samples: np.ndarray  # (n, channels), whose middle is at `time`
+    sample_rate: int  # Hz
+
+    def clip(self, frames: FramesInput, sound: SoundInput) -> Clip:
+        """Cut the clip that a network takes; where there are too few frames or samples, they are repeated or zeros.
+
+        Of a picture, all frames are alike.
+        """
+        shown = frames_around(self.times, self.time, frames.count, frames.rate)
+        fitted = {k: fit(to_images(self.frames[k])[0], frames.height, frames.width) for k in set(shown.tolist())}
+        samples = resample(to_channels(self.samples, sound.channels), self.sample_rate, sound.sample_rate)
+        first = int((len(samples) - sound.samples) / 2)
+        window = cut(samples, first, first + sound.samples).astype(np.float32)
+        return Clip(self.time, np.stack([fitted[k] for k in shown.tolist()]), window)
+
+
+def stored_times(clip: StoredClip, span: Span) -> np.ndarray:
+    """Return the times of a stored clip's frames that have all of `span` around them inside it: (n,)."""
+    times = clip.frame_times
+    inside = (times >= span.seconds / 2) & (times <= clip.seconds - span.seconds / 2)
+    return times[np.logical_and.reduce([inside, *(clip_middles(clip, frames) for frames in span.frames)])]
+
+
+def stored_moment(shards: Shards, clip: StoredClip, time: float, samples: np.ndarray, span: Span) -> Moment:
+    """Read the frames around a time of a stored clip, whose sound (n, channels) is known."""
+    first, last = (frames_around(clip.frame_times, at, 1, None)[0] for at in (time - span.before, time + span.after))
+    indices = np.arange(first, last + 1)
+    return Moment(time, clip.frame_times[indices], shards.frames(clip, indices), samples, clip.sample_rate)
+
+
+def video_moments(video: Video, span: Span) -> Iterator[Moment]:
+    """Give the moment around each frame of a video that has all of `span` around it, in one pass and bounded memory."""
+    received, middle = 0, 0.0
+
+    def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        nonlocal received
+        for block in blocks:
+            received += len(block)
+            yield block
+
+    def starts() -> Iterator[int]:
+        while True:  # asked once for each frame
+            yield window_around(middle, span.seconds, video.sample_rate)[0]
+
+    frames = video.frames()
+    for taken in span.frames:
+        frames = warn_if_slow(frames, taken, str(video.path))
+    windows = cut_stretches(counted(video.sound()), starts(), round(span.seconds * video.sample_rate))
+    for middle, times, pictures in _runs(frames, span):
+        (start,), samples = next(windows)
+        reached = times[0] <= middle - span.before + ROUNDING and times[-1] >= middle + span.after - ROUNDING
+        if reached and start >= 0 and start + len(samples) <= received:
+            yield Moment(middle, times, pictures, samples, video.sample_rate)
+
+
+def _runs(
+    timed_frames: Iterator[tuple[float, np.ndarray]], span: Span
+) -> Iterator[tuple[float, np.ndarray, list[np.ndarray]]]:
+    """Give the time of each frame, and the times and pictures of those from `before` it to `after` it."""
+    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()
+    middles: collections.deque[float] = collections.deque()  # times of frames that are still to be the middle
+    for time, picture in timed_frames:
+        waiting.append((time, picture))
+        middles.append(time)
+        while time > middles[0] + span.after + ROUNDING:
+            yield _run(waiting, middles.popleft(), span)
+    while middles:
+        yield _run(waiting, middles.popleft(), span)
+
+
+def _run(
+    waiting: collections.deque[tuple[float, np.ndarray]], middle: float, span: Span
+) -> tuple[float, np.ndarray, list[np.ndarray]]:
+    """Drop what lies before a run, and take the rest."""
+    while len(waiting) > 1 and waiting[1][0] <= middle - span.before + ROUNDING:
+        waiting.popleft()
+    return middle, np.array([time for time, _ in waiting]), [picture for _, picture in waiting]

@@ -1,0 +1,57 @@
+"""Moments that units are looked at with: evenly spaced frames of each clip, the clips around them and their sounds.
+
+Labels are a clip's first one, or the level it was rendered in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from openavc.models.contract import AudioVisualModel
+
+from ...corpora.shards import Shards, StoredClip, clip_middles
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Chosen frames of stored clips, and what is known of each; frames and sound are read when they are asked for."""
+
+    shards: Shards
+    chosen: list[tuple[StoredClip, int]]  # a clip and the number of a frame
+    labels: np.ndarray  # (n,) str
+    videos: np.ndarray  # (n,) int, number of the video
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def frames(self, model: AudioVisualModel, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """Read the clips (T, H, W, 3), float32, that a model takes around some of the moments."""
+        for clip, frame in (self.chosen[index] for index in indices):
+            yield self.shards.frames_at(clip, frame, model.frames)
+
+    def sounds(self, model: AudioVisualModel, indices: Iterable[int]) -> Iterator[np.ndarray]:
+        """Read the windows (n, channels) of sound that a model takes around some of the moments."""
+        sound = model.sound
+        for clip, frame in (self.chosen[index] for index in indices):
+            time = clip.frame_times[frame]
+            yield self.shards.sound(clip, time, sound.seconds, sound.sample_rate, sound.channels)
+
+
+def choose_moments(shards: Shards, model: AudioVisualModel, per_clip: int) -> Moments:
+    """Choose evenly spaced frames of each clip among those whose window and clip lie within it; else the middle one."""
+    numbers = {source: number for number, source in enumerate(dict.fromkeys(clip.source for clip in shards.clips))}
+    chosen = [(clip, int(frame)) for clip in shards.clips for frame in _spaced(clip, model, per_clip)]
+    labels = np.array([(clip.labels or (clip.level,))[0] for clip, _ in chosen])
+    return Moments(shards, chosen, labels, np.array([numbers[clip.source] for clip, _ in chosen]))
+
+
+def _spaced(clip: StoredClip, model: AudioVisualModel, count: int) -> np.ndarray:
+    margin, times = model.sound.seconds / 2, clip.frame_times
+    inside = (times >= margin) & (times <= clip.seconds - margin) & clip_middles(clip, model.frames)
+    possible = np.flatnonzero(inside)
+    if not len(possible):
+        return np.array([len(times) // 2])
+    return np.unique(possible[((np.arange(count) + 0.5) * len(possible) / count).astype(int)])  # middles of equal parts

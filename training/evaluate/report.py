@@ -1,0 +1,41 @@
+"""What a command tells at its end: the papers' figures on the screen, its own in a JSON file."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .published import Published, published_table
+
+
+def write_report(name: str, figures: dict[str, float], json_path: Path | None, **more: Any) -> None:
+    """Write figures to a JSON file, with the command that measured them and whatever `more` there is.
+
+    Parameters
+    ----------
+    name : str
+        Of the evaluation; begins the name of each metric.
+    figures : dict
+    json_path : Path or None
+        None writes nothing.
+    **more
+        Further entries of the file, beside "metrics".
+    """
+    if json_path is None:
+        return
+    command = "python -m training.evaluate " + shlex.join(sys.argv[1:])
+    metrics = [
+        {"name": f"{name} {key}", "value": round(value, 4), "command": command} for key, value in figures.items()
+    ]
+    json_path.write_text(json.dumps({"metrics": metrics, **more}, indent=2) + "\n")
+
+
+def print_published(rows: list[Published], note: str) -> None:
+    """Print the papers' figures under our own, and how far the two may be compared."""
+    click.echo("\n" + published_table(rows))
+    click.echo(note + "\n")

@@ -1,0 +1,53 @@
+"""The same network untrained, which every evaluation measures beside the trained one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from openavc.inference.batches import prepared_audio, prepared_frames
+from openavc.media.image import fit
+from openavc.models.contract import AudioVisualModel, Compares
+from openavc.weights import build_model
+
+SETTLING = 256  # pictures and sounds that `settle` is given, at most
+_BATCH = 64
+
+
+def untrained(model: AudioVisualModel, seed: int) -> AudioVisualModel:
+    """Build the same network, freshly initialised."""
+    torch.manual_seed(seed)
+    fresh = build_model(model.architecture).to(model.device).eval()
+    fresh.name, fresh.architecture = "untrained", model.architecture
+    return fresh
+
+
+def settle(network: Compares, pictures: Sequence[np.ndarray], sounds: Sequence[np.ndarray]) -> None:
+    """Give an untrained network's BatchNorm the statistics of some pictures and as many sounds.
+
+    With the statistics that it begins with, the padding at the borders decides where a map is highest.
+
+    Parameters
+    ----------
+    network : Compares
+    pictures : sequence of ndarray, shape (H, W, 3)
+        Float32 in [0, 1].
+    sounds : sequence of ndarray, shape (n, channels)
+        Windows as the network takes them.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+    height, width = network.frames.height, network.frames.width
+    clips = [network.precompute_frames(fit(picture, height, width)[None]) for picture in pictures]
+    frames, samples = (torch.from_numpy(np.stack(rows)).to(network.device) for rows in (clips, sounds))
+    network.train()
+    with torch.inference_mode():
+        for seen, heard in zip(frames.split(_BATCH), samples.split(_BATCH), strict=True):
+            network.represent_frames(prepared_frames(network, seen))
+            network.represent_audio(prepared_audio(network, heard))
+    network.eval()
