@@ -5,7 +5,8 @@
 Prints pairs a second of the loader alone, of the step alone on batches that are in memory, and of both together, as
 training runs them, with the share of the time in which the step waits for data. All is done by training.train's own
 functions. Without `--data`, on a corpus of noise made for the run: 20 s clips of 160 x 120 pixels at 24 kHz, like those
-of training.simulate, or, for recipes that hear 48 kHz, 10 s clips of 455 x 256 like those of training.prepare.
+of training.simulate, or, for recipes that hear more than 24 kHz, 10 s clips of 455 x 256 like those of
+training.prepare. Networks that see several frames get them at their own rate.
 """
 
 import os
@@ -21,14 +22,15 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
 
-from openavc.weights import choose_device
-from training.config import PRECISIONS, check_config, check_labels, read_config
-from training.data import Shards, encode_clip
-from training.train import Step, build, make_loader, to_training_mode, train_step
+from openavc.weights import build_model, choose_device
+from training.corpora.scenes import frame_masks
+from training.corpora.shards import Shards, encode_clip
+from training.recipe import PRECISIONS, Recipe, read_recipe
+from training.train import State, Step, check_batch, make_loader, make_pairs, to_training_mode, train_step
 
 MOST_WAITING = 0.1  # share of the time, a target of ours
 ENDLESS = 10**9  # steps
-CORPORA = {  # by sample rate, in Hz: pixels, seconds, frames a second, format of the sound
+CORPORA = {  # by the highest sample rate, in Hz, that they serve: pixels, seconds, frames a second, format of the sound
     24_000: {"width": 160, "height": 120, "seconds": 20, "frame_rate": 8.75, "sound_format": "wav"},
     48_000: {"width": 455, "height": 256, "seconds": 10, "frame_rate": 5.0, "sound_format": "flac"},
 }
@@ -36,28 +38,48 @@ CORPORA = {  # by sample rate, in Hz: pixels, seconds, frames a second, format o
 # ---------------------------------------------------------------------------------------------------------- corpus
 
 
-def write_corpus(folder: Path, sample_rate: int, clips: int = 16, classes: int = 1) -> None:
-    """A shard of noise, whose pictures have about as many bytes as photographs.
+def write_corpus(
+    folder: Path,
+    sample_rate: int,
+    clips: int = 16,
+    classes: int = 1,
+    frame_rate: float | None = None,
+    channels: int = 1,
+) -> None:
+    """Write a shard of noise, whose pictures have about as many bytes as photographs.
 
-    Labels go round the classes, and 8 clips make a group.
+    Labels go round the classes, 8 clips make a group, and masks leave out no frame.
+
+    Parameters
+    ----------
+    folder : Path
+    sample_rate : int
+        In Hz.
+    clips, classes : int
+        How many there are.
+    frame_rate : float, optional
+        Frames a second, instead of those in `CORPORA`.
+    channels : int
+        Of the sound.
     """
     import webdataset
 
-    kind = CORPORA[sample_rate]
+    kind = next((kind for highest, kind in CORPORA.items() if sample_rate <= highest), CORPORA[48_000])
     rng = np.random.default_rng(0)
-    times = np.arange(0, kind["seconds"], 1 / kind["frame_rate"])
+    times = np.arange(0, kind["seconds"], 1 / (frame_rate or kind["frame_rate"]))
     pictures = [_picture(kind["width"], kind["height"], rng) for _ in range(8)]
     frames = [pictures[number % len(pictures)] for number in range(len(times))]
-    waveform = rng.normal(0, 0.1, kind["seconds"] * sample_rate).astype(np.float32)
+    samples = rng.normal(0, 0.1, (kind["seconds"] * sample_rate, channels)).astype(np.float32)
+    masks = frame_masks([[]] * len(times))
     with webdataset.TarWriter(str(folder / "000000.tar")) as writer:
         for clip in range(clips):
-            about = {"labels": [f"class{clip % classes:03d}"], "group": clip // 8}
+            about = {"labels": [f"class{clip % classes:03d}"], "group": clip // 8, "masks": masks}
             key = f"clip{clip:03d}"
-            writer.write(encode_clip(key, waveform, sample_rate, frames, times.tolist(), about, kind["sound_format"]))
+            writer.write(encode_clip(key, samples, sample_rate, frames, times.tolist(), about, kind["sound_format"]))
 
 
 def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
-    """Noise whose spread halves with each octave of spatial frequency, as that of photographs does, as a JPEG."""
+    """Make noise whose spread halves with each octave of spatial frequency, as that of photographs does, as a JPEG."""
     import cv2
 
     picture = np.full((height, width, 3), 128, np.float32)
@@ -71,28 +93,27 @@ def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
 
 
 class Training:
-    """What training.train makes of a recipe, up to its loop."""
+    """What training.train makes of the first stage of a recipe, up to its loop."""
 
-    def __init__(self, config: dict, shards: Shards, device: torch.device):
-        check_config(config)
-        check_labels(config, shards)
-        self.config, self.shards = config, shards
-        self.model, self.objective, self.optimizer = build(config, device)
-        self.step = Step(self.model, self.objective, PRECISIONS[config["precision"]])
-        self.scaler = torch.amp.GradScaler(device.type, enabled=config["precision"] == "fp16")
-        to_training_mode(self.model, config.get("frozen", []))
+    def __init__(self, recipe: Recipe, shards: Shards, device: torch.device):
+        self.recipe, self.stage, self.device = recipe, recipe.stages[0], device
+        self.state = State(recipe, self.stage, device)
+        self.pairs = make_pairs(recipe, self.stage, shards, self.state.model)
+        self.step = Step(self.state.model, self.state.objective, PRECISIONS[recipe.precision])
+        to_training_mode(self.state.model, self.stage.frozen)
 
     def batches(self) -> Callable[[], list[dict]]:
-        """A function that gives the parts of the next batch."""
-        loader = iter(make_loader(self.config, self.shards, self.model, self.objective, 0, ENDLESS))
-        return lambda: [next(loader) for _ in range(self.config.get("accumulate", 1))]
+        """Return a function that gives the parts of the next batch."""
+        loader = iter(make_loader(self.recipe, self.stage, self.pairs, self.device, 0, ENDLESS))
+        return lambda: [next(loader) for _ in range(self.recipe.accumulate)]
 
     def update(self, parts: list[dict]) -> None:
-        train_step(self.step, self.optimizer, self.scaler, parts)
+        """Make one step."""
+        train_step(self.step, self.state.optimizer, self.state.scaler, parts)
 
 
 def repeat(action: Callable, least: float, clock: Callable[[], float]) -> tuple[list, float]:
-    """What an action returns each time, at least twice and for at least so many seconds, and how long that took.
+    """Repeat an action at least twice and for at least so many seconds; returns its results and how long that took.
 
     Once before that isn't counted: it starts the workers and warms up.
     """
@@ -104,20 +125,20 @@ def repeat(action: Callable, least: float, clock: Callable[[], float]) -> tuple[
 
 
 def loader_alone(training: Training, least: float, clock=time.monotonic) -> float:
-    """Pairs a second."""
+    """Measure the pairs a second that the loader makes."""
     results, took = repeat(training.batches(), least, clock)
-    return len(results) * training.config["batch_size"] / took
+    return len(results) * training.recipe.batch_size / took
 
 
 def step_alone(training: Training, least: float, clock=time.monotonic) -> float:
-    """Pairs a second, on one batch again and again."""
+    """Measure the pairs a second that a step works on, one batch again and again."""
     parts = training.batches()()
     results, took = repeat(lambda: training.update(parts), least, clock)
-    return len(results) * training.config["batch_size"] / took
+    return len(results) * training.recipe.batch_size / took
 
 
 def together(training: Training, least: float, clock=time.monotonic) -> tuple[float, float]:
-    """Pairs a second, and the share of the time in which the step waits for data.
+    """Measure the pairs a second of both, and the share of the time in which the step waits for data.
 
     To be measured after `step_alone`: a first step that is slow would let the loader get ahead.
     """
@@ -131,12 +152,12 @@ def together(training: Training, least: float, clock=time.monotonic) -> tuple[fl
         return waited
 
     waits, took = repeat(action, least, clock)
-    return len(waits) * training.config["batch_size"] / took, sum(waits) / took
+    return len(waits) * training.recipe.batch_size / took, sum(waits) / took
 
 
-def measure(config: dict, shards: Shards, device: torch.device, least: float) -> dict[str, float]:
-    """Pairs a second of `loader`, `step` and `both`, and `waiting`, a share of the time of both."""
-    training = Training(config, shards, device)
+def measure(recipe: Recipe, shards: Shards, device: torch.device, least: float) -> dict[str, float]:
+    """Measure the pairs a second of `loader`, `step` and `both`, and `waiting`, a share of the time of both."""
+    training = Training(recipe, shards, device)
     loader, step = loader_alone(training, least), step_alone(training, least)
     both, waiting = together(training, least)
     return {"loader": loader, "step": step, "both": both, "waiting": waiting}
@@ -145,11 +166,11 @@ def measure(config: dict, shards: Shards, device: torch.device, least: float) ->
 # ---------------------------------------------------------------------------------------------------------- command
 
 
-def own_corpus(config: dict, folder: Path) -> Shards:
-    """Shards of noise of the kind that the recipe is for."""
-    from openavc.weights import build_model
-
-    write_corpus(folder, build_model(config["model"]).sample_rate, classes=config["objective"].get("classes", 1))
+def own_corpus(recipe: Recipe, folder: Path) -> Shards:
+    """Make shards of noise of the kind that a recipe is for."""
+    model, classes = build_model(recipe.model), recipe.stages[0].objective.get("classes", 1)
+    sound, rate = model.sound, model.frames.rate
+    write_corpus(folder, sound.sample_rate, classes=classes, frame_rate=rate, channels=sound.channels)
     return Shards(folder)
 
 
@@ -177,22 +198,21 @@ def main(path, data, seconds, batch_size, accumulate, workers, threads, device):
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            config = read_config(path, batch_size=batch_size, accumulate=accumulate)
-            if workers is not None:
-                config["data"]["workers"] = workers
-            check_config(config)
-            shards = Shards(*data) if data else own_corpus(config, Path(folder))
+            own = None if workers is None else {"workers": workers}
+            recipe = read_recipe(path, batch_size=batch_size, accumulate=accumulate, data=own)
+            check_batch(recipe, recipe.stages[0])
+            shards = Shards(*data) if data else own_corpus(recipe, Path(folder))
             device = choose_device(device)
-            found = measure(config, shards, device, seconds)
+            figures = measure(recipe, shards, device, seconds)
         except (ValueError, FileNotFoundError) as error:
             raise click.UsageError(str(error)) from None
     click.echo(
-        f"{path.stem} on {device}: batches of {config['batch_size']} pairs, {threads} threads, "
-        f"{config['data'].get('workers', 0)} workers of the loader, {len(shards.clips)} clips"
+        f"{path.stem} on {device}: batches of {recipe.batch_size} pairs, {threads} threads, "
+        f"{recipe.data.workers} workers of the loader, {len(shards.clips)} clips"
     )
     for name, text in (("loader", "loader alone"), ("step", "step alone"), ("both", "both together")):
-        click.echo(f"{text}: {found[name]:.0f} pairs a second")
-    click.echo(f"the step waits for data {found['waiting']:.1%} of the time (target: below {MOST_WAITING:.0%})")
+        click.echo(f"{text}: {figures[name]:.0f} pairs a second")
+    click.echo(f"the step waits for data {figures['waiting']:.1%} of the time (target: below {MOST_WAITING:.0%})")
 
 
 if __name__ == "__main__":

@@ -15,15 +15,18 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed with the package
 
 from benchmarks.loader import Training, loader_alone, own_corpus, step_alone
+from openavc.models.contract import AudioVisualModel
 from training import prepare
-from training.config import PRECISIONS, read_config
-from training.data import Shards
+from training.corpora.lists import find_videos
+from training.corpora.shards import Shards
+from training.recipe import PRECISIONS, Recipe, merge, read_recipe, to_recipe
 from training.train import Step, build, to_training_mode
 
 RECIPES = sorted((Path(__file__).parents[1] / "training/configs").glob("*.toml"))
@@ -83,67 +86,79 @@ class Density:
 
 
 def cores(step: float, loader: float) -> int:
-    """Cores whose loaders, at so many pairs a second each, keep up with a step of so many."""
+    """Count the cores whose loaders, at so many pairs a second each, keep up with a step of so many."""
     return math.ceil(step / loader)
 
 
 # ---------------------------------------------------------------------------------------------------------- counts
 
 
-def synthetic_batch(model, pairs: int) -> dict[str, torch.Tensor]:
-    """Pictures and sounds of nothing, as the loader would give them."""
+def frames_shape(model: AudioVisualModel) -> tuple[int, ...]:
+    """Return the shape of what the loader gives for a clip's frames."""
+    return model.precompute_frames(np.zeros(model.frames.shape, np.float32)).shape
+
+
+def synthetic_batch(model: AudioVisualModel, pairs: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """Make pairs of black pictures and silence, as the loader would give them; `shape` is that of a clip's frames."""
     return {
-        "image": torch.zeros(pairs, *model.image_shape),
-        "waveform": torch.zeros(pairs, model.window_samples),
+        "frames": torch.zeros(pairs, *shape),
+        "samples": torch.zeros(pairs, model.sound.samples, model.sound.channels),
         "label": torch.zeros(pairs, dtype=torch.long),
         "target": torch.zeros(pairs, dtype=torch.long),
         "group": torch.zeros(pairs, dtype=torch.long),
     }
 
 
-def count(name: str, config: dict) -> Work:
-    """Count a step of the whole batch with tensors that have shapes and no content.
+def count(name: str, recipe: Recipe) -> Work:
+    """Count a step of the whole batch with tensors that have shapes and no content; of a curriculum, its first stage's.
 
     A multiplication and an addition are two FLOPs; counted are convolutions and matrix products, forward and backward,
     so not the Fourier transform of the sound, BatchNorm, ReLU, pooling and the optimizer.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    model, objective, _ = build(config, torch.device("cpu"))
-    to_training_mode(model, config.get("frozen", []))
-    step = Step(model, objective, PRECISIONS[config["precision"]])
+    model, objective, _ = build(recipe, torch.device("cpu"))
+    to_training_mode(model, recipe.stages[0].frozen)
+    step, shape = Step(model, objective, PRECISIONS[recipe.precision]), frames_shape(model)
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
-        loss, _ = step(synthetic_batch(model, config["batch_size"]))
+        loss, _ = step(synthetic_batch(model, recipe.batch_size, shape))
         torch.autograd.grad(loss, trained, allow_unused=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    pair = counter.get_total_flops() / config["batch_size"]
-    size = sum(tensor.nbytes for tensor in synthetic_batch(model, 1).values())
-    return Work(name, config["precision"], parameters, pair, config["steps"] * config["batch_size"], size)
+    pair = counter.get_total_flops() / recipe.batch_size
+    size = sum(tensor.nbytes for tensor in synthetic_batch(model, 1, shape).values())
+    return Work(name, recipe.precision, parameters, pair, recipe.steps * recipe.batch_size, size)
 
 
 # ------------------------------------------------------------------------------------------------------- measures
 
 
-def measure_core(config: dict, seconds: float, step: bool) -> tuple[float, float | None]:
-    """Pairs a second of CPU time of the loader and, where asked for, of the step, on noise."""
-    data = config["data"] | {"workers": 0}
-    config = config | {"data": data, "batch_size": min(BATCH, config["batch_size"]), "accumulate": 1}
+def measure_core(recipe: Recipe, seconds: float, step: bool) -> tuple[float, float | None]:
+    """Measure the pairs a second of CPU time of the loader and, where asked for, of the step, on noise."""
+    small = {"data": {"workers": 0}, "batch_size": min(BATCH, recipe.batch_size), "accumulate": 1}
+    recipe = to_recipe(merge(recipe.to_json(), small))
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(config, own_corpus(config, Path(folder)), torch.device("cpu"))
+        training = Training(recipe, own_corpus(recipe, Path(folder)), torch.device("cpu"))
         loader = loader_alone(training, seconds, time.process_time)
         return loader, step_alone(training, seconds, time.process_time) if step else None
 
 
 def prepare_settings() -> prepare.Settings:
-    """The defaults of its command."""
+    """Return the settings that the command has by default."""
     defaults = {parameter.name: parameter.default for parameter in prepare.main.params}
     return prepare.Settings(**{field.name: defaults[field.name] for field in fields(prepare.Settings)})
 
 
 def measure_density(folder: Path) -> tuple[Density, str]:
-    """What training.prepare's defaults make of a few videos, and which those were; ValueError if none can be read."""
-    videos = prepare.find_videos(folder)[:FEW]
+    """Measure what training.prepare's defaults make of a few videos; ValueError if none can be read.
+
+    Returns
+    -------
+    density : Density
+    about : str
+        Which clips it was measured on.
+    """
+    videos = find_videos(folder)[:FEW]
     with tempfile.TemporaryDirectory() as output:
         prepare.write_shard(Path(output) / "000000.tar", 0, videos, prepare_settings())
         shards = Shards(output)
@@ -162,16 +177,17 @@ def measure_density(folder: Path) -> tuple[Density, str]:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """As Markdown."""
+    """Write a table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def number(value: float) -> str:
-    """Two significant digits, all digits before the point."""
+    """Write a number with two significant digits, and with all digits before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def work_table(works: list[Work]) -> str:
+    """Tabulate what the recipes ask for."""
     head = ["recipe", "precision", "parameters, M", "GFLOP a pair", "pairs, M", "PFLOP in all", "kB a pair"]
     rows = [
         [
@@ -189,7 +205,7 @@ def work_table(works: list[Work]) -> str:
 
 
 def gpu_table(works: list[Work], gpus, share: float) -> str:
-    """GPU-hours and dollars."""
+    """Tabulate GPU-hours and dollars."""
     head = ["recipe", *(f"{name} {kind}" for name, *_ in gpus for kind in ARITHMETIC)]
     rows = []
     for work in works:
@@ -199,7 +215,7 @@ def gpu_table(works: list[Work], gpus, share: float) -> str:
 
 
 def loader_table(works: list[Work], measured: dict[str, tuple], gpus, share: float) -> str:
-    """Pairs a second of a GPU, and the cores that feed it."""
+    """Tabulate the pairs a second of a GPU, and the cores that feed it."""
     head = ["recipe", "loader, pairs/s a core", *(f"{name} {kind}" for name, *_ in gpus for kind in ARITHMETIC[1:])]
     rows = []
     for work in works:
@@ -211,7 +227,7 @@ def loader_table(works: list[Work], measured: dict[str, tuple], gpus, share: flo
 
 
 def small_table(works: list[Work], measured: dict[str, tuple]) -> str:
-    """Hours of a CPU."""
+    """Tabulate the hours of a CPU."""
     head = ["recipe", "step, pairs/s a core", "GFLOP/s", "loader, pairs/s a core", "hours on one core and a loader's"]
     rows = []
     for work in works:
@@ -222,7 +238,7 @@ def small_table(works: list[Work], measured: dict[str, tuple]) -> str:
 
 
 def storage_table(density: Density, settings: prepare.Settings) -> str:
-    """Of the shards of each corpus, for videos of 16:9 whose shorter side is at least that of the settings."""
+    """Tabulate the storage of each corpus's shards, for videos of 16:9 that are at least of the settings' size."""
     size, width = settings.size, round(settings.size * 16 / 9)
     clip = density.clip(settings.clip_seconds, settings.frame_rate, width, size)
     head = ["corpus", "clips", "GB"]
@@ -249,12 +265,12 @@ def storage_table(density: Density, settings: prepare.Settings) -> str:
 @click.option("--videos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="To measure storage on.")
 def main(gpus, share, seconds, videos):
     torch.set_num_threads(1)
-    configs = {path.stem: read_config(path) for path in RECIPES}
-    works = [count(name, config) for name, config in configs.items()]
+    recipes = {path.stem: read_recipe(path) for path in RECIPES}
+    works = [count(name, recipe) for name, recipe in recipes.items()]
     large, small = ([work for work in works if ("small" in work.name) == kind] for kind in (False, True))
     click.echo(f"Work\n\n{work_table(works)}\n")
     click.echo(f"GPU-hours and dollars at {share:.0%} of the peak\n\n{gpu_table(large, gpus, share)}\n")
-    measured = {work.name: measure_core(configs[work.name], seconds, work in small) for work in works}
+    measured = {work.name: measure_core(recipes[work.name], seconds, work in small) for work in works}
     click.echo(f"A GPU at {share:.0%} of the peak, and its loader\n\n{loader_table(large, measured, gpus, share)}\n")
     click.echo(f"Small recipes on one core\n\n{small_table(small, measured)}\n")
     if videos:

@@ -1,32 +1,32 @@
-"""Checkpoints of a run: everything that the next step depends on, written whole or not at all."""
+"""Checkpoints of a run: everything that the next step depends on, and the weights alone as openavc reads them."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from openavc.atomic import write_atomically, write_bytes
+
 NAME = "checkpoint.pt"
 
 
-def save_checkpoint(run: Path, step: int, parts: dict) -> None:
+def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
     """Write the state of each part (model, objective, optimizer, scaler) after `step` steps; replaces the last one."""
-    partial = run / f"{NAME}.partial"
-    torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, partial)
-    os.replace(partial, run / NAME)
+    with write_atomically(run / NAME) as partial:
+        torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, partial)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that whoever is killed meanwhile leaves the one before."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+def steps_done(run: Path) -> int:
+    """Return the number of steps that a run's checkpoint is after, 0 if there is none."""
+    path = run / NAME
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["step"] if path.exists() else 0
 
 
-def load_checkpoint(run: Path, parts: dict) -> int:
+def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
     """Restore the parts in place; returns the number of steps done, 0 if there is no checkpoint."""
     path = run / NAME
     if not path.exists():
@@ -41,8 +41,8 @@ def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.
     """Write the model as safetensors with its architecture in the header, as `openavc.load_model` reads it."""
     from safetensors.torch import save
 
-    def convert(tensor):
+    def convert(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
 
     tensors = {name: convert(tensor) for name, tensor in model.state_dict().items()}
-    write_whole(path, save(tensors, metadata={"architecture": json.dumps(architecture)}))
+    write_bytes(path, save(tensors, metadata={"architecture": json.dumps(architecture)}))

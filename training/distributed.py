@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from openavc.weights import choose_device
+
+Value = TypeVar("Value")
 
 LONGEST_WAIT = timedelta(hours=2)  # for the first process, which validates; NCCL's own is 10 minutes
 
@@ -52,20 +55,22 @@ def stop() -> None:
 
 
 def rank() -> int:
+    """Return the number of this process, 0 for the first."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def processes_here() -> int:
-    """On this machine."""
+    """Return the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """The rows of all processes, in the order of their ranks: (B, ...) to (world * B, ...).
+    """Gather the rows of all processes, in the order of their ranks: (B, ...) to (world * B, ...).
 
     The gradient of each row goes back to the process it came from, summed over the processes that used it. Together
     with the mean over processes that DistributedDataParallel takes, it is that of one process with all the rows.
@@ -74,7 +79,7 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def own_rows(tensor: Tensor) -> Tensor:
-    """Of the rows of all processes, those of this one: (world * B, ...) to (B, ...)."""
+    """Take this process's rows out of those of all: (world * B, ...) to (B, ...)."""
     return tensor.chunk(world_size())[rank()]
 
 
@@ -93,7 +98,7 @@ class _Gather(torch.autograd.Function):
 
 
 def mean(values: Tensor) -> Tensor:
-    """Mean over the processes, without gradient."""
+    """Take the mean over the processes, without gradient."""
     if world_size() > 1:
         values = values.detach().clone()
         dist.all_reduce(values)
@@ -101,13 +106,23 @@ def mean(values: Tensor) -> Tensor:
     return values
 
 
+def from_first(value: Value) -> Value:
+    """Return the first process's value in all processes; it is pickled on the way."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
 def wait_for_all() -> None:
+    """Wait until all processes are here."""
     if world_size() > 1:
         dist.barrier()
 
 
 def parallel(module: nn.Module, sync_batch_norm: bool) -> nn.Module:
-    """The module with its gradients averaged over the processes, and BatchNorm's statistics, too, where asked for.
+    """Average a module's gradients over the processes, and BatchNorm's statistics, too, where asked for.
 
     Otherwise each process normalises by its own part, and the running statistics kept are the first process's.
     """

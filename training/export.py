@@ -10,18 +10,20 @@ that a training with `--validation` kept as the best on held-out shards, instead
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from pathlib import Path
 
 import click
 import torch
 
+from openavc.atomic import write_atomically
+from openavc.models.contract import AudioVisualModel
 from openavc.weights import PRETRAINED, load_model, sha256_of
 
-from .card import PROJECT, describe_corpora, model_card
 from .checkpoint import save_weights
-from .hub import check_repo, fetch_back, push
+from .publish.card import PROJECT, describe_corpora, model_card
+from .publish.hub import check_repo, fetch_back, push
 
 MANIFEST = PROJECT / "weights_manifest.json"
 _KEPT = ("weights", "best")  # of a run, as safetensors
@@ -100,7 +102,7 @@ def export(
 
 
 def check_name(name: str) -> None:
-    """ValueError if the file of this name would lie elsewhere, or replace what the run keeps."""
+    """Raise ValueError if the file of this name would lie elsewhere, or replace what the run keeps."""
     if not name or Path(name).name != name or name in _KEPT:
         raise ValueError(
             f"a model's name is that of a file without folders, and not {' or '.join(_KEPT)}; got {name!r}"
@@ -108,7 +110,7 @@ def check_name(name: str) -> None:
 
 
 def weights_of(run: Path, best: bool) -> Path:
-    """The run's last weights, or those that were best on held-out shards."""
+    """Name the file of the run's last weights, or of those that were best on held-out shards."""
     path = run / ("best.safetensors" if best else "weights.safetensors")
     if best and not path.exists():
         raise FileNotFoundError(f"{run} has no {path.name}: training.train keeps it if given --validation")
@@ -116,23 +118,20 @@ def weights_of(run: Path, best: bool) -> Path:
 
 
 def pushed(entry: dict) -> list[dict]:
-    """The entry's sources on the Hub."""
+    """List the entry's sources on the Hub."""
     return [source for source in entry.get("sources", []) if source["type"] == "hub"]
 
 
-def describe(model, name: str, path: Path, license: str) -> dict:
-    """What a manifest's entry says of the weights themselves."""
+def describe(model: AudioVisualModel, name: str, path: Path, license: str) -> dict:
+    """Say of the weights themselves what a manifest's entry does."""
     options = dict(model.architecture)
     architecture = options.pop("architecture")
-    image = torch.zeros(1, *model.image_shape)
     return {
         "name": name,
         "architecture": architecture,
         "options": options,
-        "modalities": ["audio", "image"],
-        "embedding_size": {
-            kind: model.embed_image(model.prepare_image(image), kind).shape[1] for kind in model.embeddings
-        },
+        "modalities": list(model.embedding_sizes),
+        "embedding_size": embedding_size(model.embedding_sizes),
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": sha256_of(path),
@@ -140,15 +139,29 @@ def describe(model, name: str, path: Path, license: str) -> dict:
     }
 
 
+def embedding_size(sizes: dict[str, dict[str, int]]) -> dict[str, int | dict[str, int]]:
+    """Turn sizes by modality into sizes by embedding: one number where the modalities agree, else one of each.
+
+    For example, {"audio": {"features": 896}, "image": {"features": 896}} gives {"features": 896}.
+    """
+    kinds = dict.fromkeys(kind for own in sizes.values() for kind in own)
+    by_embedding: dict[str, int | dict[str, int]] = {}
+    for kind in kinds:
+        by_modality = {modality: own[kind] for modality, own in sizes.items() if kind in own}
+        same = len(set(by_modality.values())) == 1 and len(by_modality) == len(sizes)
+        by_embedding[kind] = next(iter(by_modality.values())) if same else by_modality
+    return by_embedding
+
+
 def complete(about: dict, config: dict, same: dict) -> dict:
-    """`about` with what is empty taken from the run's configuration, or else from the entry of the same weights."""
+    """Fill what is empty in `about` from the run's configuration, or else from the entry of the same weights."""
     recorded = {"trained_on": describe_corpora(config.get("corpus") or []), "recipe": config.get("recipe")}
-    found = {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
-    return found | {"recipe": without_machine(found.get("recipe") or "")}
+    filled = {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
+    return filled | {"recipe": without_machine(filled.get("recipe") or "")}
 
 
 def without_machine(recipe: str) -> str:
-    """A recipe's path as anyone may read it: from the project's root, or its file's name if it lies elsewhere."""
+    """Turn a recipe's path into one for anyone: from the project's root, or its file's name if it lies elsewhere."""
     path = Path(recipe)
     if path.is_absolute() and path.resolve().is_relative_to(PROJECT.resolve()):
         return path.resolve().relative_to(PROJECT.resolve()).as_posix()
@@ -161,18 +174,12 @@ def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
     Without `package` the file is removed at the end, so that no wheel carries what nothing names.
     """
     target = PRETRAINED / path.name
-    contents = {target: path.read_bytes()} if package else {}
-    contents[MANIFEST] = (json.dumps({"models": models}, indent=2) + "\n").encode()
-    partials = {place: place.with_name(f"{place.name}.partial") for place in contents}
-    try:
-        for place, content in contents.items():
-            place.parent.mkdir(exist_ok=True)
-            partials[place].write_bytes(content)
-        for place, partial in partials.items():
-            os.replace(partial, place)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+    contents = {MANIFEST: (json.dumps({"models": models}, indent=2) + "\n").encode()}
+    if package:
+        contents[target] = path.read_bytes()  # the last to be opened is the first to be replaced
+    with contextlib.ExitStack() as stack:
+        for file, content in contents.items():
+            stack.enter_context(write_atomically(file)).write_bytes(content)
     if not package:
         target.unlink(missing_ok=True)
 
@@ -195,9 +202,9 @@ def main(run, name, metrics, trained_on, recipe, license, limits, repo, package,
     empty = [str(path) for path, one in zip(metrics, measured, strict=True) if not one.get("metrics")]
     if empty:
         raise click.UsageError(f"there are no metrics in {', '.join(empty)}: give what training.evaluate --json wrote")
-    found = [figure for one in measured for figure in one["metrics"]]
+    figures = [figure for one in measured for figure in one["metrics"]]
     tables = {one["metrics"][0]["command"]: one["tables"] for one in measured if one.get("tables")}
-    about = {"trained_on": trained_on, "recipe": recipe, "metrics": found}
+    about = {"trained_on": trained_on, "recipe": recipe, "metrics": figures}
     try:
         entry = export(run, name, license, repo, package, limits, best, tables, **about)
     except (ValueError, OSError) as error:

@@ -2,7 +2,7 @@
 
 An objective takes the model and a batch of pairs and returns the loss and how often it was right. `negatives` is
 the share of labelled negatives it wants among the pairs; 0 if it makes its own from the other pairs of the batch.
-`networks` are the architectures it works with.
+`needs` are the capabilities (`openavc.models.contract`) of the networks that it works with.
 Every objective is told how many neighbouring pairs of the batch come from one clip.
 """
 
@@ -14,10 +14,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openavc.models.contract import AudioVisualModel, Compares, HasSimilarity, Localizes
+
 from . import distributed
 
 
-class Correspondence(nn.Module):
+class Objective(nn.Module):
+    """A loss, and how often it was right, of a model and a batch of pairs."""
+
+    negatives = 0.0
+    needs: tuple[type[AudioVisualModel], ...] = (Compares,)
+
+    def forward(
+        self, model: AudioVisualModel, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the share of right answers, from what `prepare_frames` and `prepare_audio` gave."""
+        raise NotImplementedError
+
+    @classmethod
+    def refusal(cls, model: AudioVisualModel) -> str:
+        """Say what a model lacks for this objective; nothing if it serves."""
+        lacking = [kind.__name__ for kind in cls.needs if not isinstance(model, kind)]
+        return f"it isn't {' and '.join(lacking)}" if lacking else ""
+
+
+class Correspondence(Objective):
     """Cross-entropy on "do they belong together?", of the network's own decision.
 
     For L3-Net the two-way softmax of its fusion layers (L3 paper, section 2), for AVE-Net that of the scaled and
@@ -26,22 +47,24 @@ class Correspondence(nn.Module):
     """
 
     negatives = 0.5
-    networks = ("l3", "openl3", "ave", "avol")
 
     def __init__(self, windows_per_clip: int = 1):
         super().__init__()
 
-    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        logits, label = model(image, spectrogram).float(), batch["label"]  # (B, 2), (B,)
+    def forward(
+        self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the share of pairs decided right."""
+        logits, label = model(frames, spectrogram).float(), batch["label"]  # (B, 2), (B,)
         return F.cross_entropy(logits, label), (logits.argmax(dim=1) == label).float().mean()
 
 
-class Contrastive(nn.Module):
+class Contrastive(Objective):
     """Symmetric InfoNCE over the pairs of all processes; ours, in neither paper.
 
     Each picture is to find its sound among all sounds of the batch and the other way round, by the network's
-    `similarity` over a learned temperature. If the corpus comes in groups (`Sampling.grouped`), it is among those of
-    its own group. The network's own two-way decision is fitted beside it on as many true pairs as pairs of
+    `similarity` over a learned temperature. If the corpus comes in groups (`grouped` in a recipe's [data]), it is among
+    those of its own group. The network's own two-way decision is fitted beside it on as many true pairs as pairs of
     neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
     With gradient accumulation the negatives are those of the same part of the batch.
 
@@ -56,8 +79,7 @@ class Contrastive(nn.Module):
         Neighbouring pairs of one clip.
     """
 
-    negatives = 0.0
-    networks = ("ave", "avol")  # what has a similarity of any picture with any sound
+    needs = (Compares, HasSimilarity)
 
     def __init__(self, temperature: float = 0.1, distractors: bool = False, windows_per_clip: int = 1):
         super().__init__()
@@ -65,46 +87,63 @@ class Contrastive(nn.Module):
         self.distractors = distractors
         self.shift = windows_per_clip  # to a pair of another clip
 
-    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, model: HasSimilarity, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the share of pictures that find their sound."""
         if self.distractors:
             spectrogram = torch.cat([spectrogram, model.prepare_audio(silence_and_noise(model)).to(spectrogram)])
-        image, audio = model.represent_image(image), model.represent_audio(spectrogram)  # (B, D) or (B, D, H, W)
-        audio, strange = audio[: len(image)], audio[len(image) :]
-        with torch.autocast(image.device.type, enabled=False):  # which would round similarities to 8 bits
-            image, audio, strange = image.float(), audio.float(), strange.float()
-            images, audios = distributed.gather(image), distributed.gather(audio)  # those of all processes
+        frames, audio = model.represent_frames(frames), model.represent_audio(spectrogram)  # (B, D) or (B, D, H, W)
+        audio, strange = audio[: len(frames)], audio[len(frames) :]
+        with torch.autocast(frames.device.type, enabled=False):  # which would round similarities to 8 bits
+            frames, audio, strange = frames.float(), audio.float(), strange.float()
+            all_frames, all_audio = distributed.gather(frames), distributed.gather(audio)  # those of all processes
             others = batch["group"][:, None] != distributed.gather(batch["group"])  # (B, world * B)
-            by_image = torch.cat([model.similarity(image, audios), model.similarity(image, strange)], dim=1)
-            contrast, right = self._contrast(by_image, model.similarity(images, audio).T, others)
-            other = distributed.own_rows(audios.detach().roll(self.shift, dims=0))  # (B, D)
-            return contrast + self._decision(model, image.detach(), audio.detach(), other), right
+            by_frames = torch.cat([model.similarity(frames, all_audio), model.similarity(frames, strange)], dim=1)
+            contrast, right = self.contrast(by_frames, model.similarity(all_frames, audio).T, others)
+            other = distributed.own_rows(all_audio.detach().roll(self.shift, dims=0))  # (B, D)
+            return contrast + self._decision(model, frames.detach(), audio.detach(), other), right
 
-    def _contrast(self, by_image: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of finding the partner and how often it is found, from (B, world * B) similarities.
+    def contrast(self, by_frames: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Measure how well each finds its partner.
 
-        `others` marks those of other groups, which aren't searched. `by_image` may have more columns, of distractors.
+        Parameters
+        ----------
+        by_frames : Tensor, shape (B, world * B) or more columns
+            Similarity of this process's pictures with the sounds of all; more columns are those of distractors.
+        by_audio : Tensor, shape (B, world * B)
+            Similarity of this process's sounds with the pictures of all.
+        others : Tensor of bool, shape (B, world * B)
+            Those of other groups, which aren't searched.
+
+        Returns
+        -------
+        loss : Tensor
+            Mean cross-entropy of both directions.
+        right : Tensor
+            Share of pictures that find their sound.
         """
-        scale, more = self.log_scale.clamp(max=math.log(100)).exp(), by_image.shape[1] - others.shape[1]
-        by_image = (scale * by_image).masked_fill(F.pad(others, (0, more)), -math.inf)
+        scale, more = self.log_scale.clamp(max=math.log(100)).exp(), by_frames.shape[1] - others.shape[1]
+        by_frames = (scale * by_frames).masked_fill(F.pad(others, (0, more)), -math.inf)
         by_audio = (scale * by_audio).masked_fill(others, -math.inf)
-        target = torch.arange(len(by_image), device=by_image.device) + distributed.rank() * len(by_image)
-        loss = (F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target)) / 2
-        return loss, (by_image.argmax(dim=1) == target).float().mean()
+        target = torch.arange(len(by_frames), device=by_frames.device) + distributed.rank() * len(by_frames)
+        loss = (F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target)) / 2
+        return loss, (by_frames.argmax(dim=1) == target).float().mean()
 
-    def _decision(self, model, image: Tensor, audio: Tensor, other: Tensor) -> Tensor:
-        logits = model.compare(torch.cat([image, image]), torch.cat([audio, other])).float()
-        label = torch.arange(2, device=image.device).flip(0).repeat_interleave(len(image))  # 1s, then 0s
+    def _decision(self, model: Compares, frames: Tensor, audio: Tensor, other: Tensor) -> Tensor:
+        logits = model.compare(torch.cat([frames, frames]), torch.cat([audio, other])).float()
+        label = torch.arange(2, device=frames.device).flip(0).repeat_interleave(len(frames))  # 1s, then 0s
         return F.cross_entropy(logits, label)
 
 
-def silence_and_noise(model) -> Tensor:
-    """A window of silence, and one of white noise at a random level of -80 to -20 dBFS: (2, window_samples)."""
-    device = next(model.parameters()).device
-    noise = torch.randn(model.window_samples, device=device) * 10 ** (-4 + 3 * torch.rand((), device=device))
+def silence_and_noise(model: AudioVisualModel) -> Tensor:
+    """Make a window of silence, and one of white noise at a random -80 to -20 dBFS: (2, n, channels)."""
+    shape = model.sound.samples, model.sound.channels
+    noise = torch.randn(shape, device=model.device) * 10 ** (-4 + 3 * torch.rand((), device=model.device))
     return torch.stack([torch.zeros_like(noise), noise])
 
 
-class Classification(nn.Module):
+class Classification(Objective):
     """Each tower learns the clip's label by itself, through a linear layer: the supervised baselines of L3's Table 1.
 
     Parameters
@@ -115,20 +154,37 @@ class Classification(nn.Module):
         Size of what the towers represent.
     """
 
-    negatives = 0.0
-    networks = ("l3", "openl3", "ave")  # a vector for each picture
-
     def __init__(self, classes: int, features: int, windows_per_clip: int = 1):
         super().__init__()
         self.image_classifier = nn.Linear(features, classes)
         self.audio_classifier = nn.Linear(features, classes)
 
-    def forward(self, model, image: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def refusal(cls, model: AudioVisualModel) -> str:
+        """Say what a model lacks; one that localizes has a vector for each cell of a map, none for the picture."""
+        return super().refusal(model) or ("it represents pictures by maps" if isinstance(model, Localizes) else "")
+
+    def forward(
+        self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of both towers' losses, and the mean of their shares of right labels."""
         target = batch["target"]
-        by_image = self.image_classifier(model.represent_image(image)).float()  # (B, classes)
+        by_frames = self.image_classifier(model.represent_frames(frames)).float()  # (B, classes)
         by_audio = self.audio_classifier(model.represent_audio(spectrogram)).float()
-        right = (by_image.argmax(dim=1) == target).float() + (by_audio.argmax(dim=1) == target).float()
-        return F.cross_entropy(by_image, target) + F.cross_entropy(by_audio, target), right.mean() / 2
+        right = (by_frames.argmax(dim=1) == target).float() + (by_audio.argmax(dim=1) == target).float()
+        return F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target), right.mean() / 2
 
 
-OBJECTIVES = {"correspondence": Correspondence, "contrastive": Contrastive, "classification": Classification}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "correspondence": Correspondence,
+    "contrastive": Contrastive,
+    "classification": Classification,
+}
+
+
+def check_capabilities(name: str, model: AudioVisualModel) -> None:
+    """Raise ValueError unless the network has the capabilities that an objective needs."""
+    kind = OBJECTIVES[name]
+    if refusal := kind.refusal(model):
+        needed = " and ".join(need.__name__ for need in kind.needs)
+        raise ValueError(f"objective {name!r} works with networks that are {needed}, got {model.name}: {refusal}")

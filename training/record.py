@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TextIO
 
-from torch import nn
-
+from openavc.atomic import write_bytes
+from openavc.models.contract import AudioVisualModel
 from openavc.weights import load_model
 
 from . import distributed
-from .checkpoint import save_weights, write_whole
-from .data import Shards
+from .checkpoint import save_weights
+from .corpora.shards import Shards
+from .recipe import Recipe
 
 
 def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
-    """What else the run depends on: the shards and how they were made, their labels, the weights it began with."""
+    """Say what else a run depends on: the shards and how they were made, their labels, the weights it began with."""
     corpora = [folder / "corpus.json" for folder in data]
     return {
         "corpus": [json.loads(path.read_text()) if path.exists() else None for path in corpora],
-        "shards": [[path.name, path.stat().st_size] for path in shards.paths],
+        "shards": shards.describe(),
         "classes": shards.classes,
         "start_from": load_model(start_from, device="cpu").sha256 if start_from else None,
     }
@@ -36,15 +38,21 @@ def record_config(run: Path, config: dict) -> None:
             raise ValueError(f"{run} was started with other values of {', '.join(changed)}: take a new folder")
     distributed.wait_for_all()  # until all have looked
     if distributed.rank() == 0 and not path.exists():
-        run.mkdir(parents=True, exist_ok=True)
-        write_whole(path, (json.dumps(config, indent=2) + "\n").encode())
+        write_bytes(path, (json.dumps(config, indent=2) + "\n").encode())
 
 
 def _decisive(config: dict) -> dict:
-    """What the weights depend on. The parts of a batch decide, not how many processes work on them."""
-    free = {"recipe", "checkpoint_every", "validate_every", "accumulate"}
+    """Keep what the weights depend on. The parts of a batch decide, not how many processes work on them."""
+    free = {"recipe", "checkpoint_every", "accumulate"}
+    if "validation" not in config:  # nothing follows its figures
+        free.add("validate_every")
     kept = {key: value for key, value in config.items() if key not in free}
-    return kept | {"data": {key: value for key, value in config["data"].items() if key != "workers"}}
+    stages = [_without_workers(stage) for stage in config.get("stages", [])]
+    return _without_workers(kept) | {"stages": stages}
+
+
+def _without_workers(table: dict) -> dict:
+    return table | {"data": {key: value for key, value in table["data"].items() if key != "workers"}}
 
 
 class Log:
@@ -65,12 +73,13 @@ class Log:
             self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1)
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.file:
             self.file.close()
             self.board.close()
 
     def write(self, line: dict) -> None:
+        """Add the line of a step."""
         if self.file:
             self.file.write(json.dumps(line) + "\n")
             for name, value in line.items():
@@ -78,50 +87,71 @@ class Log:
                     self.board.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:
+        """Bring to the disk what was written so far."""
         if self.file:
             self.file.flush()
             self.board.flush()
 
 
-def open_log(path: Path, steps: int):
-    """A log of a line a step, to be continued after so many steps."""
+def open_log(path: Path, steps: int) -> TextIO:
+    """Open a log of a line a step, to be continued after so many steps."""
     lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
-    write_whole(path, "".join(lines).encode())
+    write_bytes(path, "".join(lines).encode())
     return path.open("a")
 
 
+def read_lines(path: Path) -> list:
+    """Read what a file of JSON lines holds; nothing if there is none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 class Validation:
-    """Measures correspondence by type of pair on held-out shards; keeps the best weights in `best.safetensors`."""
+    """Measures correspondence by type of pair on held-out shards; keeps the best weights in `best.safetensors`.
 
-    def __init__(self, run: Path, data: Path, model: nn.Module, config: dict):
-        from .evaluate.correspondence import load_pairs
+    Only the first process measures; all know the figures.
 
-        self.path, self.best, self.model, self.config = (
+    Parameters
+    ----------
+    run : Path
+        Gets `validation.jsonl`, a line a measurement.
+    data : Path
+        Folder of shards.
+    model : AudioVisualModel
+    recipe : Recipe
+        Says when to measure.
+    """
+
+    def __init__(self, run: Path, data: Path, model: AudioVisualModel, recipe: Recipe):
+        from .evaluate.datasets.held_out import load_pairs
+
+        self.path, self.best, self.model, self.recipe = (
             run / "validation.jsonl",
             run / "best.safetensors",
             model,
-            config,
+            recipe,
         )
         self.pairs = load_pairs(model, data, per_clip=4, seed=0) if distributed.rank() == 0 else None
+        self.lines = distributed.from_first(read_lines(self.path))
+
+    def figures(self, first_step: int, last_step: int) -> list[float]:
+        """Return the figures measured after `first_step` steps and up to `last_step`."""
+        return [line["threshold"] for line in self.lines if first_step < line["step"] <= last_step]
 
     def __call__(self, step: int) -> None:
-        """Measure, if it is time to and wasn't done."""
-        steps = self.config["steps"]
-        if step != steps and step % self.config.get("validate_every", steps) != 0:
+        """Measure after `step` steps, if it is time to and wasn't done."""
+        steps = self.recipe.steps
+        if step != steps and step % (self.recipe.validate_every or steps) != 0:
             return
-        if distributed.rank() == 0:
+        if distributed.rank() == 0 and not any(line["step"] == step for line in self.lines):
             self._measure(step)
-        distributed.wait_for_all()
+        self.lines = distributed.from_first(self.lines)
 
     def _measure(self, step: int) -> None:
-        from .evaluate.correspondence import avc, represent
+        from .evaluate.metrics.correspondence import avc, represent
 
-        before = [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
-        if any(line["step"] == step for line in before):
-            return
         self.model.eval()
         figures = avc(self.model, represent(self.model, self.pairs), seed=0)
-        if all(figures["threshold"] > line["threshold"] for line in before):
-            save_weights(self.best, self.model, self.config["model"])
-        lines = [*before, {"step": step, **figures}]
-        write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        if all(figures["threshold"] > line["threshold"] for line in self.lines):
+            save_weights(self.best, self.model, self.recipe.model)
+        self.lines = [*self.lines, {"step": step, **figures}]
+        write_bytes(self.path, "".join(json.dumps(line) + "\n" for line in self.lines).encode())

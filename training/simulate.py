@@ -5,10 +5,10 @@
 In the scene `roam` a player roams a level of Freedoom, is warped from object to object, meets summoned monsters,
 mostly turns towards them, and shoots. In `solo` and `duo` it keeps one or two kinds of monster in view among silent
 decoys, in groups of 8 episodes that differ in the kinds alone, for learning to localise. Each shard is a tar of
-episodes with three members: `wav` (mono, 16 bits), `mjpeg` (the JPEG frames one after the other) and `json` (times
-and byte offsets of the frames, boxes, events, map). Levels are split into training and held-out ones by name. Times
-are in seconds, boxes in fractions of the picture. An episode depends on (scene, seed, split, number) alone. A shard
-is renamed when it is whole, so a killed run goes on.
+episodes with three members: `wav` (16 bits, mono unless `--channels 2`), `mjpeg` (the JPEG frames one after the other)
+and `json` (times and byte offsets of the frames, boxes, masks, events, map). Levels are split into training and
+held-out ones by name. Times are in seconds, boxes in fractions of the picture. An episode depends only on (scene, seed,
+split, number). A shard is renamed when it is complete, so a killed run goes on.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from .checkpoint import write_whole
-from .scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, group_kinds
+from openavc.atomic import write_atomically, write_bytes
+
+from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
+from .corpora.shards import encode_clip
 
 SCENES = ("roam", "solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
@@ -54,16 +57,17 @@ class Settings:
     tics: int
     sample_rate: int
     scene: str = "roam"
+    channels: int = 1  # of the sound
 
 
 def levels(split: str) -> list[tuple[str, str]]:
-    """(game, level) of each of the 54 training or 14 held-out levels."""
+    """List (game, level) of each of the 54 training or 14 held-out levels."""
     held = split == "held"
     return [(game, level) for game, names in LEVELS.items() for level in names if (level in HELD_OUT[game]) == held]
 
 
-def open_game(game_name: str, tics: int, scene: str = "roam"):
-    """A silent, invisible DoomGame with picture, sound, labels and object list."""
+def open_game(game_name: str, tics: int, scene: str = "roam") -> Any:
+    """Open a silent, invisible DoomGame with picture, sound, labels and object list."""
     import vizdoom
 
     game = vizdoom.DoomGame()
@@ -104,7 +108,7 @@ def open_game(game_name: str, tics: int, scene: str = "roam"):
 
 @functools.cache
 def level_walls(game_name: str, level: str) -> Walls:
-    """The walls of a level; ViZDoom is slow while it lists sectors, so that is done once."""
+    """Read the walls of a level; ViZDoom is slow while it lists sectors, so that is done once."""
     game = open_game(game_name, 1)
     game.set_sectors_info_enabled(True)
     game.set_doom_map(level)
@@ -115,8 +119,8 @@ def level_walls(game_name: str, level: str) -> Walls:
         game.close()
 
 
-def visible_objects(state, width: int, height: int) -> list:
-    """[name, category, x, y, width, height] of each object in the picture but the player, as fractions."""
+def visible_objects(state: Any, width: int, height: int) -> list:
+    """List [name, category, x, y, width, height] of each object in the picture except the player, as fractions."""
     return [
         [label.object_name, label.object_category]
         + [round(value, 4) for value in (label.x / width, label.y / height, label.width / width, label.height / height)]
@@ -125,8 +129,8 @@ def visible_objects(state, width: int, height: int) -> list:
     ]
 
 
-def record_episode(game, player: Roam | Encounter, settings: Settings) -> dict:
-    """Play one episode; returns its waveform (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
+def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> dict:
+    """Play one episode; returns its sound (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
     import cv2
 
     step_seconds = settings.tics / TICS_PER_SECOND
@@ -150,30 +154,31 @@ def record_episode(game, player: Roam | Encounter, settings: Settings) -> dict:
 
 
 def encode_episode(episode: dict, key: str, settings: Settings, about: dict) -> dict:
-    """A WebDataset sample of `wav`, `mjpeg` and `json`."""
-    from openavc.audio import resample
+    """Encode an episode as a WebDataset sample of `wav`, `mjpeg` and `json`."""
+    from openavc.media.audio import to_channels
+    from openavc.media.resample import resample
 
-    from .data import encode_clip
-
-    waveform = resample(episode["audio"].astype(np.float32).mean(axis=1) / 32768, RENDER_RATE, settings.sample_rate)
-    about = about | {"objects": episode["objects"], "events": episode["events"]}
-    return encode_clip(key, waveform, settings.sample_rate, episode["frames"], episode["times"], about)
+    samples = to_channels(episode["audio"].astype(np.float32) / 32768, settings.channels)
+    samples = resample(samples, RENDER_RATE, settings.sample_rate)
+    objects = episode["objects"]
+    about = about | {"objects": objects, "masks": frame_masks(objects), "events": episode["events"]}
+    return encode_clip(key, samples, settings.sample_rate, episode["frames"], episode["times"], about)
 
 
 def render(number: int, settings: Settings) -> dict:
-    """The numbered episode as a WebDataset sample; the game is opened anew for each, so order doesn't matter."""
+    """Render the numbered episode as a WebDataset sample; the game is opened anew for each, so order doesn't matter."""
     scene, choices = settings.scene, levels(settings.split)
-    place, step_seconds = [settings.seed, settings.split == "held"], settings.tics / TICS_PER_SECOND
+    seeds, step_seconds = [settings.seed, settings.split == "held"], settings.tics / TICS_PER_SECOND
     key = f"{settings.split}-{settings.seed}-{number:06d}"
     about = {"scene": scene, "split": settings.split}
     if scene == "roam":
-        rng = np.random.default_rng([*place, number])
+        rng = np.random.default_rng([*seeds, number])
         game_name, level = choices[rng.integers(len(choices))]
     else:  # each level once before any comes again
         choices = [choice for choice in choices if choice[1] not in NOT_FOR_ENCOUNTERS]
         group, member = divmod(number, GROUP_SIZE)
-        rng = np.random.default_rng([*place, group, SCENES.index(scene)])
-        game_name, level = choices[np.random.default_rng(place).permutation(len(choices))[group % len(choices)]]
+        rng = np.random.default_rng([*seeds, group, SCENES.index(scene)])
+        game_name, level = choices[np.random.default_rng(seeds).permutation(len(choices))[group % len(choices)]]
     about |= {"level": f"{game_name}/{level}", "number": number}
     game = open_game(game_name, settings.tics, scene)
     game.set_doom_map(level)
@@ -198,11 +203,9 @@ def write_shard(path: Path, episodes: range, settings: Settings) -> None:
     """Render the numbered episodes into one tar."""
     import webdataset
 
-    partial = path.with_name(f"{path.name}.partial")
-    with webdataset.TarWriter(str(partial), mtime=0) as writer:
+    with write_atomically(path) as partial, webdataset.TarWriter(str(partial), mtime=0) as writer:
         for number in episodes:
             writer.write(render(number, settings))
-    os.replace(partial, path)
 
 
 def _work(job: tuple[Path, range, Settings]) -> Path:
@@ -236,11 +239,12 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     output.mkdir(parents=True, exist_ok=True)
     record = output / "corpus.json"
     mine = asdict(settings) | {"episodes": episodes}
-    if record.exists() and {"scene": "roam"} | json.loads(record.read_text()) != mine:  # corpora before scenes
+    before = {"scene": "roam", "channels": 1}  # of corpora that don't say
+    if record.exists() and before | json.loads(record.read_text()) != mine:
         raise ValueError(
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
         )
-    write_whole(record, (json.dumps(mine) + "\n").encode())
+    write_bytes(record, (json.dumps(mine) + "\n").encode())
     starts = range(0, episodes, EPISODES_PER_SHARD)
     jobs = [
         (
@@ -268,10 +272,12 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
 @click.option("--scene", type=click.Choice(SCENES), default="roam", show_default=True)
 @click.option("--tics", type=click.IntRange(1, 35), default=4, show_default=True, help="Tics (1/35 s) a frame.")
 @click.option("--sample-rate", type=click.IntRange(8000, RENDER_RATE), default=24_000, show_default=True)
+@click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True, help="Of the sound.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
-def main(output, episodes, seconds, seed, split, scene, tics, sample_rate, workers):
+def main(output, episodes, seconds, seed, split, scene, tics, sample_rate, channels, workers):
+    settings = Settings(seconds, seed, split, tics, sample_rate, scene, channels)
     try:
-        paths = simulate(output, episodes, Settings(seconds, seed, split, tics, sample_rate, scene), workers)
+        paths = simulate(output, episodes, settings, workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"{len(paths)} shards, {episodes} episodes, {episodes * seconds / 3600:.2f} h in {output}")

@@ -1,4 +1,4 @@
-"""A run in words: what it was trained on, and the model card that goes beside its weights."""
+"""The model card that goes beside published weights, and in words what a run was trained on."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ import itertools
 import json
 import re
 import shlex
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from openavc.models.contract import AudioVisualModel, Localizes
 
-from openavc.image import height_and_width
-from openavc.motion import frames_of
+from ..recipe import lineage, read_tables
 
-PROJECT = Path(__file__).parent.parent
+PROJECT = Path(__file__).parents[2]
 DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate
 _UNKNOWN = "shards without a record of their making"
 
 
 def describe_corpora(corpora: list[dict | None]) -> str:
-    """What the shards hold, by the `corpus.json` of each folder; empty if none has one."""
+    """Say what shards hold, by the `corpus.json` of each folder; nothing if none has one."""
     words = [_describe_corpus(corpus or {}) for corpus in corpora]
     return "; ".join(words) if set(words) - {_UNKNOWN} else ""
 
@@ -42,20 +38,20 @@ def _describe_corpus(corpus: dict) -> str:
 
 def model_card(
     entry: dict,
-    model,
+    model: AudioVisualModel,
     run: Path,
     repo: str = "",
     limits: str = "",
     best: bool = False,
     tables: dict | None = None,
 ) -> str:
-    """The card: Markdown after the Hub's YAML header.
+    """Write the card: Markdown after the Hub's YAML header.
 
     Parameters
     ----------
     entry : dict
         Of the manifest.
-    model : nn.Module
+    model : AudioVisualModel
         Loaded, for what it says of its inputs.
     run : Path
         With `config.json` and `log.jsonl`.
@@ -88,7 +84,7 @@ def model_card(
 
 
 def header(entry: dict) -> str:
-    """The card's metadata as YAML: what the Hub's search and its table of results read."""
+    """Write the card's metadata as YAML, which the Hub's search and its table of results read."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -114,30 +110,36 @@ def header(entry: dict) -> str:
 
 
 def _dataset(command: str) -> str:
-    """Names of the folders that a command of training.evaluate measured on."""
+    """Name the folders that a command of training.evaluate measured on."""
     words = shlex.split(command)
     folders = [Path(after).name for before, after in itertools.pairwise(words) if before in DATA_OPTIONS]
     return " and ".join(folders) or "unknown"
 
 
-def _network(entry: dict, model) -> dict[str, str]:
+def _network(entry: dict, model: AudioVisualModel) -> dict[str, str]:
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    height, width = height_and_width(model.image_size)
-    sizes = ", ".join(f"`{kind}`: {size}" for kind, size in entry["embedding_size"].items())
-    return {
-        "network": inspect.getdoc(inspect.getmodule(type(model))).splitlines()[0],
-        "sound": f"{model.window_seconds:g} s at {model.sample_rate} Hz, mono",
-        "picture": f"{frames_of(model)} frames of " * (frames_of(model) > 1) + f"{width} x {height} pixels, RGB",
-        "embeddings of a picture": sizes,
+    sound, frames = model.sound, model.frames
+    facts = {"network": inspect.getdoc(inspect.getmodule(type(model))).splitlines()[0]}
+    if sound:
+        channels = {1: "mono", 2: "stereo"}.get(sound.channels, f"{sound.channels} channels")
+        facts["sound"] = f"{sound.seconds:g} s at {sound.sample_rate} Hz, {channels}"
+    if frames:
+        run = f"{frames.count} frames, {frames.rate:g} a second, of " if frames.count > 1 else ""
+        facts["picture"] = f"{run}{frames.width} x {frames.height} pixels, RGB"
+    for modality, sizes in model.embedding_sizes.items():
+        what = {"audio": "a sound", "image": "a picture"}.get(modality, modality)
+        if modality == "image" or sizes != model.embedding_sizes.get("image"):
+            facts[f"embeddings of {what}"] = ", ".join(f"`{kind}`: {size}" for kind, size in sizes.items())
+    return facts | {
         "options": f"`{json.dumps(entry['options'])}`",
         "size": f"{parameters:,} parameters, {entry['bytes']:,} bytes",
         "SHA-256": f"`{entry['sha256']}`",
     }
 
 
-def _loading(entry: dict, model, repo: str) -> str:
+def _loading(entry: dict, model: AudioVisualModel, repo: str) -> str:
     use = 'embedding, timestamps = openavc.get_audio_embedding("clip.wav", model=model)'
-    if hasattr(model, "localize"):
+    if isinstance(model, Localizes):
         use = 'heatmap = openavc.localize_sound("photo.jpg", "sound.wav", None, model)'
     if not repo:
         load = f'import openavc\n\nmodel = openavc.load_model("{entry["name"]}")'
@@ -168,26 +170,60 @@ def _last_step(run: Path) -> int | str:
 
 
 def _best_step(run: Path) -> int:
-    """When `best.safetensors` was written: the first of the highest figures, as training.record chooses."""
+    """Tell when `best.safetensors` was written: at the first of the highest figures, as training.record chooses."""
     lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     return max(lines, key=lambda line: line["threshold"])["step"]
 
 
 def _recipe(recipe: str, config: dict) -> str:
-    """The recipe's text and where the run departs from it; the run's own configuration if there is no such file."""
-    places = (PROJECT / recipe, PROJECT / "training" / "configs" / recipe)
-    path = next((place for place in places if place.is_file()), None)
+    """Quote the recipe with all that it extends, and say where the run departs from it.
+
+    If there is no such file, it is the run's own configuration.
+    """
+    paths = (PROJECT / recipe, PROJECT / "training" / "configs" / recipe)
+    path = next((path for path in paths if path.is_file()), None)
     if path is None:
         own = {key: value for key, value in config.items() if key not in ("shards", "corpus", "recipe")}
         return f"```json\n{json.dumps(own, indent=2)}\n```"
-    text = path.read_text()
-    changed = [f"`{key} = {config.get(key)}`" for key, value in tomllib.loads(text).items() if config.get(key) != value]
+    first, *below = [f"```toml\n{file.read_text().strip()}\n```" for file in lineage(path)]
+    names = [file.name for file in lineage(path)[1:]]
+    extended = "".join(f"\n\n`{name}`, which it extends:\n\n{text}" for name, text in zip(names, below, strict=True))
+    changed = [f"`{key} = {value}`" for key, value in departures(read_tables(path), config)]
     departs = f"\n\nThe run departs from this recipe: {', '.join(changed)}." if changed else ""
-    return f"```toml\n{text.strip()}\n```{departs}"
+    return f"{first}{extended}{departs}"
+
+
+def departures(recipe: dict, config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Compare what a recipe's file says with a run's configuration.
+
+    Yields
+    ------
+    key : str
+        Of a value that differs; in a table, after the table's name and a dot.
+    value
+        The run's own; None if it has no such key.
+    """
+    for key, value in recipe.items():
+        own = config.get(key)
+        if isinstance(value, dict) and isinstance(own, dict):
+            yield from departures(value, own, f"{prefix}{key}.")
+        elif not _agree(value, own):
+            yield f"{prefix}{key}", own
+
+
+def _agree(value: Any, own: Any) -> bool:
+    """Whether a run's own value is the recipe's; its tables may hold defaults beside what the recipe says."""
+    if isinstance(value, dict) and isinstance(own, dict):
+        return all(_agree(inner, own.get(key)) for key, inner in value.items())
+    if isinstance(value, dict) and isinstance(own, list):  # one table where there may be several
+        value = [value]
+    if isinstance(value, list) and isinstance(own, list) and len(value) == len(own):
+        return all(map(_agree, value, own))
+    return value == own
 
 
 def _metrics(metrics: list[dict], tables: dict) -> str:
-    """The tables of each command, or one of its figures, after the command."""
+    """Show the tables of each command, or one of its figures, after the command."""
     if not metrics:
         return "Not measured."
     groups = itertools.groupby(metrics, key=lambda metric: metric["command"])

@@ -10,7 +10,7 @@ from openavc.weights import fetch_entry
 
 
 def check_repo(repo: str) -> None:
-    """ValueError unless `repo` is `owner/name` in the form that the Hub takes."""
+    """Raise ValueError unless `repo` is `owner/name` in the form that the Hub takes."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
@@ -53,7 +53,7 @@ def push(repo: str, files: list[Path], message: str) -> str:
 
 
 def _explain(error: BaseException, repo: str) -> str:
-    """What went wrong and what to do about it, in one line."""
+    """Say what went wrong and what to do about it, in one line."""
     from huggingface_hub import constants
 
     if isinstance(error, RuntimeError) and error.__cause__:  # says no more than which file was under way

@@ -1,4 +1,4 @@
-"""What is in a level and what the player does there: the scenes that `simulate` renders.
+"""Scenes that `training.simulate` renders: what is in a level, and what the player does there.
 
 `Roam` wanders about a whole level. `Encounter` stays near one kind of monster (solo) or two (duo) among silent
 decoys, so that what is heard is in view. Positions are in map units (the player is 32 wide), angles in degrees,
@@ -8,6 +8,7 @@ counted to the left from the x axis; times in seconds.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -25,19 +26,28 @@ DECOYS = (
     "DeadDemon RedTorch EvilEye TechPillar"
 ).split()
 GROUP_SIZE = 8  # episodes that share all but the kinds of monster
+LARGEST_PROJECTILE = 0.004  # share of the picture; those of some kinds of monster are their own, and fill the view
 
 
 def group_kinds(rng: np.random.Generator, game_name: str) -> list[str]:
-    """The kinds of monster of a group's episodes, in their order, named as ViZDoom's labels name them."""
+    """Draw the kinds of monster of a group's episodes, in their order, named as ViZDoom's labels name them."""
     unfit = ("SpiderMastermind", "PainElemental")  # wider than most rooms; spawns monsters of another kind
     fit = [kind.replace("ZombieMan", "Zombieman") for kind in MONSTERS[game_name] if kind not in unfit]
     return rng.permutation(fit)[:GROUP_SIZE].tolist()
 
 
 def projectile_areas(objects: list[list[list]]) -> np.ndarray:
-    """Share of the picture that the largest projectile, or its blast, takes up in each frame: (frames,)."""
+    """Measure the share of the picture that the largest projectile, or its blast, takes up in each frame: (frames,)."""
     areas = [[w * h for _, category, _, _, w, h in frame if category == "Explosive"] for frame in objects]
     return np.array([max(frame, default=0.0) for frame in areas])
+
+
+def frame_masks(objects: list[list[list]]) -> dict[str, list[bool]]:
+    """Say which frames a recipe may keep, by the names that its `mask` takes.
+
+    `no_large_projectile`: frames without a projectile of more than `LARGEST_PROJECTILE` of the picture.
+    """
+    return {"no_large_projectile": (projectile_areas(objects) <= LARGEST_PROJECTILE).tolist()}
 
 
 class Clock:
@@ -47,7 +57,7 @@ class Clock:
         self.rng, self.step, self.left = rng, step_seconds, {}
 
     def due(self, what: str, shortest: float, longest: float) -> bool:
-        """True once every `shortest` to `longest` seconds; asked once a step."""
+        """Whether it is time: once every `shortest` to `longest` seconds, if asked once a step."""
         self.left[what] = self.left.get(what, 0.0) - self.step
         if self.left[what] > 0:
             return False
@@ -56,7 +66,7 @@ class Clock:
 
 
 def to_the_left(position: tuple[float, float], angle: float, target: tuple[float, float], offset: float) -> float:
-    """Degrees, -180 to 180, from where the player looks to `offset` left of the target."""
+    """Return the degrees, -180 to 180, from where the player looks to `offset` left of the target."""
     bearing = math.degrees(math.atan2(target[1] - position[1], target[0] - position[0]))
     return (bearing - angle + offset + 180) % 360 - 180
 
@@ -72,24 +82,24 @@ class Roam:
         self.due = Clock(rng, step_seconds).due
         self.shooting, self.looking, self.walk, self.offset, self.spin = False, True, (0.0, 0.0), 0.0, 0.0
 
-    def prepare(self, game) -> None:
+    def prepare(self, game: Any) -> None:
         """Make the player fit for the level."""
         for command in ["god", "give all"] + (["give infrared"] if self.rng.random() < 0.5 else []):
             game.send_game_command(command)
 
-    def commands(self, state) -> list[str]:
-        """Console commands to send before the next step."""
-        found = []
+    def commands(self, state: Any) -> list[str]:
+        """Return the console commands to send before the next step."""
+        commands = []
         if self.due("warp", 5, 10) and state.objects:
             target = state.objects[self.rng.integers(len(state.objects))]
-            found.append(f"warp {target.position_x:.0f} {target.position_y:.0f}")
+            commands.append(f"warp {target.position_x:.0f} {target.position_y:.0f}")
         if self.due("summon", 1, 5):
             kind = self.favourites if self.rng.random() < 0.75 else ITEMS
-            found.append(f"summon {self.rng.choice(kind)}")
-        return found
+            commands.append(f"summon {self.rng.choice(kind)}")
+        return commands
 
-    def action(self, state) -> list[float]:
-        """Values of the buttons for the next step."""
+    def action(self, state: Any) -> list[float]:
+        """Return the values of the buttons for the next step."""
         if self.due("look", 0.8, 3):
             self.looking, self.offset = self.rng.random() < self.attention, self.rng.uniform(-30, 30)
             self.spin = self.rng.normal(0, 3)  # degrees a tic
@@ -103,8 +113,8 @@ class Roam:
         turn = self.turn(state) if self.looking else self.spin
         return [turn, *self.walk, int(self.shooting), int(self.rng.random() < 0.03), *weapons]
 
-    def turn(self, state) -> float:
-        """Degrees a tic (to the right) that bring the nearest monster, a visible one first, into view."""
+    def turn(self, state: Any) -> float:
+        """Return the degrees a tic, to the right, that bring the nearest monster, a visible one first, into view."""
         visible = {label.object_id for label in state.labels}
         x, y, angle = state.game_variables
         candidates = [
@@ -128,13 +138,13 @@ class Walls:
         x1, y1, x2, y2 of each.
     """
 
-    def __init__(self, lines):
+    def __init__(self, lines: Any):
         lines = np.asarray(lines, dtype=np.float64).reshape(-1, 4)
         self.start, self.along = lines[:, :2], lines[:, 2:] - lines[:, :2]
 
     @classmethod
-    def of_sectors(cls, sectors) -> Walls:
-        """Walls, shut doors, and ledges too high to look over, of ViZDoom's sectors."""
+    def of_sectors(cls, sectors: Any) -> Walls:
+        """Take walls, shut doors, and ledges too high to look over, from ViZDoom's sectors."""
         sides: dict[tuple, list] = {}
         for sector in sectors:
             for line in sector.lines:
@@ -147,7 +157,7 @@ class Walls:
 
         return cls([start + end for (start, end), around in sides.items() if shut(around)])
 
-    def free(self, here, there) -> bool:
+    def free(self, here: Any, there: Any) -> bool:
         """Whether no wall crosses or touches the straight line between two positions."""
         here, way = np.asarray(here), np.asarray(there) - np.asarray(here)
         across = _cross(way, self.along)
@@ -156,8 +166,8 @@ class Walls:
             on_wall = _cross(self.start - here, way) / across
         return not np.any((on_way >= 0) & (on_way <= 1) & (on_wall >= 0) & (on_wall <= 1))
 
-    def distance(self, here) -> float:
-        """From a position to the nearest wall."""
+    def distance(self, here: Any) -> float:
+        """Return the distance of a position from the nearest wall."""
         to_here = np.asarray(here) - self.start
         lengths = np.maximum((self.along**2).sum(1), 1e-9)
         nearest = np.clip((to_here * self.along).sum(1) / lengths, 0, 1)[:, None] * self.along
@@ -169,7 +179,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ring(rng: np.random.Generator, nearest: float, farthest: float, count: int = 96) -> np.ndarray:
-    """Random offsets of `nearest` to `farthest` length: (count, 2)."""
+    """Draw offsets of `nearest` to `farthest` length: (count, 2)."""
     length, angle = rng.uniform(nearest, farthest, count), rng.uniform(0, 2 * np.pi, count)
     return np.stack([length * np.cos(angle), length * np.sin(angle)], axis=1)
 
@@ -189,7 +199,7 @@ class Encounter:
         self.due = Clock(rng, step_seconds).due
         self.warps, self.warped_to, self.absent, self.offset, self.walk = 0, None, None, 0.0, (0, 0)
 
-    def prepare(self, game) -> None:
+    def prepare(self, game: Any) -> None:
         """Choose a stage, set up decoys and monsters and wake them; none of it is recorded."""
         for command in ["god"] + (["give infrared"] if self.rng.random() < 0.5 else []):
             game.send_game_command(command)
@@ -198,7 +208,7 @@ class Encounter:
         self.things = [(thing.position_x, thing.position_y) for thing in state.objects]
         self.stage = self._choose_stage()
         for name in self.rng.permutation(DECOYS)[: self.rng.integers(5, 10)]:
-            spot = self._place(ring(self.rng, 60, 400), ahead=56)
+            spot = self._free_spot(ring(self.rng, 60, 400), ahead=56)
             if spot is not None:
                 self._obey(game, [_warp_to(spot), f"summon {name}"])
                 self.things.append(tuple(spot + self._ahead(56)))
@@ -207,23 +217,23 @@ class Encounter:
             self._obey(game, [_warp_to(spot), f"summon {kind}"])
         game.make_action(self._buttons(swing=True), TICS_PER_SECOND)
 
-    def _obey(self, game, commands: list[str]) -> None:
+    def _obey(self, game: Any, commands: list[str]) -> None:
         for command in commands:
             game.send_game_command(command)
             game.advance_action(1)  # else what is summoned lies below the floor: the player's height comes a tic later
 
     def _choose_stage(self) -> np.ndarray:
-        """The place with the widest view of some where a thing stands."""
-        places = np.array(self.things)[self.rng.integers(len(self.things), size=12)]
+        """Choose, of some spots where a thing stands, the one with the widest view."""
+        spots = np.array(self.things)[self.rng.integers(len(self.things), size=12)]
         rays = ring(self.rng, 250, 350, 24)
-        return max(places, key=lambda place: sum(self.walls.free(place, place + ray) for ray in rays))
+        return max(spots, key=lambda spot: sum(self.walls.free(spot, spot + ray) for ray in rays))
 
     def _ahead(self, distance: float) -> np.ndarray:
         angle = math.radians(self.heading)
         return distance * np.array([math.cos(angle), math.sin(angle)])
 
-    def _place(self, offsets: np.ndarray, ahead: float) -> np.ndarray | None:
-        """The first spot around the stage, in its sight, with room for something `ahead` of the player."""
+    def _free_spot(self, offsets: np.ndarray, ahead: float) -> np.ndarray | None:
+        """Find the first spot around the stage, in its sight, with room for something `ahead` of the player."""
         for spot in self.stage + offsets:
             end = spot + self._ahead(ahead)
             if (
@@ -235,12 +245,12 @@ class Encounter:
         return None
 
     def _landing(self) -> np.ndarray:
-        """Where the player stands to summon a monster in front."""
-        spot = self._place(ring(self.rng, 0, 300), self.LANDING)
+        """Find where the player stands to summon a monster in front."""
+        spot = self._free_spot(ring(self.rng, 0, 300), self.LANDING)
         return self.stage if spot is None else spot
 
-    def commands(self, state) -> list[str]:
-        """Console commands to send before the next step.
+    def commands(self, state: Any) -> list[str]:
+        """Return the console commands to send before the next step.
 
         Every 2 to 3 s the player is warped to another view of a monster, each kind in turn. One that is dead or out
         of reach is replaced first, which takes a step: go where it shall be, then summon it and leave.
@@ -265,8 +275,8 @@ class Encounter:
         self.targets, self.warped_to = monsters, self._spot(monsters, wanted)
         return [] if self.warped_to is None else [_warp_to(self.warped_to)]
 
-    def _monsters(self, state) -> dict[str, np.ndarray]:
-        """Where each kind of monster that lives is."""
+    def _monsters(self, state: Any) -> dict[str, np.ndarray]:
+        """Return where each kind of monster that lives is."""
         return {
             thing.name: np.array([thing.position_x, thing.position_y])
             for thing in state.objects
@@ -274,22 +284,22 @@ class Encounter:
         }
 
     def _spot(self, monsters: dict[str, np.ndarray], wanted: str) -> np.ndarray | None:
-        """The first of the spots around the wanted monster from which it, and best all, is in free sight."""
+        """Find the first spot around the wanted monster from which it, and if possible every one, is in free sight."""
         second_best = None
         for spot in monsters[wanted] + self.offsets:
-            distances = [np.hypot(*(spot - place)) for place in monsters.values()]
+            distances = [np.hypot(*(spot - position)) for position in monsters.values()]
             nearest_thing = np.hypot(*(np.array(self.things) - spot).T).min(initial=np.inf)
             if min(distances) < self.NEAREST or nearest_thing < 50 or self.walls.distance(spot) < 24:
                 continue
-            seen = {kind: self.walls.free(spot, place) for kind, place in monsters.items()}
+            seen = {kind: self.walls.free(spot, position) for kind, position in monsters.items()}
             if all(seen.values()) and max(distances) <= self.FARTHEST:
                 return spot
             if seen[wanted] and second_best is None:
                 second_best = spot
         return second_best
 
-    def action(self, state) -> list[float]:
-        """Values of the buttons for the next step."""
+    def action(self, state: Any) -> list[float]:
+        """Return the values of the buttons for the next step."""
         if self.due("look", 0.7, 1.3):
             self.offset = self.rng.uniform(-35, 35)
         if self.due("walk", 0.5, 1.5):
@@ -301,7 +311,7 @@ class Encounter:
             self.targets = self._monsters(state)
         if not self.targets:
             return self._buttons()
-        distance = min(np.hypot(*(place - here)) for place in self.targets.values())
+        distance = min(np.hypot(*(position - here)) for position in self.targets.values())
         left = to_the_left(here, angle, self._middle(here), self.offset)
         turn = -left / (self.step * TICS_PER_SECOND)
         forward, sideways = (0, 0) if warped else self.walk
@@ -310,14 +320,14 @@ class Encounter:
         return self._buttons(turn if warped else float(np.clip(turn, -12, 12)), forward, sideways, distance > 160)
 
     def _middle(self, here: np.ndarray) -> np.ndarray:
-        """The place to look at: amid the monsters, as seen from here, if one view can hold them."""
+        """Find where to look: amid the monsters, as seen from here, if one view can hold them."""
         ways = np.array(list(self.targets.values())) - here
         ways = ways / np.maximum(np.hypot(*ways.T)[:, None], 1e-9)
         together = (ways @ ways[0]).min() > math.cos(math.radians(80))
         return here + (ways.sum(0) if together else ways[0])
 
     def _buttons(self, turn=0.0, forward=0.0, sideways=0.0, swing=False) -> list[float]:
-        """Values of the buttons; a swing of the bare fist wakes who is near, hits nobody and makes no sound."""
+        """Return the values of the buttons; a swing of the bare fist wakes who is near and makes no sound."""
         return [turn, forward, sideways, int(swing), 0, 1, *[0] * 6]
 
 

@@ -1,0 +1,190 @@
+"""Objectives by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from fake_model import FakeModel
+
+from openavc.models import AVENet, AVOLNet, L3Net, OpenL3Net
+from openavc.models.contract import Compares, HasSimilarity
+from training.objectives import (
+    OBJECTIVES,
+    Classification,
+    Contrastive,
+    Correspondence,
+    check_capabilities,
+    silence_and_noise,
+)
+
+
+class Fixed(FakeModel):
+    """Passes embeddings through."""
+
+    def __init__(self):
+        super().__init__(hears=lambda vectors: vectors, sees=lambda vectors: vectors)
+
+    def forward(self, frames, audio):
+        return self.compare(frames, audio)
+
+
+def test_correspondence_loss_is_the_two_way_cross_entropy_by_hand():
+    image, audio = torch.tensor([[1.0], [0.5]]), torch.tensor([[2.0], [1.0]])
+    loss, right = Correspondence()(Fixed(), image, audio, {"label": torch.tensor([1, 0])})
+    expected = (math.log(1 + math.exp(-4.0)) + math.log(1 + math.exp(1.0))) / 2
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert right.item() == 0.5
+
+
+@pytest.mark.parametrize("pooling", ["max", "logsumexp"])
+def test_for_avol_net_correspondence_is_the_logistic_loss_of_the_map(pooling):
+    """Objects that Sound, section 4."""
+    torch.manual_seed(0)
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=4, pooling=pooling).eval()
+    image, spectrogram, label = torch.randn(6, 3, 32, 32), torch.randn(6, 1, 64, 80), torch.tensor([0, 1] * 3)
+    places = model.localize(model.represent_frames(image), model.represent_audio(spectrogram)).flatten(1)
+    assert places.shape == (6, 4)
+    logit = places.max(dim=1).values if pooling == "max" else places.exp().mean(dim=1).log()
+    loss, right = Correspondence()(model, image, spectrogram, {"label": label})
+    assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(logit, label.float()).item(), abs=1e-6)
+    assert right.item() == pytest.approx(((logit > 0) == label.bool()).float().mean().item())
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_contrastive_loss_is_symmetric_infonce_by_hand(windows):
+    angles = np.array([0.0, 1.0, 2.5, 4.0])
+    image = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    audio = np.stack([np.cos(angles + 0.3), np.sin(angles + 0.3)], axis=1)
+    similarity = np.exp(image @ audio.T / 0.2)
+    rows = -np.log(np.diag(similarity) / similarity.sum(axis=1)).mean()
+    columns = -np.log(np.diag(similarity) / similarity.sum(axis=0)).mean()
+    near = np.log1p(np.exp(-2 * (image * audio).sum(axis=1))).mean()
+    far = np.log1p(np.exp(2 * (image * np.roll(audio, windows, axis=0)).sum(axis=1))).mean()
+    loss, right = Contrastive(temperature=0.2, windows_per_clip=windows)(
+        Fixed(), torch.tensor(image), torch.tensor(audio), {"group": torch.zeros(4)}
+    )
+    assert loss.item() == pytest.approx((rows + columns) / 2 + (near + far) / 2, abs=1e-5)
+    assert right.item() == 1.0
+
+
+def test_the_contrastive_objective_fits_the_decision_without_moving_the_embeddings():
+    torch.manual_seed(0)
+    model = AVENet(widths=(4, 4, 4, 4), frontend="mel64", image_size=16, joint_size=4)
+    image, audio = model.represent_frames(torch.randn(4, 3, 16, 16)), model.represent_audio(torch.randn(4, 1, 64, 80))
+    objective = Contrastive()
+
+    passing = Fixed()
+    passing.compare = model.compare
+    whole, _ = objective(passing, image, audio, {"group": torch.zeros(4)})
+    whole.backward(retain_graph=True)
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    objective.contrast(image @ audio.T, (image @ audio.T).T, torch.zeros(4, 4, dtype=bool))[0].backward()
+    by_contrast = {
+        name for name, p in model.named_parameters() if p.grad is None or not torch.equal(p.grad, gradients[name])
+    }
+    assert by_contrast == {"fc3.weight", "fc3.bias"}
+    assert all(gradients[name].abs().max() > 0 for name in by_contrast)
+
+
+def test_the_contrastive_objective_searches_the_own_group_alone():
+    rng = np.random.default_rng(0)
+    image, audio = torch.tensor(rng.normal(size=(5, 3))), torch.tensor(rng.normal(size=(5, 3)))
+    objective, group = Contrastive(temperature=0.5), torch.tensor([0, 0, 1, 1, 1])
+    together, _ = objective.contrast(image @ audio.T, audio @ image.T, group[:, None] != group)
+    apart = [
+        objective.contrast(image[rows] @ audio[rows].T, audio[rows] @ image[rows].T, torch.zeros(n, n, dtype=bool))[0]
+        for rows, n in ((slice(0, 2), 2), (slice(2, 5), 3))
+    ]
+    assert together.item() == pytest.approx((2 * apart[0].item() + 3 * apart[1].item()) / 5)
+
+
+def test_distractors_are_among_the_sounds_that_a_picture_searches_in_every_group():
+    rng = np.random.default_rng(0)
+    image, audio, strange = (torch.tensor(rng.normal(size=(n, 3))) for n in (4, 4, 2))
+    objective, group = Contrastive(temperature=1.0, distractors=True), torch.tensor([0, 0, 1, 1])
+    by_image = torch.cat([image @ audio.T, image @ strange.T], dim=1)
+    loss, _ = objective.contrast(by_image, audio @ image.T, group[:, None] != group)
+    searched, back = np.exp(by_image.numpy()), np.exp((audio @ image.T).numpy())
+    ones = [-np.log(searched[k, k] / searched[k, [k, k ^ 1, 4, 5]].sum()) for k in range(4)]
+    others = [-np.log(back[k, k] / back[k, [k, k ^ 1]].sum()) for k in range(4)]
+    assert loss.item() == pytest.approx((np.mean(ones) + np.mean(others)) / 2)
+
+
+def test_distractors_are_silence_and_noise_below_full_scale():
+    torch.manual_seed(0)
+    model = AVENet(widths=(4, 4, 4, 4), frontend="mel64", image_size=16, joint_size=4)
+    loudnesses = []
+    for _ in range(50):
+        silence, noise = silence_and_noise(model)
+        assert silence.shape == (model.sound.samples, 1) and not silence.any()
+        loudnesses.append(10 * math.log10(noise.square().mean()))
+    assert -81 < min(loudnesses) < -60 and -40 < max(loudnesses) < -19
+    model.sound = replace(model.sound, channels=2)
+    assert silence_and_noise(model).shape == (2, model.sound.samples, 2)
+
+
+@pytest.mark.parametrize("distractors", [False, True])
+def test_the_contrastive_gradient_is_finite_with_groups_and_reaches_the_temperature(distractors):
+    torch.manual_seed(0)
+    model = AVOLNet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=4, pooling="logsumexp")
+    objective = Contrastive(temperature=1.0, distractors=distractors)
+    batch = {"group": torch.tensor([0, 0, 1, 1])}
+    spectrogram = model.prepare_audio(torch.randn(4, model.sound.samples, 1))
+    objective(model, torch.randn(4, 3, 32, 32), spectrogram, batch)[0].backward()
+    for parameter in [*model.parameters(), *objective.parameters()]:
+        assert torch.isfinite(parameter.grad).all()
+    assert objective.log_scale.grad != 0
+
+
+def test_classification_is_the_sum_of_both_towers_cross_entropies_by_hand():
+    rng = np.random.default_rng(0)
+    image, audio, target = rng.normal(size=(5, 3)), rng.normal(size=(5, 3)), rng.integers(4, size=5)
+    objective = Classification(classes=4, features=3).double()
+    expected, hits = 0.0, []
+    for features, layer in ((image, objective.image_classifier), (audio, objective.audio_classifier)):
+        logits = features @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        chosen = logits[np.arange(5), target]
+        expected += (np.log(np.exp(logits).sum(axis=1)) - chosen).mean()
+        hits += (logits.max(axis=1) == chosen).tolist()
+    batch = {"target": torch.tensor(target)}
+    loss, right = objective(Fixed(), torch.tensor(image), torch.tensor(audio), batch)
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert right.item() == pytest.approx(np.mean(hits))
+
+
+SMALL = {"widths": (4, 4, 8, 8), "image_size": 32}
+NETWORKS = {
+    "l3": lambda: L3Net(frontend="mel64", **SMALL),
+    "openl3": lambda: OpenL3Net(input_repr="mel128", **SMALL),
+    "ave": lambda: AVENet(frontend="mel64", **SMALL),
+    "avol": lambda: AVOLNet(frontend="mel64", **SMALL),
+}
+SERVES = {
+    "correspondence": {"l3", "openl3", "ave", "avol"},
+    "contrastive": {"ave", "avol"},  # what has a similarity of any picture with any sound
+    "classification": {"l3", "openl3", "ave"},  # a vector for each picture
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("objective", SERVES)
+def test_an_objective_takes_the_networks_that_can_do_what_it_needs(objective, network):
+    model = NETWORKS[network]()
+    if network in SERVES[objective]:
+        check_capabilities(objective, model)
+    else:
+        with pytest.raises(ValueError, match=f"objective '{objective}' works with networks that are Compares"):
+            check_capabilities(objective, model)
+
+
+def test_a_new_network_serves_by_its_capabilities_alone():
+    class Comparing(FakeModel):
+        pass
+
+    assert all(issubclass(Comparing, need) for kind in OBJECTIVES.values() for need in kind.needs)
+    check_capabilities("contrastive", Comparing())
+    assert Contrastive.needs == (Compares, HasSimilarity)

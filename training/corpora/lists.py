@@ -1,0 +1,130 @@
+"""Lists of videos: folders of files, the lists that AudioSet, Kinetics and Flickr publish, and who is held out.
+
+A video is found, and falls on its side, by an identifier that all its cuts share. Times are in seconds.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from openavc.media.video import EXTENSIONS
+
+# ID_000010_000020; where ID is YouTube's, also ID_10.000_20.000 (seconds), ID_10000_20000 (milliseconds) or ID_10: a
+# shorter clip_000010 is more likely a video's own number
+_CUT = re.compile(r"(.+)_\d{6}_\d{6}|([A-Za-z0-9_-]{11})(_\d+(\.\d+)?){0,2}")
+
+
+@dataclass(frozen=True)
+class ListedVideo:
+    """A stretch of a video file and what a list says of it."""
+
+    path: str
+    start: float = 0.0  # seconds
+    end: float | None = None  # None: to its end
+    labels: tuple[str, ...] = ()
+    identifier: str = ""  # shared with other cuts of one video; by default, what its file's name tells
+
+    @property
+    def source(self) -> str:
+        """Identifier of the video that it was cut from."""
+        return self.identifier or identify(Path(self.path).stem)
+
+
+def identify(name: str) -> str:
+    """Tell the identifier of the video that a file is of or was cut from.
+
+    Cuts named as the published downloaders do share the identifier `ID`, whatever folder they are in: an ID of any
+    length with two numbers of six digits (`ID_000010_000020`), or YouTube's 11 characters with one or two numbers of
+    any form (`ID_10`, `ID_10_20`, `ID_10000_20000`, `ID_10.000_20.000`). Any other name is its own identifier.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, or its path, without the extension.
+    """
+    parts = _CUT.fullmatch(name.rpartition("/")[2])
+    return (parts[1] or parts[2]) if parts else name
+
+
+def find_videos(folder: Path) -> list[ListedVideo]:
+    """Find all videos below a folder, in the order of their paths."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    names = (path.relative_to(folder).with_suffix("").as_posix() for path in files)
+    return [ListedVideo(str(path), identifier=identify(name)) for path, name in zip(files, names, strict=True)]
+
+
+def is_held(source: str, share: float) -> bool:
+    """Whether a video is among the held-out share, by its identifier alone; a larger share only adds to a smaller."""
+    digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], list[str]]:
+    """Find the files of the videos that a published list names.
+
+    A file's name is the identifier, or begins with it and `_` (`ID_000030.mp4`: a cut of the original, which is taken
+    as it is).
+
+    Parameters
+    ----------
+    path : Path
+    kind : {"audioset", "kinetics", "flickr"}
+        AudioSet: `YTID, start_seconds, end_seconds, "label,label"` after comment lines. Kinetics (and Kinetics-Sounds):
+        `label,youtube_id,time_start,time_end,split` with a header. Flickr-SoundNet: an identifier or path a line.
+    folder : Path
+        Where the files are, at any depth.
+
+    Returns
+    -------
+    videos : list of ListedVideo
+    missing : list of str
+        Identifiers of which there is no file.
+    """
+    originals: dict[str, Path] = {}
+    cuts: dict[str, Path] = {}  # by all that stands before an underscore
+    for video in find_videos(folder):
+        file = Path(video.path)
+        originals.setdefault(file.stem, file)
+        for position in (position for position, letter in enumerate(file.stem) if letter == "_"):
+            cuts.setdefault(file.stem[:position], file)
+    videos, missing = [], []
+    for identifier, start, end, labels in READERS[kind](path):
+        exact = None if end is None else originals.get(f"{identifier}_{round(start):06d}_{round(end):06d}")
+        if identifier in originals:
+            videos.append(ListedVideo(str(originals[identifier]), start, end, labels, identify(identifier)))
+        elif exact or identifier in cuts:
+            videos.append(ListedVideo(str(exact or cuts[identifier]), labels=labels, identifier=identify(identifier)))
+        else:
+            missing.append(identifier)
+    return videos, missing
+
+
+def _audioset(path: Path) -> Iterator[tuple]:
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.reader((line for line in file if not line.startswith("#")), skipinitialspace=True):
+            if row:
+                yield row[0], float(row[1]), float(row[2]), tuple(row[3].split(","))
+
+
+def _kinetics(path: Path) -> Iterator[tuple]:
+    with open(path, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            yield row["youtube_id"], float(row["time_start"]), float(row["time_end"]), (row.get("label") or "",)
+
+
+def _flickr(path: Path) -> Iterator[tuple]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            yield Path(line.split(",")[0].strip()).stem, 0.0, None, ()
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple]]] = {
+    "audioset": _audioset,
+    "kinetics": _kinetics,
+    "flickr": _flickr,
+}

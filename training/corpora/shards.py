@@ -1,0 +1,312 @@
+"""Shards: stored clips in WebDataset tars, and random access to their frames and their sound.
+
+Times are in seconds from a clip's first sample.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from openavc.media.audio import to_channels
+from openavc.media.clips import SLOWEST, Clip, FramesInput, SoundInput, cut, frames_around, window_around
+from openavc.media.image import fit
+from openavc.media.resample import resample
+from openavc.media.video import ROUNDING
+
+
+@dataclass(frozen=True)
+class StoredClip:
+    """Where a clip's parts lie in its shard, when its frames were seen, and what is known of it."""
+
+    key: str
+    shard: int
+    members: dict[str, tuple[int, int]]  # extension -> offset and size in the tar, bytes
+    sample_rate: int  # Hz
+    samples: int
+    frame_times: np.ndarray  # seconds
+    frame_offsets: np.ndarray  # bytes, one more than frames
+    level: str  # of the game
+    source: str  # the video that it was cut from
+    labels: tuple[str, ...] = ()  # what a list or the renderer says is in it
+    group: int | None = None  # clips that differ in what sounds alone, see `training.simulate`
+    channels: int = 1
+    masks: dict[str, np.ndarray] = field(default_factory=dict)  # name -> (frames,) bool, whether a frame may be used
+
+    @property
+    def sound(self) -> tuple[int, int]:
+        """Offset and size of the sound in the tar, in bytes."""
+        return self.members["wav"] if "wav" in self.members else self.members["flac"]
+
+    @property
+    def seconds(self) -> float:
+        """Length of the sound."""
+        return self.samples / self.sample_rate
+
+
+def encode_clip(
+    key: str,
+    samples: np.ndarray,
+    sample_rate: int,
+    frames: list[bytes],
+    frame_times: list[float],
+    about: dict,
+    sound_format: str = "wav",
+) -> dict:
+    """Encode a clip as a WebDataset sample, which `Shards` reads.
+
+    Parameters
+    ----------
+    key : str
+        Unique in the corpus, without dots.
+    samples : ndarray, shape (n,) or (n, channels)
+        In [-1, 1]; kept in 16 bits.
+    sample_rate : int
+        Of `samples`, in Hz.
+    frames : list of bytes
+        JPEG files.
+    frame_times : list of float
+        Seconds from the first sample, one for each frame.
+    about : dict
+        Whatever else is known: level, labels, boxes, masks, source.
+    sound_format : {"wav", "flac"}
+        flac is half the size, but a window of it takes longer to read.
+
+    Returns
+    -------
+    sample : dict
+        `__key__`, the sound, `mjpeg` (the frames one after the other) and `json`.
+    """
+    import soundfile
+
+    sound = io.BytesIO()
+    soundfile.write(sound, samples, sample_rate, format=sound_format.upper(), subtype="PCM_16")
+    about = about | {
+        "sample_rate": sample_rate,
+        "samples": len(samples),
+        "channels": 1 if samples.ndim == 1 else samples.shape[1],
+        "frame_times": frame_times,
+        "frame_offsets": np.cumsum([0] + [len(frame) for frame in frames]).tolist(),
+    }
+    described = json.dumps(about, separators=(",", ":")).encode()
+    return {"__key__": key, sound_format: sound.getvalue(), "mjpeg": b"".join(frames), "json": described}
+
+
+class _Member(io.FileIO):
+    """A member of a tar, read as a file."""
+
+    def __init__(self, path: Path, extent: tuple[int, int]):
+        super().__init__(path)
+        self.first, self.size = extent
+        super().seek(self.first)
+
+    def tell(self) -> int:
+        return super().tell() - self.first
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self.size}[whence]
+        return super().seek(self.first + start + offset) - self.first
+
+    def readinto(self, buffer) -> int:
+        return super().readinto(memoryview(buffer)[: max(0, self.size - self.tell())])
+
+
+class Shards:
+    """Random access to the clips in folders of WebDataset tars.
+
+    Parameters
+    ----------
+    *folders : path
+        Hold `*.tar`, whose clips have members `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no tar in one of them.
+    """
+
+    def __init__(self, *folders: str | Path):
+        self.paths: list[Path] = []
+        for folder in folders:
+            tars = sorted(Path(folder).glob("*.tar"))
+            if not tars:
+                raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
+            self.paths += tars
+        self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
+        self.classes = sorted({label for clip in self.clips for label in clip.labels[:1]})
+
+    def _index(self, number: int, path: Path) -> list[StoredClip]:
+        members: dict[str, dict[str, tuple[int, int]]] = {}
+        with tarfile.open(path) as tar:
+            for member in tar:
+                key, _, extension = member.name.partition(".")
+                members.setdefault(key, {})[extension] = (member.offset_data, member.size)
+        return [self._clip(key, number, parts) for key, parts in members.items()]
+
+    def _clip(self, key: str, shard: int, parts: dict) -> StoredClip:
+        about = json.loads(self._bytes(shard, parts["json"]))
+        return StoredClip(
+            key,
+            shard,
+            parts,
+            about["sample_rate"],
+            about["samples"],
+            np.array(about["frame_times"]),
+            np.array(about["frame_offsets"]),
+            about.get("level", ""),
+            about.get("source", key),
+            tuple(about.get("labels", ())),
+            about.get("group"),
+            about.get("channels", 1),
+            {name: np.array(kept, dtype=bool) for name, kept in about.get("masks", {}).items()},
+        )
+
+    def describe(self) -> list[list]:
+        """Name the shards with their sizes in bytes: [name, size] of each."""
+        return [[path.name, path.stat().st_size] for path in self.paths]
+
+    def objects(self, clip: StoredClip) -> list[list[list]]:
+        """Read the boxes of the objects in each frame of a rendered clip.
+
+        Returns
+        -------
+        objects : list of list
+            For each frame, [name, category, x, y, width, height] of each object, as fractions of the picture.
+
+        Raises
+        ------
+        ValueError
+            If nobody knows them: they come from `training.simulate`.
+        """
+        about = json.loads(self._bytes(clip.shard, clip.members["json"]))
+        if "objects" not in about:
+            raise ValueError(f"{self.paths[clip.shard]}: {clip.key} has no boxes of objects, as rendered episodes do")
+        return about["objects"]
+
+    def _open(self, shard: int, extent: tuple[int, int]) -> io.BufferedReader:
+        """Open a member. Anew each time: a corpus may have more shards than a process may hold open."""
+        return io.BufferedReader(_Member(self.paths[shard], extent))
+
+    def _bytes(self, shard: int, extent: tuple[int, int]) -> bytes:
+        with self._open(shard, extent) as file:
+            return file.read(extent[1])
+
+    def frame(self, clip: StoredClip, index: int) -> np.ndarray:
+        """Decode one frame as (H, W, 3) float32 RGB in [0, 1]."""
+        return self.frames(clip, [index])[0]
+
+    def frames(self, clip: StoredClip, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Decode frames of a clip; those between the first and the last of them are read along, in one go.
+
+        Parameters
+        ----------
+        clip : StoredClip
+        indices : sequence of int
+            One that comes several times is decoded once.
+
+        Returns
+        -------
+        frames : ndarray, shape (T, H, W, 3), float32 RGB in [0, 1]
+        """
+        import cv2
+
+        indices = np.asarray(indices)
+        first, last = int(indices.min()), int(indices.max())
+        offsets = clip.frame_offsets[first : last + 2] - clip.frame_offsets[first]
+        start = clip.members["mjpeg"][0] + int(clip.frame_offsets[first])
+        encoded = np.frombuffer(self._bytes(clip.shard, (start, int(offsets[-1]))), np.uint8)
+        decoded = {
+            index: cv2.imdecode(encoded[offsets[index - first] : offsets[index - first + 1]], cv2.IMREAD_COLOR)
+            for index in map(int, np.unique(indices))
+        }
+        return np.stack([decoded[int(index)][..., ::-1].astype(np.float32) / 255 for index in indices])
+
+    def sound(self, clip: StoredClip, time: float, seconds: float, sample_rate: int, channels: int = 1) -> np.ndarray:
+        """Read the sound around a time, zeros beyond the clip.
+
+        Parameters
+        ----------
+        clip : StoredClip
+        time : float
+            Of the middle, in seconds.
+        seconds : float
+            Length.
+        sample_rate : int
+            To resample to, in Hz.
+        channels : int
+            To mix to, as `openavc.media.audio.to_channels` does.
+
+        Returns
+        -------
+        samples : ndarray, shape (seconds * sample_rate, channels), float32
+        """
+        import soundfile
+
+        start, end = window_around(time, seconds, clip.sample_rate)
+        first, last = max(0, start), min(clip.samples, end)
+        recorded = np.zeros((0, clip.channels), dtype=np.float32)
+        if last > first:
+            with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
+                file.seek(first)
+                recorded = file.read(last - first, dtype="float32", always_2d=True)
+        window = to_channels(cut(recorded, start - first, end - first), channels)
+        if clip.sample_rate == sample_rate:
+            return window
+        return resample(window, clip.sample_rate, sample_rate)[: round(seconds * sample_rate)]
+
+    def frames_at(self, clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
+        """Decode the clip of frames that a network takes, around a frame: (T, height, width, 3) float32."""
+        seen = self.frames(clip, clip_frames(clip, index, frames))
+        return np.stack([fit(frame, frames.height, frames.width) for frame in seen])
+
+    def clip_at(self, clip: StoredClip, index: int, sound: SoundInput, frames: FramesInput) -> Clip:
+        """Cut what a network takes out of a stored clip.
+
+        Parameters
+        ----------
+        clip : StoredClip
+        index : int
+            Of the frame in the middle; the sound is that around its time.
+        sound, frames : SoundInput, FramesInput
+            What the network takes.
+
+        Returns
+        -------
+        clip : openavc.media.clips.Clip
+            Its frames have the network's size, (T, height, width, 3) float32 in [0, 1].
+        """
+        time = float(clip.frame_times[index])
+        samples = self.sound(clip, time, sound.seconds, sound.sample_rate, sound.channels)
+        return Clip(time, self.frames_at(clip, index, frames), samples)
+
+
+def clip_frames(clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
+    """Find the frames of the network's clip around a frame: (count,) int."""
+    if frames.count == 1:
+        return np.array([index])
+    return frames_around(clip.frame_times, float(clip.frame_times[index]), frames.count, frames.rate)
+
+
+def clip_middles(clip: StoredClip, frames: FramesInput) -> np.ndarray:
+    """Tell which frames can be the middle of a network's clip that lies inside the stored one: (frames,) bool."""
+    times = clip.frame_times
+    if frames.count == 1:
+        return np.ones(len(times), dtype=bool)
+    if too_slow(clip, frames):
+        return np.zeros(len(times), dtype=bool)
+    before, after = frames.count // 2 / frames.rate, (frames.count - 1 - frames.count // 2) / frames.rate
+    return (times - before >= times[0] - ROUNDING) & (times + after <= times[-1] + ROUNDING)
+
+
+def too_slow(clip: StoredClip, frames: FramesInput) -> bool:
+    """Whether the frames of a stored clip are too far apart for a network that sees several at its own rate."""
+    if frames.count == 1:
+        return False
+    intervals = np.diff(clip.frame_times)
+    return len(intervals) == 0 or float(np.median(intervals)) > SLOWEST / frames.rate + ROUNDING

@@ -1,0 +1,270 @@
+"""Negatives: which sound a picture gets in a pair that doesn't belong together.
+
+A recipe names a kind, or several with their shares. What is drawn is a function of a random generator alone, which
+`training.pairs` makes from (seed, position). The sound lies at a frame of its clip in positive and negative pairs
+alike, so where it lies gives nothing away (Objects that Sound, section 3.3). Times are in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .corpora.shards import StoredClip
+    from .pairs import Moments
+
+_ROUNDING = 1e-6  # seconds
+
+
+class Negatives(ABC):
+    """A way to find the sound of a negative pair."""
+
+    @abstractmethod
+    def draw(
+        self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
+    ) -> tuple[StoredClip, np.ndarray]:
+        """Draw a sound for a picture.
+
+        Parameters
+        ----------
+        moments : Moments
+            The clips there are, and how a moment of one is drawn.
+        clip : StoredClip
+            The picture's.
+        time : float
+            Of the middle of the picture's own sound.
+        rng : Generator
+            Of the pair.
+
+        Returns
+        -------
+        clip : StoredClip
+            That the sound is from.
+        samples : ndarray, shape (n, channels)
+        """
+
+    def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
+        """Tell which of a clip's possible frames leave room for such a negative: (frames,) bool.
+
+        Parameters
+        ----------
+        times : ndarray, shape (frames,)
+            Of the frames.
+        possible : ndarray of bool, shape (frames,)
+            Frames with a window inside the clip.
+        seconds : float
+            Of a window.
+        slack : float
+            Largest distance of the middle of a window from its frame.
+        """
+        return possible
+
+    def requirement(self) -> str:
+        """Say what a clip needs for it, in words that go on after "clips that are long enough"; usually nothing."""
+        return ""
+
+
+@dataclass(frozen=True)
+class OtherClip(Negatives):
+    """The sound is of a clip of another video."""
+
+    def draw(
+        self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
+    ) -> tuple[StoredClip, np.ndarray]:
+        """Draw a loud moment of another video."""
+        while (other := moments.clips[rng.integers(len(moments.clips))]).source == clip.source:
+            pass
+        return other, moments.draw(other, moments.usable(other), rng).samples
+
+    def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Choose, for each of n true pairs, one of another clip.
+
+        Parameters
+        ----------
+        clips : ndarray of int, shape (n,)
+            Number of the clip that each pair is from.
+        rng : Generator
+
+        Returns
+        -------
+        indices : ndarray of int, shape (n,)
+            The pair itself where there is no other clip.
+        """
+        return _choose(clips, rng, same=False)
+
+
+@dataclass(frozen=True)
+class SameClip(Negatives):
+    """The sound is of another moment of the picture's own clip (AVTS's hard and super-hard negatives).
+
+    Parameters
+    ----------
+    gap : float
+        Least time between the two windows, in seconds; 0.5 in AVTS. It isn't asked for where they may overlap.
+    overlap : float
+        Largest share of a window, below 1, that the two may have in common; 0 if they may not overlap.
+    largest_gap : float, optional
+        Most time between the two windows. `SameClip(overlap=0.5, largest_gap=0)` gives windows that touch or overlap,
+        AVTS's super-hard negatives.
+
+    Raises
+    ------
+    ValueError
+        If a value can't be.
+    """
+
+    gap: float = 0.5
+    overlap: float = 0.0
+    largest_gap: float | None = None
+
+    def __post_init__(self):
+        if not (_is_number(self.gap) and self.gap >= 0):
+            raise ValueError(f"gap must be a number of seconds of at least 0, got {self.gap!r}")
+        if not (_is_number(self.overlap) and 0 <= self.overlap < 1):
+            raise ValueError(f"overlap must be a share of a window, at least 0 and below 1, got {self.overlap!r}")
+        least = 0 if self.overlap else self.gap
+        if self.largest_gap is not None and not (_is_number(self.largest_gap) and self.largest_gap >= least):
+            raise ValueError(f"largest_gap must be a number of seconds of at least {least:g}, got {self.largest_gap!r}")
+
+    def distances(self, seconds: float) -> tuple[float, float]:
+        """Return the least and the largest distance between the middles of the two windows of so many seconds."""
+        least = seconds * (1 - self.overlap) if self.overlap else seconds + self.gap
+        return least, math.inf if self.largest_gap is None else seconds + self.largest_gap
+
+    def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
+        """Keep the frames that have another possible one at such a distance, whatever the slack of both."""
+        least, largest = self.distances(seconds)
+        least, largest = least + 2 * slack - _ROUNDING, largest - 2 * slack + _ROUNDING
+        if least > largest:
+            return np.zeros_like(possible)
+        others = times[possible]
+        after = np.searchsorted(others, times + largest, "right") > np.searchsorted(others, times + least, "left")
+        before = np.searchsorted(others, times - least, "right") > np.searchsorted(others, times - largest, "left")
+        return possible & (after | before)
+
+    def draw(
+        self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
+    ) -> tuple[StoredClip, np.ndarray]:
+        """Draw a loud moment of the same clip."""
+        least, largest = self.distances(moments.sound.seconds)
+        distance = np.abs(clip.frame_times - time)
+        beside = (distance >= least + moments.slack - _ROUNDING) & (distance <= largest - moments.slack + _ROUNDING)
+        return clip, moments.draw(clip, moments.possible(clip) & beside, rng).samples
+
+    def requirement(self) -> str:
+        """Name the second window."""
+        least = f"{self.gap:g} s" if not self.overlap else f"{1 - self.overlap:g} windows from middle to middle"
+        return f" and hold two windows at least {least} apart"
+
+    def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Choose, for each of n true pairs, another one of its clip; arguments and result as for `OtherClip.choose`."""
+        return _choose(clips, rng, same=True)
+
+
+@dataclass(frozen=True)
+class Mixture(Negatives):
+    """Each negative is of one of several kinds, by their shares.
+
+    Parameters
+    ----------
+    kinds : tuple of Negatives
+    shares : tuple of float
+        Of each kind, above 0; their sum is 1.
+
+    Raises
+    ------
+    ValueError
+        If the shares aren't such.
+    """
+
+    kinds: tuple[Negatives, ...]
+    shares: tuple[float, ...]
+
+    def __post_init__(self):
+        numbers = all(_is_number(share) and share > 0 for share in self.shares)
+        if len(self.kinds) != len(self.shares) or not numbers or abs(sum(self.shares) - 1) > 1e-6:
+            raise ValueError(
+                f"each kind of negatives needs its share above 0, and all must add up to 1; got {self.shares}"
+            )
+
+    def draw(
+        self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
+    ) -> tuple[StoredClip, np.ndarray]:
+        """Draw a kind, and then what it draws."""
+        kind = self.kinds[rng.choice(len(self.kinds), p=np.array(self.shares) / sum(self.shares))]
+        return kind.draw(moments, clip, time, rng)
+
+    def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
+        """Keep the frames that leave room for every kind, so that a frame doesn't tell which one its pair is."""
+        return np.all([kind.usable(times, possible, seconds, slack) for kind in self.kinds], axis=0)
+
+    def requirement(self) -> str:
+        """Name what the kinds need."""
+        return "".join(kind.requirement() for kind in self.kinds)
+
+
+KINDS: dict[str, type[Negatives]] = {"other_clip": OtherClip, "same_clip": SameClip}
+
+
+def to_negatives(tables: list[dict]) -> Negatives:
+    """Make negatives of what a recipe says.
+
+    Parameters
+    ----------
+    tables : list of dict
+        Each with a `kind` of `KINDS`, its options and, where there are several, its `share`.
+
+    Raises
+    ------
+    ValueError
+        If a kind, an option or a share can't be.
+    """
+    if not tables:
+        raise ValueError(f"negatives must name at least one kind of {', '.join(KINDS)}")
+    kinds = tuple(_to_kind(table) for table in tables)
+    shares = tuple(table.get("share", 1.0 if len(tables) == 1 else 0.0) for table in tables)
+    mixture = Mixture(kinds, shares)
+    return mixture if len(kinds) > 1 else kinds[0]
+
+
+def to_tables(negatives: Negatives) -> list[dict]:
+    """Say negatives as a recipe does; what `to_negatives` makes the same of."""
+    if isinstance(negatives, Mixture):
+        pairs = zip(negatives.kinds, negatives.shares, strict=True)
+        return [table | {"share": share} for kind, share in pairs for table in to_tables(kind)]
+    name = next(name for name, kind in KINDS.items() if isinstance(negatives, kind))
+    options = {key: value for key, value in dataclasses.asdict(negatives).items() if value is not None}
+    return [{"kind": name} | options]
+
+
+def _to_kind(table: dict) -> Negatives:
+    options = {key: value for key, value in table.items() if key not in ("kind", "share")}
+    name = table.get("kind")
+    if name not in KINDS:
+        raise ValueError(f"negatives must be of a kind of {', '.join(KINDS)}, got {name!r}")
+    known = [field.name for field in dataclasses.fields(KINDS[name])]
+    if unknown := sorted(options.keys() - set(known)):
+        raise ValueError(
+            f"negatives of kind {name!r} have no option {', '.join(unknown)}; they have {', '.join(known) or 'none'}"
+        )
+    return KINDS[name](**options)
+
+
+def _choose(clips: np.ndarray, rng: np.random.Generator, same: bool) -> np.ndarray:
+    """Choose for each pair the index of another one, of the same clip or of another."""
+    chosen = []
+    for index, number in enumerate(clips):
+        candidates = np.flatnonzero((clips == number) == same)
+        candidates = candidates[candidates != index]
+        chosen.append(rng.choice(candidates) if len(candidates) else index)  # a clip with one pair only: a tie
+    return np.array(chosen)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,341 @@
+"""Pairs of frames and sound from shards: which moments are drawn, augmentation, and how evaluations take theirs.
+
+Everything is a function of (seed, position): the n-th pair of a run is the same whatever the number of workers, and
+after a restart. Pairs carry a label, 1 if frames and sound belong together.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from openavc.media.clips import FramesInput, SoundInput
+from openavc.media.image import shrink_to
+from openavc.models.contract import AudioVisualModel
+
+from .corpora.moments import loud_moments
+from .corpora.shards import Shards, StoredClip, clip_frames, clip_middles, too_slow
+from .negatives import Negatives, OtherClip
+from .recipe import Data
+
+TRIES = 8  # moments that are looked at for one that is loud enough
+
+
+# --------------------------------------------------------------------------------------------------------- moments
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a stored clip and the sound around it."""
+
+    index: int  # of the frame
+    time: float  # of the middle of the sound, seconds
+    samples: np.ndarray  # (n, channels)
+
+
+class Moments:
+    """The moments of a corpus that a network can learn from: a frame, and a window of sound near it.
+
+    Parameters
+    ----------
+    shards : Shards
+    sound, frames : SoundInput, FramesInput
+        What the network takes. Windows of sound and clips of frames lie inside the stored clip.
+    data : Data
+        How far sound and frame may be apart, which frames are left out, and how loud it must be.
+    negatives : Negatives
+        For which a clip must leave room.
+
+    Attributes
+    ----------
+    clips : list of StoredClip
+        Those with at least one such moment.
+
+    Raises
+    ------
+    ValueError
+        If the clips don't have the mask that `data` names.
+    """
+
+    def __init__(self, shards: Shards, sound: SoundInput, frames: FramesInput, data: Data, negatives: Negatives):
+        self.shards, self.sound, self.frames, self.data, self.negatives = shards, sound, frames, data, negatives
+        self.reach = max(data.misalignment, data.grid / 2)  # seconds from a frame to the nearest window inside the clip
+        self.slack = data.misalignment + data.grid / 2  # seconds from a frame to the middle of its sound, at most
+        self.clips = [clip for clip in shards.clips if self.usable(clip).any()]
+
+    def usable(self, clip: StoredClip) -> np.ndarray:
+        """Tell which frames can be seen in a pair of either kind: (frames,) bool."""
+        return self.negatives.usable(clip.frame_times, self.possible(clip), self.sound.seconds, self.slack)
+
+    def possible(self, clip: StoredClip) -> np.ndarray:
+        """Tell which frames have a sound, and a clip of frames around them, inside the stored clip: (frames,) bool."""
+        first, last = self._middles(clip)
+        times = clip.frame_times
+        inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
+        return inside & clip_middles(clip, self.frames) & self._kept(clip)
+
+    def _kept(self, clip: StoredClip) -> np.ndarray | bool:
+        if self.data.mask is None:
+            return True
+        if self.data.mask not in clip.masks:
+            raise ValueError(
+                f"{self.shards.paths[clip.shard]}: {clip.key} has no mask {self.data.mask!r}, it has "
+                f"{', '.join(clip.masks) or 'none'}; render the shards again with training.simulate"
+            )
+        return clip.masks[self.data.mask]
+
+    def draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> Moment:
+        """Draw a moment of a clip; up to 8 are tried for one that is loud enough.
+
+        Parameters
+        ----------
+        clip : StoredClip
+        allowed : ndarray of bool, shape (frames,)
+            Frames to choose from.
+        rng : Generator
+        """
+        tried: list[Moment] = []
+
+        def read(drawn: tuple[int, float]) -> np.ndarray:
+            window = self.sound
+            samples = self.shards.sound(clip, drawn[1], window.seconds, window.sample_rate, window.channels)
+            tried.append(Moment(*drawn, samples))
+            return samples
+
+        draws = (self._draw(clip, allowed, rng) for _ in range(TRIES))
+        next(loud_moments(read, draws, self.data.quietest), None)
+        return tried[-1]  # the first that is loud enough, or the last of all
+
+    def _draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
+        """Draw a frame, and the middle of a sound near it that lies inside the clip."""
+        index = int(rng.choice(np.flatnonzero(allowed)))
+        first, last = self._middles(clip)
+        time, misalignment, grid = clip.frame_times[index], self.data.misalignment, self.data.grid
+        middle = rng.uniform(*np.clip([time - misalignment, time + misalignment], first, last))
+        if grid:
+            middle = np.clip(round(middle / grid) * grid, first, last)
+        return index, float(middle)
+
+    def _middles(self, clip: StoredClip) -> tuple[float, float]:
+        """Return the first and the last middle, on the grid, of sounds that lie inside the clip."""
+        first, last, grid = self.sound.seconds / 2, clip.seconds - self.sound.seconds / 2, self.data.grid
+        if grid:  # a billionth of it is rounding
+            first, last = math.ceil(first / grid - 1e-9) * grid, math.floor(last / grid + 1e-9) * grid
+        return first, last
+
+
+# ----------------------------------------------------------------------------------------------------------- pairs
+
+
+class Pairs(Dataset):
+    """Item `position` is `windows_per_clip` pairs from one clip; each pass visits every clip once in a new order.
+
+    Clips shorter than a window are left out, those that leave no room for the negatives, those whose frames are too far
+    apart for a network that sees several, and with `grouped` all clips of a group of which one is missing.
+
+    Items are dicts of `frames` (n, T, height, width, 3) in [0, 1], or what the network's `precompute_frames` makes of
+    each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the number of the first label of
+    the picture's clip among all that the corpus has, or -1; and `group` (n,), the number of the clip's group, 0 without
+    groups.
+
+    Parameters
+    ----------
+    shards : Shards
+    model : AudioVisualModel
+        What it takes is kept, not the network itself: worker processes get a copy of this.
+    data : Data
+    seed : int
+    share : float
+        Of pairs whose sound isn't the picture's own; 0 where the objective makes its negatives from the batch.
+    negatives : Negatives
+        Where such a sound is from.
+
+    Raises
+    ------
+    ValueError
+        If there are no two videos with a clip that serves, or clips have no groups to keep together or no such mask.
+    """
+
+    def __init__(
+        self,
+        shards: Shards,
+        model: AudioVisualModel,
+        data: Data,
+        seed: int,
+        share: float = 0.5,
+        negatives: Negatives | None = None,
+    ):
+        self.shards, self.data, self.seed, self.share = shards, data, seed, share
+        self.negatives = negatives if negatives and share else OtherClip()
+        self.sound, self.frames, self.precompute_frames = model.sound, model.frames, model.precompute_frames
+        self.moments = Moments(shards, self.sound, self.frames, data, self.negatives)
+        self.clips = self.moments.clips
+        self.group_size = 1
+        if data.grouped:
+            self.clips, self.group_size = complete_groups(shards, self.clips)
+        if len({clip.source for clip in self.clips}) < 2:
+            raise ValueError(self._lacking())
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def _lacking(self) -> str:
+        """Say what clips are needed, and why there are too few."""
+        count, rate = self.frames.count, self.frames.rate or 0.0
+        run = f" and have {count} frames around one of their moments" if count > 1 else ""
+        text = (
+            f"for negatives, clips of at least two videos are needed that are {self.sound.seconds:.2f} s long"
+            f"{run}{self.negatives.requirement()}; there are {len(self.clips)} such clips"
+        )
+        if slow := sum(too_slow(clip, self.frames) for clip in self.shards.clips):
+            text += f"; the frames of {slow} others are too far apart: prepare with --frame-rate {rate:g}"
+        return text
+
+    def __getitem__(self, position: int) -> dict[str, torch.Tensor]:
+        rng = np.random.default_rng([self.seed, position])
+        number = self._number(position)
+        clip = self.clips[number]
+        target = self.shards.classes.index(clip.labels[0]) if clip.labels else -1
+        taken: list[float] = []
+        pairs = [self._pair(clip, taken, rng) for _ in range(self.data.windows_per_clip)]
+        frames, samples, labels = zip(*pairs, strict=True)
+        return {
+            "frames": torch.from_numpy(np.stack(frames)),
+            "samples": torch.from_numpy(np.stack(samples)),
+            "label": torch.tensor(labels),
+            "target": torch.full((len(labels),), target),
+            "group": torch.full((len(labels),), number // self.group_size if self.data.grouped else 0),
+        }
+
+    def _number(self, position: int) -> int:
+        """Return the number of the clip that is visited."""
+        epoch, rank = divmod(position, len(self.clips))
+        if self._order[0] != epoch:
+            groups = np.arange(len(self.clips)).reshape(-1, self.group_size)
+            self._order = (epoch, np.random.default_rng([self.seed, epoch, 1]).permutation(groups).ravel())
+        return int(self._order[1][rank])
+
+    def _pair(self, clip: StoredClip, taken: list[float], rng: np.random.Generator) -> tuple:
+        """Draw a pair beside the times `taken`, to which its own is added."""
+        positive = rng.random() >= self.share
+        moment = self.moments.draw(clip, self._beside(clip, taken), rng)
+        taken.append(moment.time)
+        samples = moment.samples
+        if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
+            _, samples = self.negatives.draw(self.moments, clip, moment.time, rng)
+        frames = self.shards.frames(clip, clip_frames(clip, moment.index, self.frames))
+        augmented = augment(frames, self.frames.height, self.frames.width, self.data, rng)
+        gain = np.float32(rng.uniform(*self.data.gain))
+        return self.precompute_frames(augmented), samples * gain, int(positive)
+
+    def _beside(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
+        """Tell which frames have a sound beside those taken; if there is no room, all that are usable."""
+        usable, distance = self.moments.usable(clip), self.sound.seconds + self.moments.reach
+        beside = usable & np.all([np.abs(clip.frame_times - other) >= distance for other in taken], axis=0)
+        return beside if beside.any() else usable
+
+
+def augment(frames: np.ndarray, height: int, width: int, data: Data, rng: np.random.Generator) -> np.ndarray:
+    """Crop, flip and recolour frames at random (L3 paper), all frames of a clip alike.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (T, H, W, 3), float32 in [0, 1]
+    height, width : int
+        Of the crop, in pixels.
+    data : Data
+        Ranges of brightness and saturation, and whether to flip.
+    rng : Generator
+
+    Returns
+    -------
+    frames : ndarray, shape (T, height, width, 3), float32 in [0, 1]
+    """
+    shrunk = [shrink_to(frame, height, width) for frame in frames]
+    rows, columns = shrunk[0].shape[:2]
+    top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+    step = -1 if data.flip and rng.random() < 0.5 else 1
+    saturation = np.float32(rng.uniform(*data.saturation))
+    brightness = np.float32(rng.uniform(-1, 1) * data.brightness)
+    cropped = (frame[top : top + height, left : left + width][:, ::step] for frame in shrunk)
+    return np.stack([_recoloured(frame, saturation, brightness) for frame in cropped])
+
+
+def _recoloured(frame: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:
+    """Scale the distances from grey by `saturation`, and add `brightness` to everything."""
+    grey = frame.mean(axis=2, keepdims=True)
+    return np.clip(grey + (frame - grey) * saturation + brightness, 0, 1)
+
+
+def complete_groups(shards: Shards, clips: list[StoredClip]) -> tuple[list[StoredClip], int]:
+    """Keep the clips of complete groups, those of a group side by side.
+
+    Returns
+    -------
+    clips : list of StoredClip
+    size : int
+        Of a group.
+
+    Raises
+    ------
+    ValueError
+        If a clip has no group.
+    """
+    if any(clip.group is None for clip in clips):
+        raise ValueError("grouped = true needs clips in groups, as training.simulate makes in the scenes solo and duo")
+    groups: dict[tuple, list[StoredClip]] = {}
+    for clip in clips:  # each folder counts its groups anew
+        groups.setdefault((shards.paths[clip.shard].parent, clip.group), []).append(clip)
+    size = max(map(len, groups.values()), default=1)
+    complete = [group for group in groups.values() if len(group) == size]
+    return [clip for group in complete for clip in group], size
+
+
+# --------------------------------------------------------------------------------------------------------- batches
+
+
+def concatenate(items: Sequence[dict]) -> dict[str, torch.Tensor]:
+    """Collate items into one batch of pairs; windows of one clip stay neighbours."""
+    return {name: torch.cat([item[name] for item in items]) for name in items[0]}
+
+
+def held_out_pairs(
+    shards: Shards, model: AudioVisualModel, per_clip: int, seed: int, quietest: float = -42.0
+) -> Iterator[tuple[np.ndarray, np.ndarray, StoredClip]]:
+    """Draw true pairs for an evaluation, without augmentation.
+
+    Parameters
+    ----------
+    shards : Shards
+    model : AudioVisualModel
+        Whose windows of sound and clips of frames are to lie inside the stored clips.
+    per_clip : int
+        Pairs of each stored clip, at most.
+    seed : int
+    quietest : float
+        Least loudness of the sound, in dBFS.
+
+    Yields
+    ------
+    frames : ndarray, shape (T, height, width, 3), float32 in [0, 1]
+        At the network's size.
+    samples : ndarray, shape (n, channels)
+        The window of sound around the middle frame.
+    clip : StoredClip
+        That both are from.
+    """
+    sound, moments = model.sound, Moments(shards, model.sound, model.frames, Data(), OtherClip())
+    for number, stored in enumerate(shards.clips):
+        rng = np.random.default_rng([seed, number])
+
+        def read(index: int, stored: StoredClip = stored) -> np.ndarray:
+            time = float(stored.frame_times[index])
+            return shards.sound(stored, time, sound.seconds, sound.sample_rate, sound.channels)
+
+        indices = rng.permutation(np.flatnonzero(moments.possible(stored)))
+        for index, samples in itertools.islice(loud_moments(read, indices, quietest), per_clip):
+            yield shards.frames_at(stored, index, model.frames), samples, stored

@@ -1,0 +1,1 @@
+"""What goes beside published weights: the model card, and files on the Hugging Face Hub."""
