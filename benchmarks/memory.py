@@ -2,9 +2,11 @@
 
     python benchmarks/memory.py
 
-Writes an hour of noise at 44.1 kHz stereo, embeds it with the command line at hop 0.1 s in a process of its own, and
-prints that process's peak beside the same process embedding ten seconds, which is what the libraries alone take.
+Writes an hour of noise at 44.1 kHz in stereo, embeds it with the command line at hop 0.1 s in a process of its own, and
+prints the peak of that process beside the peak for ten seconds, nearly all of which the libraries take.
 """
+
+from __future__ import annotations
 
 import resource
 import subprocess
@@ -20,6 +22,7 @@ RATE = 44_100
 
 
 def write_noise(path: Path, seconds: int) -> None:
+    """Write a stereo file of noise."""
     rng = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", RATE, 2, subtype="PCM_16") as file:
         for _ in range(seconds // 10):
@@ -27,13 +30,17 @@ def write_noise(path: Path, seconds: int) -> None:
 
 
 def embed(path: Path, output: Path) -> tuple[float, float]:
-    """(peak resident memory in MB, seconds) of `openavc audio`; peaks only grow, so measure the smaller job first."""
+    """Run `openavc audio`: (peak resident memory in MB, seconds).
+
+    The peak is that of all processes so far, so the smaller job has to be measured first.
+    """
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "openavc", "audio", str(path), "--output", str(output)], check=True)
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, time.monotonic() - started
 
 
 def main() -> None:
+    """Print the peak of both lengths."""
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in (("ten seconds", 10), ("one hour", 3600)):
             path = Path(folder) / f"{seconds}.wav"

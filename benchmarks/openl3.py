@@ -1,10 +1,10 @@
 """How near openavc comes to OpenL3: every vector that OpenL3 itself computed, from waveform or picture to embedding.
 
-python benchmarks/openl3.py ../shared/reference
+    python benchmarks/openl3.py ../shared/reference
 
-The folder holds weights filled from a seed, inputs, and what OpenL3 0.4.2 and torchopenl3 made of them. Prints the
-largest absolute difference and the smallest cosine of each, over sizes, hops and centring; exits with 1 if one is
-beyond its limit. Takes some minutes.
+The folder has weights filled from a seed, inputs, and the embeddings that OpenL3 0.4.2 and torchopenl3 gave for them.
+Prints the largest absolute difference and the smallest cosine of each input and frontend, over sizes, hops and
+centring. Exits with 1 if one is beyond its limit. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from openavc.compat import openl3
-from openavc.compat.openl3.pictures import squares
+from openavc.interfaces.openl3.pictures import crops
 
 OURS = {"kapre-tf2.15": "kapre"}  # the same frontend, computed by another TensorFlow
 SOUNDS = ("noise_48k", "short_48k", "dog_44k", "chirp_stereo_22k")
@@ -36,16 +36,16 @@ COSINES = {
 SLACK = 1.5  # of the distance to 1
 
 
-def distance(found: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
-    """Largest absolute difference, and smallest cosine of two rows, of arrays (T, D)."""
-    assert found.shape == expected.shape, f"{found.shape} is not {expected.shape}"
-    found, expected = found.astype(np.float64), expected.astype(np.float64)
-    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
-    return float(np.abs(found - expected).max()), float(((found * expected).sum(axis=1) / lengths).min())
+def distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """Return the largest absolute difference of two arrays (T, D), and the smallest cosine of their rows."""
+    assert ours.shape == theirs.shape, f"{ours.shape} is not {theirs.shape}"
+    ours, theirs = ours.astype(np.float64), theirs.astype(np.float64)
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    return float(np.abs(ours - theirs).max()), float(((ours * theirs).sum(axis=1) / lengths).min())
 
 
 def within(input_repr: str, frontend: str, name: str, difference: float, cosine: float) -> bool:
-    """Whether a sound's embeddings are as near as a right implementation's."""
+    """Whether a sound's embeddings are as near to OpenL3's as those of a correct implementation."""
     if frontend.startswith("librosa"):
         return difference <= ANY_SOUND
     if name == "noise_48k":
@@ -56,87 +56,92 @@ def within(input_repr: str, frontend: str, name: str, difference: float, cosine:
 
 
 class Reference:
-    """The folder, and what openavc makes of its inputs."""
+    """The folder of OpenL3's inputs and outputs, compared with openavc's outputs for the same inputs."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.sounds, self.pictures = self.load("inputs_audio"), self.load("inputs_image")
 
     def load(self, name: str) -> dict[str, np.ndarray]:
+        """Read the arrays of one file."""
         with np.load(self.folder / f"openl3_{name}.npz") as arrays:
             return dict(arrays)
 
     def sound(self, name: str) -> tuple[np.ndarray, int]:
+        """Return the samples of a sound and their rate in Hz."""
         return self.sounds[name].astype(np.float64), int(self.sounds[f"{name}_sr"])
 
     @functools.cache  # noqa: B019
-    def embed(self, input_repr: str, frontend: str, size: int, name: str, hop: float, center: bool):
+    def embed(
+        self, input_repr: str, frontend: str, size: int, name: str, hop: float, center: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Embed a sound: (embedding (T, D), timestamps (T,))."""
         path = self.folder / f"openl3_audio_{input_repr}_seeded-v0_4_0.h5.gz"
         model = openl3.models.load_audio_embedding_model_from_path(path, input_repr, size, frontend)
         return openl3.get_audio_embedding(
             *self.sound(name), model, input_repr, center=center, hop_size=hop, frontend=frontend, verbose=False
         )
 
-    def audio_rows(self, input_repr: str) -> Iterator[tuple]:
-        """(frontend, sound, difference, cosine) of each vector."""
+    def audio_rows(self, input_repr: str) -> Iterator[tuple[str, str, float, float]]:
+        """Compare the embeddings of sounds: (frontend, sound, difference, cosine) of each."""
         for kind in ("expected", "legacy_expected"):
             stored = self.load(f"audio_{input_repr}_{kind}")
             for key in (key for key in stored if key.endswith("|emb")):
                 name, frontend, size, hop, center, _ = key.split("|")
-                ours = OURS.get(frontend, frontend)
-                found = self.embed(input_repr, ours, int(size), name, float(hop), center == "True")
-                assert np.array_equal(found[1], stored[key[:-3] + "ts"]), f"timestamps of {key}"
-                yield frontend, name, *distance(found[0], stored[key])
+                options = (OURS.get(frontend, frontend), int(size), name, float(hop), center == "True")
+                embedding, timestamps = self.embed(input_repr, *options)
+                assert np.array_equal(timestamps, stored[key[:-3] + "ts"]), f"timestamps of {key}"
+                yield frontend, name, *distance(embedding, stored[key])
 
-    def image_rows(self) -> Iterator[tuple]:
-        """(size, picture, difference, cosine) of each vector."""
+    def image_rows(self) -> Iterator[tuple[int, str, float, float]]:
+        """Compare the embeddings of pictures: (size, picture, difference, cosine) of each."""
         stored = self.load("image_expected")
         for key in (key for key in stored if key.endswith("|emb")):
             name, size, _ = key.split("|")
             path = self.folder / "openl3_image_seeded-v0_4_0.h5.gz"
             model = openl3.models.load_image_embedding_model_from_path(path, int(size))
-            rate = 2.0 if f"{name}|{size}|ts" in stored else None
-            found = openl3.get_image_embedding(
-                self.pictures[name], rate, model, verbose=False, embedding_size=int(size), strict_openl3=True
+            embedding, timestamps = openl3.get_image_embedding(
+                self.pictures[name], 2.0, model, verbose=False, embedding_size=int(size), strict_openl3=True
             )
-            if rate:
-                found, timestamps = found
+            if f"{name}|{size}|ts" in stored:
                 assert np.array_equal(timestamps, stored[f"{name}|{size}|ts"]), f"timestamps of {key}"
-            yield int(size), name, *distance(found, stored[key])
+            yield int(size), name, *distance(embedding, stored[key])
 
-    def spectrogram_rows(self) -> Iterator[tuple]:
-        """(representation, frontend, sound, difference in decibels) of each."""
+    def spectrogram_rows(self) -> Iterator[tuple[str, str, str, float]]:
+        """Compare spectrograms: (representation, frontend, sound, difference in decibels) of each."""
         for input_repr in ("linear", "mel256"):
-            for key, expected in self.load(f"audio_{input_repr}_spectrograms").items():
+            for key, theirs in self.load(f"audio_{input_repr}_spectrograms").items():
                 name, frontend, hop, center, window, _ = key.split("|")
-                found = openl3.preprocess_audio(
+                ours = openl3.preprocess_audio(
                     *self.sound(name), float(hop), input_repr, center == "True", frontend=OURS.get(frontend, frontend)
                 )
-                yield input_repr, frontend, name, distance(found[int(window), :, :, 0], expected)[0]
+                yield input_repr, frontend, name, distance(ours[int(window), :, :, 0], theirs)[0]
 
     def preprocessed(self) -> float:
-        """Difference of the one picture whose input to the network is known."""
-        stored = self.load("image_expected")["photo_300x400_u8|preprocessed"]
-        [found] = squares(lambda: [self.pictures["photo_300x400_u8"]], "the picture", strict_openl3=True)
-        return float(np.abs(found - stored[0]).max())
+        """Return the largest difference of the one picture of which the network's input is known."""
+        [theirs] = self.load("image_expected")["photo_300x400_u8|preprocessed"]
+        [ours] = crops(lambda: [self.pictures["photo_300x400_u8"]], "the picture", strict_openl3=True)
+        return float(np.abs(ours - theirs).max())
 
 
 def worst(rows: Iterator[tuple]) -> dict[tuple, tuple[float, float]]:
-    """Largest difference and smallest cosine of rows of the same key."""
-    found: dict[tuple, tuple[float, float]] = {}
+    """Return the largest difference and the smallest cosine among the rows of each key."""
+    distances: dict[tuple, tuple[float, float]] = {}
     for *key, difference, cosine in rows:
-        before = found.get(tuple(key), (0.0, 1.0))
-        found[tuple(key)] = max(before[0], difference), min(before[1], cosine)
-    return found
+        largest, smallest = distances.get(tuple(key), (0.0, 1.0))
+        distances[tuple(key)] = max(largest, difference), min(smallest, cosine)
+    return distances
 
 
 def cell(difference: float, cosine: float) -> str:
+    """Write a cell of the tables."""
     return f"{difference:.1e} / {cosine:.6f}"
 
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def main(folder):
+def main(folder: Path) -> None:
+    """Print how far openavc is from OpenL3."""
     warnings.simplefilter("ignore", openl3.OpenL3Warning)
     reference, beyond = Reference(folder), []
     click.echo(f"| sound | {' | '.join(SOUNDS)} |\n|{'---|' * (1 + len(SOUNDS))}")
