@@ -25,8 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # `training` isn't installed
 from openavc.weights import build_model, choose_device
 from training.corpora.scenes import frame_masks
 from training.corpora.shards import Shards, encode_clip
+from training.loading import check_batch, make_loader, make_pairs
 from training.recipe import PRECISIONS, Recipe, read_recipe
-from training.train import State, Step, check_batch, make_loader, make_pairs, to_training_mode, train_step
+from training.state import State
+from training.steps import Step, to_training_mode, train_step
 
 MOST_WAITING = 0.1  # share of the time, a target of ours
 ENDLESS = 10**9  # steps

@@ -27,7 +27,8 @@ from training import prepare
 from training.corpora.lists import find_videos
 from training.corpora.shards import Shards
 from training.recipe import PRECISIONS, Recipe, merge, read_recipe, to_recipe
-from training.train import Step, build, to_training_mode
+from training.state import build
+from training.steps import Step, to_training_mode
 
 RECIPES = sorted((Path(__file__).parents[1] / "training/configs").glob("*.toml"))
 ARITHMETIC = ("FP32", "TF32", "BF16")

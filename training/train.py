@@ -12,168 +12,24 @@ between two stages of a recipe. SIGTERM ends it cleanly, with a checkpoint.
 from __future__ import annotations
 
 import atexit
-import contextlib
-import math
-import multiprocessing
 import os
 import signal
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from openavc.models.contract import AudioVisualModel
-from openavc.models.layers import weights_channels_last
-from openavc.weights import build_model, load_model
+from openavc.weights import load_model
 
 from . import distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, steps_done
 from .corpora.shards import Shards
-from .objectives import OBJECTIVES, Objective, check_capabilities
-from .pairs import Pairs, concatenate
-from .recipe import OPTIMIZERS, PRECISIONS, Optimizer, Recipe, Stage, read_recipe
+from .loading import check_batch, kill_workers, make_loader, make_pairs
+from .recipe import PRECISIONS, Recipe, read_recipe
 from .record import Log, Validation, describe, record_config
-
-LARGEST_GRADIENT = 10.0  # norm; ours: far above what is usual, stops explosions
-
-
-# ------------------------------------------------------------------------------------------------- what is trained
-
-
-def build(
-    recipe: Recipe, device: torch.device, stage: Stage | None = None
-) -> tuple[AudioVisualModel, Objective, torch.optim.Optimizer]:
-    """Build network, objective and optimizer, freshly initialised from the recipe's seed.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    device : torch.device
-    stage : Stage, optional
-        Whose objective and optimizer they are; by default the first's.
-    """
-    stage = stage or recipe.stages[0]
-    torch.manual_seed(recipe.seed)
-    model = weights_channels_last(build_model(recipe.model).to(device))
-    freeze(model, stage.frozen)
-    objective = build_objective(stage).to(device)
-    return model, objective, build_optimizer(stage, model, objective)
-
-
-def freeze(model: nn.Module, names: Sequence[str]) -> None:
-    """Let gradients reach all of a network but the named parts; ValueError if it has no such part."""
-    check_frozen(model, names)
-    model.requires_grad_(True)
-    for name in names:
-        model.get_submodule(name).requires_grad_(False)
-
-
-def check_frozen(model: nn.Module, names: Sequence[str]) -> None:
-    """Raise ValueError unless these are parts of the network."""
-    modules = dict(model.named_modules())
-    trained = [name for name, part in model.named_children() if next(part.parameters(), None) is not None]
-    for name in names:
-        if name not in modules:
-            raise ValueError(f"frozen must name parts of the network, such as {', '.join(trained[:3])}, got {name!r}")
-
-
-def build_objective(stage: Stage) -> Objective:
-    """Build the objective of a stage, freshly initialised."""
-    options = {key: value for key, value in stage.objective.items() if key != "name"}
-    return OBJECTIVES[stage.objective["name"]](windows_per_clip=stage.data.windows_per_clip, **options)
-
-
-def build_optimizer(stage: Stage, model: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer of a stage, for all that isn't frozen."""
-    settings = stage.optimizer
-    momentum = {} if settings.momentum is None else {"momentum": settings.momentum}
-    return OPTIMIZERS[settings.name](
-        [parameter for parameter in [*model.parameters(), *objective.parameters()] if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        **momentum,
-    )
-
-
-class State:
-    """All that changes while a run goes on: network, objective, optimizer and scaler of the loss, in one stage.
-
-    Parameters
-    ----------
-    recipe : Recipe
-    stage : Stage
-        To begin in.
-    device : torch.device
-    """
-
-    def __init__(self, recipe: Recipe, stage: Stage, device: torch.device):
-        self.device = device
-        self.model, self.objective, self.optimizer = build(recipe, device, stage)
-        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
-
-    def enter(self, stage: Stage) -> None:
-        """Go over to the next stage: weights carry on, and the objective unless it is new, but no optimizer."""
-        torch.manual_seed(stage.seed)
-        freeze(self.model, stage.frozen)
-        objective = build_objective(stage).to(self.device)
-        if not stage.new_objective:
-            objective.load_state_dict(self.objective.state_dict())
-        self.objective = objective
-        self.optimizer = build_optimizer(stage, self.model, objective)
-
-    def parts(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {
-            "model": self.model,
-            "objective": self.objective,
-            "optimizer": self.optimizer,
-            "scaler": self.scaler,
-        }
-
-
-def learning_rate(step: int, steps: int, settings: Optimizer, figures: Sequence[float] = ()) -> float:
-    """Return the learning rate of a step of a stage.
-
-    After a linear warm-up it is constant, falls along half a cosine to 0, or is multiplied by `decay`: every
-    `decay_steps`, or where validations bring no better figure ("plateau").
-
-    Parameters
-    ----------
-    step : int
-        From 0, within the stage.
-    steps : int
-        Of the stage.
-    settings : Optimizer
-    figures : sequence of float
-        Of the validations in the stage so far, the higher the better.
-    """
-    rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    if settings.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * step / steps))
-    if settings.schedule == "step":
-        rate *= settings.decay ** (step // settings.decay_steps)
-    if settings.schedule == "plateau":
-        rate *= settings.decay ** count_plateaus(figures, settings.patience)
-    return rate
-
-
-def count_plateaus(figures: Sequence[float], patience: int) -> int:
-    """Count how often `patience` figures in a row were no better than the best before them."""
-    best, waited, plateaus = -math.inf, 0, 0
-    for figure in figures:
-        waited = 0 if figure > best else waited + 1
-        best = max(best, figure)
-        if waited == patience:
-            waited, plateaus = 0, plateaus + 1
-    return plateaus
-
-
-# ---------------------------------------------------------------------------------------------------------- checks
+from .state import State
+from .steps import Step, take_step, to_training_mode
 
 
 def check_run(recipe: Recipe, validation: Path | None = None, start_from: Path | None = None) -> None:
@@ -188,176 +44,6 @@ def check_run(recipe: Recipe, validation: Path | None = None, start_from: Path |
         raise ValueError("sync_batch_norm works only on CUDA, which isn't available here")
     if recipe.needs_weights and not start_from:
         raise ValueError("this recipe goes on from other weights: give them with --start-from")
-
-
-def check_batch(recipe: Recipe, stage: Stage, group_size: int = 1) -> None:
-    """Raise ValueError unless the batch can be dealt out to processes and their parts, in whole clips and groups."""
-    windows, parts = stage.data.windows_per_clip, distributed.world_size() * recipe.accumulate
-    multiple = windows * parts * group_size
-    if recipe.batch_size % multiple or recipe.batch_size < 2 * windows * parts:
-        groups = f"{group_size} clips a group, " if group_size > 1 else ""
-        raise ValueError(
-            f"batch_size must be a multiple of {multiple} ({groups}{windows} windows a clip, {parts} parts of a batch)"
-            f"{'' if groups else ' with at least two clips a part'}, got {recipe.batch_size}"
-        )
-
-
-def check_labels(stage: Stage, shards: Shards) -> None:
-    """Raise ValueError if the objective wants labels that the shards don't have."""
-    wanted = stage.objective.get("classes")
-    if wanted is not None and (wanted != len(shards.classes) or not all(clip.labels for clip in shards.clips)):
-        raise ValueError(
-            f"the objective wants {wanted} classes and a label for each clip; "
-            f"the shards have {len(shards.classes)} ({', '.join(shards.classes) or 'no labels'})"
-        )
-
-
-# ---------------------------------------------------------------------------------------------------------- data
-
-
-class Parts:
-    """Positions in the data of each part of a batch that this process works on, for some steps of a stage.
-
-    A batch's clips are cut into `world_size * accumulate` runs of neighbours; a process takes `accumulate` of them. So
-    the parts of a batch are the same for one process that accumulates as for several that don't.
-    """
-
-    def __init__(self, recipe: Recipe, stage: Stage, first_step: int, last_step: int):
-        self.steps = range(first_step, last_step)
-        self.clips = recipe.batch_size // stage.data.windows_per_clip
-        self.offset = stage.first_position - stage.first_step * self.clips
-        self.accumulate = recipe.accumulate
-        self.first = distributed.rank() * self.accumulate
-        self.parts = distributed.world_size() * self.accumulate
-
-    def __len__(self) -> int:
-        return len(self.steps) * self.accumulate
-
-    def __iter__(self) -> Iterator[range]:
-        size = self.clips // self.parts
-        for step in self.steps:
-            for part in range(self.first, self.first + self.accumulate):
-                start = self.offset + step * self.clips + part * size
-                yield range(start, start + size)
-
-
-def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualModel) -> Pairs:
-    """Make the pairs of a stage; ValueError unless the network and the shards have what it wants."""
-    name = stage.objective["name"]
-    check_capabilities(name, model)
-    check_frozen(model, stage.frozen)
-    check_labels(stage, shards)
-    pairs = Pairs(shards, model, stage.data, stage.seed, OBJECTIVES[name].negatives, stage.negatives)
-    check_batch(recipe, stage, pairs.group_size)
-    return pairs
-
-
-def make_loader(
-    recipe: Recipe, stage: Stage, pairs: Pairs, device: torch.device, first_step: int, last_step: int
-) -> DataLoader:
-    """Load parts of the batches of steps `first_step` to `last_step`, those that an uninterrupted run would see."""
-    import cv2
-
-    cv2.setNumThreads(1)  # here, as its threads don't outlive the fork of a worker, which would wait for them forever
-    workers = stage.data.workers
-    return DataLoader(
-        pairs,
-        batch_sampler=Parts(recipe, stage, first_step, last_step),
-        num_workers=workers,
-        collate_fn=concatenate,
-        prefetch_factor=4 if workers else None,
-        pin_memory=device.type == "cuda",
-        worker_init_fn=_outlive_signals,
-    )
-
-
-def _outlive_signals(worker: int) -> None:
-    """Ignore SIGTERM, which a cluster sends to all processes: the batches already begun are wanted still."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-
-def kill_workers() -> None:
-    """End the workers that an error leaves behind: Python sends them SIGTERM, and would wait for them forever."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
-
-
-# ---------------------------------------------------------------------------------------------------------- steps
-
-
-class Step(nn.Module):
-    """Model and objective as one module, from a batch to its loss: what is run in parallel."""
-
-    def __init__(self, model: AudioVisualModel, objective: Objective, dtype: torch.dtype | None):
-        super().__init__()
-        self.model, self.objective, self.dtype = model, objective, dtype
-
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        frames, spectrogram = self.model.prepare_frames(batch["frames"]), self.model.prepare_audio(batch["samples"])
-        with torch.autocast(frames.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.objective(self.model, frames, spectrogram, batch)
-
-
-def to_training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
-    """Set a network to training mode, but for what is frozen: its BatchNorm keeps its statistics."""
-    model.train()
-    for name in frozen:
-        model.get_submodule(name).eval()
-
-
-def train_step(
-    step: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, parts: list[dict[str, Tensor]]
-) -> dict[str, float | None]:
-    """Make one update from the parts of a batch, whose mean loss is followed; returns what the log shows.
-
-    In fp16 a step whose gradients overflow is left out, as the first few usually are; its norm is logged as None.
-
-    Raises
-    ------
-    FloatingPointError
-        If the gradient isn't finite otherwise; nothing is changed then.
-    """
-    device = next(step.parameters()).device
-    optimizer.zero_grad(set_to_none=True)
-    shown = torch.zeros(2, device=device)
-    for number, part in enumerate(parts):
-        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in part.items()}
-        last, parallel = number == len(parts) - 1, isinstance(step, nn.parallel.DistributedDataParallel)
-        with step.no_sync() if parallel and not last else contextlib.nullcontext():
-            loss, right = step(batch)
-            scaler.scale(loss / len(parts)).backward()
-        shown += torch.stack([loss.detach(), right]) / len(parts)
-    scaler.unscale_(optimizer)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT).item()
-    if not math.isfinite(norm) and not scaler.is_enabled():
-        raise FloatingPointError(f"the gradient's norm is {norm}: look at the data, or lower the learning rate")
-    scaler.step(optimizer)
-    scaler.update()
-    loss, right = distributed.mean(shown).tolist()
-    return {"loss": loss, "right": right, "gradient_norm": norm if math.isfinite(norm) else None}
-
-
-def take_step(
-    step: int,
-    recipe: Recipe,
-    stage: Stage,
-    state: State,
-    module: nn.Module,
-    batches: Iterator[dict[str, Tensor]],
-    figures: Sequence[float],
-) -> dict[str, float | None]:
-    """Take step number `step` with all that depends on its number alone: randomness, learning rate, data."""
-    torch.manual_seed((stage.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
-    rate = learning_rate(step - stage.first_step, stage.steps, stage.optimizer, figures)
-    for group in state.optimizer.param_groups:
-        group["lr"] = rate
-    started = time.monotonic()
-    parts = [next(batches) for _ in range(recipe.accumulate)]
-    waited = time.monotonic() - started
-    shown = train_step(module, state.optimizer, state.scaler, parts)
-    pace = recipe.batch_size / (time.monotonic() - started)
-    return {"learning_rate": rate, **shown, "pairs_per_second": pace, "waited": waited}
 
 
 class Interrupt:
@@ -377,9 +63,6 @@ class Interrupt:
     def anywhere(self, device: torch.device) -> bool:
         """Whether it has come so far; the same answer in all processes, which must ask together."""
         return distributed.mean(torch.tensor(float(self.came), device=device)).item() > 0
-
-
-# ------------------------------------------------------------------------------------------------------------ runs
 
 
 def train(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..media.clips import Clip
-from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames
+from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames, Slices
+from .inputs import shared_hop
 
 BATCH_SIZE = 32
 
@@ -123,3 +124,38 @@ def prepared_clips(model: AudioVisualModel, clips: list[Clip]) -> tuple[Tensor, 
     frames = stacked(model, [model.precompute_frames(clip.frames) for clip in clips])
     samples = stacked(model, [clip.samples for clip in clips])
     return prepared_frames(model, frames), prepared_audio(model, samples)
+
+
+def embed_stretches(
+    model: EmbedsAudio,
+    stretches: Iterable[tuple[list, np.ndarray]],
+    embedding: str,
+    hop_size: float,
+    batch_size: int,
+) -> Iterator[tuple[tuple, Tensor]]:
+    """Embed the windows in (keys, stretch) pairs: (keys, rows (k, D)) each; stretches of one length share a batch."""
+    hop = shared_hop(model, hop_size)
+
+    def network(batch: Tensor) -> Tensor:
+        spectrogram = prepared_audio(model, batch)
+        if hop is None or not isinstance(model, Slices):
+            return model.embed_audio(spectrogram, embedding)[:, None]
+        return model.embed_slices(spectrogram, embedding, hop)  # (B, T, D)
+
+    for batch in _same_length(stretches, batch_size):
+        yield from run_batches(((tuple(keys), stretch) for keys, stretch in batch), len(batch), model, network)
+
+
+def _same_length(stretches: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
+    """Split stretches into runs of neighbours of one length, of at most `batch_size` windows in all."""
+    batch: list[tuple] = []
+    for keys, stretch in stretches:
+        if batch and (len(stretch) != len(batch[0][1]) or (len(batch) + 1) * len(keys) > batch_size):
+            yield batch
+            batch = []
+        batch.append((keys, stretch))
+        if len(batch) * len(keys) >= batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

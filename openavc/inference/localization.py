@@ -20,7 +20,7 @@ from ..media.image import enlarge, read_image, to_images, uncropped
 from ..models.contract import Localizes
 from .arguments import check_frame_rate, get_model, is_path, pair_rates
 from .batches import batched, prepared_audio, prepared_frames, represent_windows, stacked, to_numpy
-from .embedding import audio_windows
+from .inputs import audio_windows
 
 DEFAULT_MODEL = "avol-small"
 BATCH_SIZE = 8  # whole pictures at once

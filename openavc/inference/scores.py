@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models.contract import Compares
 from .arguments import check_frame_rate, get_model, pair_rates
 from .batches import BATCH_SIZE, batched, prepared_clips, represent_clips, represent_windows, to_numpy
-from .embedding import audio_windows, image_clips, model_clips
+from .inputs import audio_windows, image_clips, model_clips
 
 
 def correspondence_score(audio: Any, sr: Any, image: Any, model: Any = None, *, device: Any = None) -> Any:

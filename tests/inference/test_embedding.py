@@ -13,7 +13,7 @@ from videos import noise as sixteen_bit_noise
 
 import openavc
 from openavc.inference import arguments
-from openavc.inference.embedding import shared_hop
+from openavc.inference.inputs import shared_hop
 from openavc.media.clips import SoundInput, count_windows
 
 

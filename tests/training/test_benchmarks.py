@@ -13,7 +13,7 @@ from benchmarks import loader, openl3, planning, search
 from openavc.models.contract import AudioVisualModel, FramesInput, SoundInput
 from training.corpora.shards import Shards
 from training.recipe import Recipe, merge, read_recipe, read_tables, to_recipe
-from training.train import build
+from training.state import build
 
 PAGE = (Path(planning.__file__).parents[1] / "docs/planning.md").read_text()
 RECIPES = {path.stem: path for path in planning.RECIPES}

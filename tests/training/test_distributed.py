@@ -20,7 +20,8 @@ from training import distributed
 from training.objectives import Contrastive
 from training.recipe import merge, to_recipe
 from training.record import read_lines
-from training.train import main, train, train_step
+from training.steps import train_step
+from training.train import main, train
 
 ROOT = Path(distributed.__file__).parents[1]
 PROCESSES = multiprocessing.get_context("forkserver")

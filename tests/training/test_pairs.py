@@ -27,9 +27,9 @@ from openavc.models import AVENet
 from openavc.models.contract import FramesInput
 from training import distributed
 from training.corpora.shards import Shards, encode_clip
+from training.loading import Parts
 from training.pairs import Pairs, augment, held_out_pairs
 from training.recipe import Data
-from training.train import Parts
 
 MODEL = listener()
 

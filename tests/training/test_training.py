@@ -25,7 +25,9 @@ from training.evaluate.datasets.held_out import load_pairs
 from training.evaluate.metrics.correspondence import avc, represent
 from training.recipe import Optimizer, Recipe, merge, read_tables, to_recipe
 from training.record import read_lines
-from training.train import build, count_plateaus, learning_rate, main, train, train_step
+from training.state import build
+from training.steps import count_plateaus, learning_rate, train_step
+from training.train import main, train
 
 CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.toml"))
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import torch
 
 from ...inference.arguments import check_frame_rates, pair_rates
 from ...inference.batches import numpy_rows
-from ...inference.embedding import open_source
+from ...inference.inputs import open_source
 from ...models.contract import EmbedsAudio, EmbedsFrames
 from ...models.frontends import openl3_frontend
 from .models import kept_audio_model, kept_image_model

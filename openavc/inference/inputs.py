@@ -1,0 +1,131 @@
+"""What users pass, cut into the windows of sound and the clips of frames that a model takes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..media.audio import open_audio, to_samples
+from ..media.clips import (
+    Clip,
+    FramesInput,
+    SoundInput,
+    count_windows,
+    cut_stretches,
+    model_sound,
+    video_clips,
+    warn_if_silent,
+    window_start,
+)
+from ..media.image import fit, read_image, to_images, to_stack
+from ..models.contract import Compares, EmbedsAudio, EmbedsFrames, Slices
+from .arguments import is_array, is_path, shortened
+
+
+def audio_windows(
+    source: Any, sr: int | None, model: EmbedsAudio | Compares, hop_size: float, center: bool
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Give (timestamp, window (n, channels)) of one recording; warns once of silence or of less than a window."""
+    for starts, window in audio_stretches(source, sr, model, hop_size, center, group=1):
+        yield starts[0] / model.sound.sample_rate, window
+
+
+def audio_stretches(
+    source: Any, sr: int | None, model: EmbedsAudio | Compares, hop_size: float, center: bool, group: int
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Give stretches of one recording at the model's rate, each with the first sample of each window in it.
+
+    A stretch, (n, channels), has `group` windows if the network can share one pass among windows so far apart,
+    otherwise one. Warns once of silence or of less than a window.
+    """
+    sound = model.sound
+    if shared_hop(model, hop_size) is None:
+        group = 1
+    blocks, rate = open_source(source, sr, sound)
+    name = str(source) if is_path(source) else "the audio"
+    heard = warn_if_silent(model_sound(blocks, rate, sound), name, sound)
+    silence = [np.zeros((sound.samples // 2, sound.channels), dtype=sound.dtype)] if center else []
+
+    def count(samples: int) -> int:
+        return count_windows(samples, sound.samples, hop_size, sound.sample_rate)
+
+    starts = (window_start(k, hop_size, sound.sample_rate) for k in itertools.count())
+    yield from cut_stretches(itertools.chain(silence, heard), starts, sound.samples, count, group)
+
+
+def shared_hop(model: EmbedsAudio | Compares, hop_size: float) -> int | None:
+    """Return the hop in samples if windows so far apart overlap and are slices of one pass; else None."""
+    step = model.slice_samples if isinstance(model, Slices) else None
+    hop = hop_size * model.sound.sample_rate
+    if step is None or hop >= model.sound.samples or abs(hop - step * round(hop / step)) > 1e-9:
+        return None
+    return round(hop)
+
+
+def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.ndarray], int]:
+    """Return blocks (n, channels) and their rate, of a path, an array or an iterable of chunks."""
+    if is_path(source):
+        return open_audio(source, sound.dtype)
+    if is_array(source) or not isinstance(source, Iterable):
+        return iter([to_samples(source, dtype=sound.dtype)]), sr
+    return _chunks(source, sound.dtype), sr
+
+
+def _chunks(source: Iterable, dtype: str) -> Iterator[np.ndarray]:
+    """Give the chunks of a stream as blocks; empty ones are passed over."""
+    empty = True
+    for chunk in source:
+        if 0 not in getattr(chunk, "shape", ()):
+            empty = False
+            # a copy: live sources fill one buffer again and again
+            yield np.array(to_samples(chunk, any_length=True, dtype=dtype))
+    if empty:
+        raise ValueError("there is no sound in the stream: no chunk held a sample")
+
+
+def crop_to(frames: FramesInput) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that crops a frame (H, W, 3), uint8, to what a network sees, float32 in [0, 1]."""
+    return lambda frame: fit(to_images(frame)[0], frames.height, frames.width)
+
+
+def model_clips(path: str | os.PathLike, model: Any, frame_rate: float | None) -> Iterator[Clip]:
+    """Cut the clips of a video that the model takes, frames cropped to its size."""
+    return video_clips(path, model.sound, model.frames, frame_rate, crop_to(model.frames))
+
+
+def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarray]:
+    """Give the frames of clips (T, H, W, 3), precomputed, of a path, a picture or a stack of pictures.
+
+    For a model of pictures each picture is a clip; for one that sees motion a stack of just as many frames is one.
+    """
+    if model.frames.count > 1:
+        yield model.precompute_frames(_one_run(item, model))
+        return
+    if isinstance(item, list):
+        raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
+    for picture in [read_image(item)] if is_path(item) else _singles(item):
+        yield model.precompute_frames(fit(to_images(picture)[0], model.frames.height, model.frames.width)[None])
+
+
+def _singles(item: Any) -> Iterator[np.ndarray]:
+    """Split an array or a stack into its pictures; ValueError if there are none."""
+    stack = to_stack(item)
+    if len(stack) == 0:
+        to_images(stack)  # raises
+    yield from stack
+
+
+def _one_run(item: Any, model: EmbedsFrames | Compares) -> np.ndarray:
+    """Crop a stack of just as many frames as the model's clips have; ValueError for anything else."""
+    count, shape = model.frames.count, tuple(getattr(item, "shape", ()))
+    if len(shape) != 4 or shape[0] != count:
+        raise ValueError(
+            f"{model.name} takes runs of {count} consecutive frames, not single pictures: give it a video "
+            f"(get_video_embedding, video_scores), or a stack ({count}, H, W, 3); got "
+            f"{f'shape {shape}' if shape else shortened(item)}"
+        )
+    return np.stack([fit(picture, model.frames.height, model.frames.width) for picture in to_images(item)])

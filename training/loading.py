@@ -1,0 +1,108 @@
+"""Batches for each process: which positions of the data it works on, loaded by workers; and whether they can be."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from openavc.models.contract import AudioVisualModel
+
+from . import distributed
+from .corpora.shards import Shards
+from .objectives import OBJECTIVES, check_capabilities
+from .pairs import Pairs, concatenate
+from .recipe import Recipe, Stage
+from .state import check_frozen
+
+
+class Parts:
+    """Positions in the data of each part of a batch that this process works on, for some steps of a stage.
+
+    A batch's clips are cut into `world_size * accumulate` runs of neighbours; a process takes `accumulate` of them. So
+    the parts of a batch are the same for one process that accumulates as for several that don't.
+    """
+
+    def __init__(self, recipe: Recipe, stage: Stage, first_step: int, last_step: int):
+        self.steps = range(first_step, last_step)
+        self.clips = recipe.batch_size // stage.data.windows_per_clip
+        self.offset = stage.first_position - stage.first_step * self.clips
+        self.accumulate = recipe.accumulate
+        self.first = distributed.rank() * self.accumulate
+        self.parts = distributed.world_size() * self.accumulate
+
+    def __len__(self) -> int:
+        return len(self.steps) * self.accumulate
+
+    def __iter__(self) -> Iterator[range]:
+        size = self.clips // self.parts
+        for step in self.steps:
+            for part in range(self.first, self.first + self.accumulate):
+                start = self.offset + step * self.clips + part * size
+                yield range(start, start + size)
+
+
+def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualModel) -> Pairs:
+    """Make the pairs of a stage; ValueError unless the network and the shards have what it wants."""
+    name = stage.objective["name"]
+    check_capabilities(name, model)
+    check_frozen(model, stage.frozen)
+    check_labels(stage, shards)
+    pairs = Pairs(shards, model, stage.data, stage.seed, OBJECTIVES[name].negatives, stage.negatives)
+    check_batch(recipe, stage, pairs.group_size)
+    return pairs
+
+
+def make_loader(
+    recipe: Recipe, stage: Stage, pairs: Pairs, device: torch.device, first_step: int, last_step: int
+) -> DataLoader:
+    """Load parts of the batches of steps `first_step` to `last_step`, those that an uninterrupted run would see."""
+    import cv2
+
+    cv2.setNumThreads(1)  # here, as its threads don't outlive the fork of a worker, which would wait for them forever
+    workers = stage.data.workers
+    return DataLoader(
+        pairs,
+        batch_sampler=Parts(recipe, stage, first_step, last_step),
+        num_workers=workers,
+        collate_fn=concatenate,
+        prefetch_factor=4 if workers else None,
+        pin_memory=device.type == "cuda",
+        worker_init_fn=_outlive_signals,
+    )
+
+
+def _outlive_signals(worker: int) -> None:
+    """Ignore SIGTERM, which a cluster sends to all processes: the batches already begun are wanted still."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def kill_workers() -> None:
+    """End the workers that an error leaves behind: Python sends them SIGTERM, and would wait for them forever."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+
+
+def check_batch(recipe: Recipe, stage: Stage, group_size: int = 1) -> None:
+    """Raise ValueError unless the batch can be dealt out to processes and their parts, in whole clips and groups."""
+    windows, parts = stage.data.windows_per_clip, distributed.world_size() * recipe.accumulate
+    multiple = windows * parts * group_size
+    if recipe.batch_size % multiple or recipe.batch_size < 2 * windows * parts:
+        groups = f"{group_size} clips a group, " if group_size > 1 else ""
+        raise ValueError(
+            f"batch_size must be a multiple of {multiple} ({groups}{windows} windows a clip, {parts} parts of a batch)"
+            f"{'' if groups else ' with at least two clips a part'}, got {recipe.batch_size}"
+        )
+
+
+def check_labels(stage: Stage, shards: Shards) -> None:
+    """Raise ValueError if the objective wants labels that the shards don't have."""
+    wanted = stage.objective.get("classes")
+    if wanted is not None and (wanted != len(shards.classes) or not all(clip.labels for clip in shards.clips)):
+        raise ValueError(
+            f"the objective wants {wanted} classes and a label for each clip; "
+            f"the shards have {len(shards.classes)} ({', '.join(shards.classes) or 'no labels'})"
+        )
