@@ -3,10 +3,10 @@
     python benchmarks/compare.py OLD NEW --reference ../shared/reference --shards shards/solo
 
 OLD and NEW are folders with a checkout each. Both embed the examples with the models that ship (all hops, centred or
-not, lists, streams, pictures, videos), score, localise and search them; with `--reference`, OpenL3's networks of seeded
-weights in all variants of their spectrograms; with `--shards` (of `training.simulate --scene solo`), both train every
-recipe called small for 12 steps. Prints the largest difference of each, relative to the largest value, and exits with 1
-if one is above the limit.
+not, lists, streams, pictures, videos), score, localise and search them. With `--reference`, both also embed with
+OpenL3's networks of seeded weights, in all variants of their spectrograms; with `--shards` (from `training.simulate
+--scene solo`), both train every recipe called small for 12 steps. Prints the largest difference of each result,
+relative to its largest value, and exits with 1 if any is above the limit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import click
 import numpy as np
 
 LIMIT = 1e-6
-EXPLAINED = {  # what may differ more, up to a hundred-thousandth, and why
+EXPLAINED = {  # results that may differ more, up to a hundred-thousandth, and why
     "maps of a video": "pictures go through the network eight at once, and convolutions of a batch round differently",
 }
 HOPS = (0.05, 0.1, 0.13, 0.35, 0.5, 1.0, 2.5)  # seconds
@@ -36,7 +36,7 @@ STEPS = 12
 
 
 def sounds() -> dict[str, tuple[np.ndarray, int]]:
-    """Make sounds of several rates, types and numbers of channels."""
+    """Make sounds with various rates, types and numbers of channels."""
     rng = np.random.default_rng(0)
     return {
         "noise": (rng.uniform(-0.5, 0.5, 3 * 44_100 + 17).astype(np.float32), 44_100),
@@ -91,7 +91,7 @@ def scores() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def maps() -> Iterator[tuple[str, np.ndarray]]:
-    """Localise in pictures and videos, with a sound of their own or another."""
+    """Localise in pictures and videos, with their own sound or another."""
     import openavc
 
     audio, rate = sounds()["noise"]
@@ -133,7 +133,7 @@ def openl3(reference: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def losses(shards: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Train every small recipe for some steps; those that go on from other weights begin with the shipped ones."""
+    """Train every small recipe for some steps; those that start from other weights start from the shipped ones."""
     import openavc.weights
 
     shipped = Path(openavc.weights.PRETRAINED)
@@ -157,7 +157,7 @@ def losses(shards: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def measure(output: Path, reference: Path | None, shards: Path | None) -> None:
-    """Write all that the checkout in the working folder gives to an .npz, numbered in order."""
+    """Write all results of the checkout in the working folder to an .npz, numbered in order."""
     warnings.simplefilter("ignore")
     parts = [embeddings(), scores(), maps(), searches()]
     parts += [openl3(reference)] if reference else []
@@ -173,7 +173,7 @@ def measure(output: Path, reference: Path | None, shards: Path | None) -> None:
 
 
 def differences(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[str, float]:
-    """Return the largest difference by name, relative to the largest value of each array; infinity for other shapes."""
+    """Return the largest difference by name, relative to each array's largest value; infinity if shapes differ."""
     if list(old) != list(new):
         raise ValueError(f"{len(old)} arrays became {len(new)}: {sorted(old.keys() ^ new.keys())[:5]}")
     largest: dict[str, float] = {}
@@ -187,7 +187,7 @@ def differences(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> dict[
 
 
 def run_in(checkout: Path, output: Path, options: list[str]) -> dict[str, np.ndarray]:
-    """Measure a checkout in a process of its own, with one thread, whose sums are always taken in one order."""
+    """Measure a checkout in its own process, with one thread, so that sums are always taken in the same order."""
     variables = os.environ | {"PYTHONPATH": str(checkout.resolve()), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), *options, "--measure", str(output)]
     subprocess.run(command, cwd=checkout, env=variables, check=True)

@@ -2,11 +2,11 @@
 
     python benchmarks/loader.py training/configs/ave_small.toml --data shards/train
 
-Prints pairs a second of the loader alone, of the step alone on batches that are in memory, and of both together, as
-training runs them, with the share of the time in which the step waits for data. All is done by training.train's own
-functions. Without `--data`, on a corpus of noise made for the run: 20 s clips of 160 x 120 pixels at 24 kHz, like those
-of training.simulate, or, for recipes that hear more than 24 kHz, 10 s clips of 455 x 256 like those of
-training.prepare. Networks that see several frames get them at their own rate.
+Prints pairs per second of the loader alone, of the step alone on batches in memory, and of both together, as in
+training, with the share of the time in which the step waits for data. All work is done by the functions of
+training.train. Without `--data`, it runs on a corpus of noise made for the run: 20 s clips of 160 x 120 pixels at 24
+kHz, like those of training.simulate; or, for recipes with sound above 24 kHz, 10 s clips of 455 x 256 pixels, like
+those of training.prepare. Networks that see several frames get them at their own rate.
 """
 
 import os
@@ -30,9 +30,9 @@ from training.recipe import PRECISIONS, Recipe, read_recipe
 from training.state import State
 from training.steps import Step, to_training_mode, train_step
 
-MOST_WAITING = 0.1  # share of the time, a target of ours
+MOST_WAITING = 0.1  # share of the time; our own target
 ENDLESS = 10**9  # steps
-CORPORA = {  # by the highest sample rate, in Hz, that they serve: pixels, seconds, frames a second, format of the sound
+CORPORA = {  # by the highest sample rate in Hz that they serve: pixels, seconds, frames per second, format of the sound
     24_000: {"width": 160, "height": 120, "seconds": 20, "frame_rate": 8.75, "sound_format": "wav"},
     48_000: {"width": 455, "height": 256, "seconds": 10, "frame_rate": 5.0, "sound_format": "flac"},
 }
@@ -48,9 +48,9 @@ def write_corpus(
     frame_rate: float | None = None,
     channels: int = 1,
 ) -> None:
-    """Write a shard of noise, whose pictures have about as many bytes as photographs.
+    """Write a shard of noise, with pictures of about as many bytes as photographs.
 
-    Labels go round the classes, 8 clips make a group, and masks leave out no frame.
+    Labels cycle through the classes, 8 clips make a group, and masks exclude no frame.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def write_corpus(
     sample_rate : int
         In Hz.
     clips, classes : int
-        How many there are.
+        Number of clips, and of classes.
     frame_rate : float, optional
-        Frames a second, instead of those in `CORPORA`.
+        Frames per second, instead of those in `CORPORA`.
     channels : int
-        Of the sound.
+        Channels of the sound.
     """
     import webdataset
 
@@ -81,7 +81,7 @@ def write_corpus(
 
 
 def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
-    """Make noise whose spread halves with each octave of spatial frequency, as that of photographs does, as a JPEG."""
+    """Make a JPEG of noise whose spread halves with each octave of spatial frequency, as in photographs."""
     import cv2
 
     picture = np.full((height, width, 3), 128, np.float32)
@@ -95,7 +95,7 @@ def _picture(width: int, height: int, rng: np.random.Generator) -> bytes:
 
 
 class Training:
-    """What training.train makes of the first stage of a recipe, up to its loop."""
+    """The state of training.train for the first stage of a recipe, just before its loop."""
 
     def __init__(self, recipe: Recipe, shards: Shards, device: torch.device):
         self.recipe, self.stage, self.device = recipe, recipe.stages[0], device
@@ -105,19 +105,19 @@ class Training:
         to_training_mode(self.state.model, self.stage.frozen)
 
     def batches(self) -> Callable[[], list[dict]]:
-        """Return a function that gives the parts of the next batch."""
+        """Return a function that returns the parts of the next batch."""
         loader = iter(make_loader(self.recipe, self.stage, self.pairs, self.device, 0, ENDLESS))
         return lambda: [next(loader) for _ in range(self.recipe.accumulate)]
 
     def update(self, parts: list[dict]) -> None:
-        """Make one step."""
+        """Take one step."""
         train_step(self.step, self.state.optimizer, self.state.scaler, parts)
 
 
 def repeat(action: Callable, least: float, clock: Callable[[], float]) -> tuple[list, float]:
-    """Repeat an action at least twice and for at least so many seconds; returns its results and how long that took.
+    """Repeat an action at least twice and for at least `least` seconds; return its results and the time taken.
 
-    Once before that isn't counted: it starts the workers and warms up.
+    A first run isn't counted: it starts the workers and warms up.
     """
     action()
     results, started = [], clock()
@@ -127,22 +127,22 @@ def repeat(action: Callable, least: float, clock: Callable[[], float]) -> tuple[
 
 
 def loader_alone(training: Training, least: float, clock=time.monotonic) -> float:
-    """Measure the pairs a second that the loader makes."""
+    """Measure the pairs per second that the loader makes."""
     results, took = repeat(training.batches(), least, clock)
     return len(results) * training.recipe.batch_size / took
 
 
 def step_alone(training: Training, least: float, clock=time.monotonic) -> float:
-    """Measure the pairs a second that a step works on, one batch again and again."""
+    """Measure the pairs per second that a step processes, always with the same batch."""
     parts = training.batches()()
     results, took = repeat(lambda: training.update(parts), least, clock)
     return len(results) * training.recipe.batch_size / took
 
 
 def together(training: Training, least: float, clock=time.monotonic) -> tuple[float, float]:
-    """Measure the pairs a second of both, and the share of the time in which the step waits for data.
+    """Measure the pairs per second of both, and the share of the time in which the step waits for data.
 
-    To be measured after `step_alone`: a first step that is slow would let the loader get ahead.
+    Call it after `step_alone`: a slow first step would let the loader get ahead.
     """
     batches = training.batches()
 
@@ -158,7 +158,7 @@ def together(training: Training, least: float, clock=time.monotonic) -> tuple[fl
 
 
 def measure(recipe: Recipe, shards: Shards, device: torch.device, least: float) -> dict[str, float]:
-    """Measure the pairs a second of `loader`, `step` and `both`, and `waiting`, a share of the time of both."""
+    """Measure the pairs per second of `loader`, `step` and `both`, and `waiting`, a share of the time of both."""
     training = Training(recipe, shards, device)
     loader, step = loader_alone(training, least), step_alone(training, least)
     both, waiting = together(training, least)
@@ -169,7 +169,7 @@ def measure(recipe: Recipe, shards: Shards, device: torch.device, least: float) 
 
 
 def own_corpus(recipe: Recipe, folder: Path) -> Shards:
-    """Make shards of noise of the kind that a recipe is for."""
+    """Make shards of noise that suit a recipe."""
     model, classes = build_model(recipe.model), recipe.stages[0].objective.get("classes", 1)
     sound, rate = model.sound, model.frames.rate
     write_corpus(folder, sound.sample_rate, classes=classes, frame_rate=rate, channels=sound.channels)

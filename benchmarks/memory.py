@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py
 
-Writes an hour of noise at 44.1 kHz in stereo, embeds it with the command line at hop 0.1 s in a process of its own, and
-prints the peak of that process beside the peak for ten seconds, nearly all of which the libraries take.
+Writes an hour of noise at 44.1 kHz in stereo, embeds it with the command line at a hop of 0.1 s in its own process, and
+prints the peak of that process beside the peak for ten seconds of noise, nearly all of which is due to libraries.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def write_noise(path: Path, seconds: int) -> None:
 
 
 def embed(path: Path, output: Path) -> tuple[float, float]:
-    """Run `openavc audio`: (peak resident memory in MB, seconds).
+    """Run `openavc audio`; return (peak resident memory in MB, seconds).
 
-    The peak is that of all processes so far, so the smaller job has to be measured first.
+    The peak is that of all processes so far, so the smaller job must be measured first.
     """
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", "openavc", "audio", str(path), "--output", str(output)], check=True)
@@ -40,7 +40,7 @@ def embed(path: Path, output: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print the peak of both lengths."""
+    """Print the peak for both lengths."""
     with tempfile.TemporaryDirectory() as folder:
         for name, seconds in (("ten seconds", 10), ("one hour", 3600)):
             path = Path(folder) / f"{seconds}.wav"

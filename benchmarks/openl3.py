@@ -1,10 +1,10 @@
-"""How near openavc comes to OpenL3: every vector that OpenL3 itself computed, from waveform or picture to embedding.
+"""How close openavc comes to OpenL3, on every vector that OpenL3 itself computed from a waveform or a picture.
 
     python benchmarks/openl3.py ../shared/reference
 
-The folder has weights filled from a seed, inputs, and the embeddings that OpenL3 0.4.2 and torchopenl3 gave for them.
-Prints the largest absolute difference and the smallest cosine of each input and frontend, over sizes, hops and
-centring. Exits with 1 if one is beyond its limit. Takes some minutes.
+The folder has weights filled from a seed, inputs, and the embeddings that OpenL3 0.4.2 and torchopenl3 computed from
+them. Prints the largest absolute difference and the smallest cosine for each input and frontend, over sizes, hops and
+centring. Exits with 1 if any is beyond its limit. Takes some minutes.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import numpy as np
 from openavc.compat import openl3
 from openavc.interfaces.openl3.pictures import crops
 
-OURS = {"kapre-tf2.15": "kapre"}  # the same frontend, computed by another TensorFlow
+OURS = {"kapre-tf2.15": "kapre"}  # the same frontend, computed by another version of TensorFlow
 SOUNDS = ("noise_48k", "short_48k", "dog_44k", "chirp_stereo_22k")
 ANY_SOUND, NOISE, SHORT, PICTURE = 2e-4, 5e-4, 2e-3, 2e-4  # largest difference
-# Where float32 in TensorFlow's Fourier transform decides, a cosine: that of an independent float64 implementation
+# Where float32 in TensorFlow's Fourier transform dominates: the cosine of an independent float64 implementation
 COSINES = {
     ("linear", "kapre-0.1.4"): {"dog_44k": 0.99927, "chirp_stereo_22k": 0.9974},
     ("mel256", "kapre-0.1.4"): {"dog_44k": 0.999998, "chirp_stereo_22k": 0.99999},
@@ -45,7 +45,7 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 
 
 def within(input_repr: str, frontend: str, name: str, difference: float, cosine: float) -> bool:
-    """Whether a sound's embeddings are as near to OpenL3's as those of a correct implementation."""
+    """Whether a sound's embeddings are as close to OpenL3's as those of a correct implementation."""
     if frontend.startswith("librosa"):
         return difference <= ANY_SOUND
     if name == "noise_48k":
@@ -56,7 +56,7 @@ def within(input_repr: str, frontend: str, name: str, difference: float, cosine:
 
 
 class Reference:
-    """The folder of OpenL3's inputs and outputs, compared with openavc's outputs for the same inputs."""
+    """A folder of OpenL3's inputs and outputs, to compare with openavc's outputs for the same inputs."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -75,7 +75,7 @@ class Reference:
     def embed(
         self, input_repr: str, frontend: str, size: int, name: str, hop: float, center: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Embed a sound: (embedding (T, D), timestamps (T,))."""
+        """Embed a sound; return (embedding (T, D), timestamps (T,))."""
         path = self.folder / f"openl3_audio_{input_repr}_seeded-v0_4_0.h5.gz"
         model = openl3.models.load_audio_embedding_model_from_path(path, input_repr, size, frontend)
         return openl3.get_audio_embedding(
@@ -83,7 +83,7 @@ class Reference:
         )
 
     def audio_rows(self, input_repr: str) -> Iterator[tuple[str, str, float, float]]:
-        """Compare the embeddings of sounds: (frontend, sound, difference, cosine) of each."""
+        """Compare the embeddings of sounds; yield (frontend, sound, difference, cosine) for each."""
         for kind in ("expected", "legacy_expected"):
             stored = self.load(f"audio_{input_repr}_{kind}")
             for key in (key for key in stored if key.endswith("|emb")):
@@ -94,7 +94,7 @@ class Reference:
                 yield frontend, name, *distance(embedding, stored[key])
 
     def image_rows(self) -> Iterator[tuple[int, str, float, float]]:
-        """Compare the embeddings of pictures: (size, picture, difference, cosine) of each."""
+        """Compare the embeddings of pictures; yield (size, picture, difference, cosine) for each."""
         stored = self.load("image_expected")
         for key in (key for key in stored if key.endswith("|emb")):
             name, size, _ = key.split("|")
@@ -108,7 +108,7 @@ class Reference:
             yield int(size), name, *distance(embedding, stored[key])
 
     def spectrogram_rows(self) -> Iterator[tuple[str, str, str, float]]:
-        """Compare spectrograms: (representation, frontend, sound, difference in decibels) of each."""
+        """Compare spectrograms; yield (representation, frontend, sound, difference in decibels) for each."""
         for input_repr in ("linear", "mel256"):
             for key, theirs in self.load(f"audio_{input_repr}_spectrograms").items():
                 name, frontend, hop, center, window, _ = key.split("|")
@@ -118,7 +118,7 @@ class Reference:
                 yield input_repr, frontend, name, distance(ours[int(window), :, :, 0], theirs)[0]
 
     def preprocessed(self) -> float:
-        """Return the largest difference of the one picture of which the network's input is known."""
+        """Return the largest difference for the only picture whose network input is known."""
         [theirs] = self.load("image_expected")["photo_300x400_u8|preprocessed"]
         [ours] = crops(lambda: [self.pictures["photo_300x400_u8"]], "the picture", strict_openl3=True)
         return float(np.abs(ours - theirs).max())
@@ -134,7 +134,7 @@ def worst(rows: Iterator[tuple]) -> dict[tuple, tuple[float, float]]:
 
 
 def cell(difference: float, cosine: float) -> str:
-    """Write a cell of the tables."""
+    """Format a cell of the tables."""
     return f"{difference:.1e} / {cosine:.6f}"
 
 

@@ -3,8 +3,9 @@
     python benchmarks/planning.py --videos FOLDER
 
 FLOPs are counted by PyTorch on the full-size networks, without running them. Hours and money follow from the options.
-What is measured is given per second of CPU time of one core: the loader, a step of the recipes called small, and, where
-`--videos` names a folder of a few, what training.prepare makes of them. The tables of docs/planning.md are its output.
+Measured per second of CPU time of one core are the loader and a step of the recipes called small; if `--videos` names a
+folder of some videos, the storage that training.prepare needs for them is also measured. The tables of docs/planning.md
+are its output.
 """
 
 import math
@@ -35,15 +36,15 @@ ARITHMETIC = ("FP32", "TF32", "BF16")
 # Peak TFLOP/s in each arithmetic without sparsity, from NVIDIA's data sheets of A100 (SXM, 80 GB) and H100 (SXM); the
 # prices, in dollars an hour, are a guess.
 GPUS = (("A100", 19.5, 156.0, 312.0, 2.0), ("H100", 67.0, 494.0, 989.0, 3.0))
-CORPORA = {  # clips of 10 s; the papers' numbers, of OpenL3's two we are not sure
+CORPORA = {  # clips of 10 s; the papers' numbers; we aren't sure of OpenL3's two
     "Flickr-SoundNet": 500_000,
     "AudioSet-Instruments": 263_000,
     "OpenL3 music": 296_000,
     "OpenL3 environmental": 195_000,
     "Kinetics-Sounds": 19_000,
 }
-FEW = 6  # videos that storage is measured on
-BATCH = 128  # pairs, at most, of a batch of what is measured
+FEW = 6  # videos to measure storage on
+BATCH = 128  # most pairs in a batch that is measured
 
 
 # ------------------------------------------------------------------------------------------------------ arithmetic
@@ -51,14 +52,14 @@ BATCH = 128  # pairs, at most, of a batch of what is measured
 
 @dataclass(frozen=True)
 class Work:
-    """What a recipe asks for."""
+    """The work that a recipe asks for."""
 
     name: str
     precision: str
     parameters: int
     pair: float  # FLOPs of forward and backward
     pairs: int
-    bytes: int  # of a pair, from the loader to the GPU
+    bytes: int  # of a pair, sent from the loader to the GPU
 
     @property
     def total(self) -> float:
@@ -66,28 +67,28 @@ class Work:
         return self.pair * self.pairs
 
     def hours(self, peak: float, share: float) -> float:
-        """GPU-hours at this share of a peak in TFLOP/s."""
+        """Return GPU-hours at a given share of a peak in TFLOP/s."""
         return self.total / (peak * 1e12 * share) / 3600
 
     def pace(self, peak: float, share: float) -> float:
-        """Pairs a second of one GPU, likewise."""
+        """Return the pairs per second of one GPU at a given share of a peak in TFLOP/s."""
         return peak * 1e12 * share / self.pair
 
 
 @dataclass(frozen=True)
 class Density:
-    """What shards hold: bytes of a picture for each of its pixels, and of a second of sound."""
+    """The density of shards: bytes per pixel of a picture, and per second of sound."""
 
     pixel: float
     sound: float
 
     def clip(self, seconds: float, frame_rate: float, width: int, height: int) -> float:
-        """Bytes."""
+        """Return the bytes of a clip."""
         return seconds * (frame_rate * width * height * self.pixel + self.sound)
 
 
 def cores(step: float, loader: float) -> int:
-    """Count the cores whose loaders, at so many pairs a second each, keep up with a step of so many."""
+    """Count the cores needed for loaders of `loader` pairs per second each to keep up with a step of `step`."""
     return math.ceil(step / loader)
 
 
@@ -95,12 +96,12 @@ def cores(step: float, loader: float) -> int:
 
 
 def frames_shape(model: AudioVisualModel) -> tuple[int, ...]:
-    """Return the shape of what the loader gives for a clip's frames."""
+    """Return the shape of a clip's frames as the loader provides them."""
     return model.precompute_frames(np.zeros(model.frames.shape, np.float32)).shape
 
 
 def synthetic_batch(model: AudioVisualModel, pairs: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    """Make pairs of black pictures and silence, as the loader would give them; `shape` is that of a clip's frames."""
+    """Make pairs of black pictures and silence, as the loader would; `shape` is that of a clip's frames."""
     return {
         "frames": torch.zeros(pairs, *shape),
         "samples": torch.zeros(pairs, model.sound.samples, model.sound.channels),
@@ -111,10 +112,10 @@ def synthetic_batch(model: AudioVisualModel, pairs: int, shape: tuple[int, ...])
 
 
 def count(name: str, recipe: Recipe) -> Work:
-    """Count a step of the whole batch with tensors that have shapes and no content; of a curriculum, its first stage's.
+    """Count a step of a full batch, of the first stage in a curriculum, on tensors that have shapes but no content.
 
-    A multiplication and an addition are two FLOPs; counted are convolutions and matrix products, forward and backward,
-    so not the Fourier transform of the sound, BatchNorm, ReLU, pooling and the optimizer.
+    A multiplication and an addition are two FLOPs. Only convolutions and matrix products are counted, forward and
+    backward: not the Fourier transform of the sound, BatchNorm, ReLU, pooling or the optimizer.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -135,7 +136,7 @@ def count(name: str, recipe: Recipe) -> Work:
 
 
 def measure_core(recipe: Recipe, seconds: float, step: bool) -> tuple[float, float | None]:
-    """Measure the pairs a second of CPU time of the loader and, where asked for, of the step, on noise."""
+    """Measure the pairs per second of CPU time of the loader and, if `step`, of the step, on noise."""
     small = {"data": {"workers": 0}, "batch_size": min(BATCH, recipe.batch_size), "accumulate": 1}
     recipe = to_recipe(merge(recipe.to_json(), small))
     with tempfile.TemporaryDirectory() as folder:
@@ -145,19 +146,19 @@ def measure_core(recipe: Recipe, seconds: float, step: bool) -> tuple[float, flo
 
 
 def prepare_settings() -> prepare.Settings:
-    """Return the settings that the command has by default."""
+    """Return the default settings of the command."""
     defaults = {parameter.name: parameter.default for parameter in prepare.main.params}
     return prepare.Settings(**{field.name: defaults[field.name] for field in fields(prepare.Settings)})
 
 
 def measure_density(folder: Path) -> tuple[Density, str]:
-    """Measure what training.prepare's defaults make of a few videos; ValueError if none can be read.
+    """Measure the shards that training.prepare makes of a few videos by default; raise ValueError if none can be read.
 
     Returns
     -------
     density : Density
     about : str
-        Which clips it was measured on.
+        Clips it was measured on.
     """
     videos = find_videos(folder)[:FEW]
     with tempfile.TemporaryDirectory() as output:
@@ -178,17 +179,17 @@ def measure_density(folder: Path) -> tuple[Density, str]:
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """Write a table in Markdown."""
+    """Format a table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
 
 
 def number(value: float) -> str:
-    """Write a number with two significant digits, and with all digits before the point."""
+    """Format a number with two significant digits, and with all digits before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def work_table(works: list[Work]) -> str:
-    """Tabulate what the recipes ask for."""
+    """Tabulate the work that the recipes ask for."""
     head = ["recipe", "precision", "parameters, M", "GFLOP a pair", "pairs, M", "PFLOP in all", "kB a pair"]
     rows = [
         [
@@ -216,7 +217,7 @@ def gpu_table(works: list[Work], gpus, share: float) -> str:
 
 
 def loader_table(works: list[Work], measured: dict[str, tuple], gpus, share: float) -> str:
-    """Tabulate the pairs a second of a GPU, and the cores that feed it."""
+    """Tabulate the pairs per second of a GPU, and the cores that feed it."""
     head = ["recipe", "loader, pairs/s a core", *(f"{name} {kind}" for name, *_ in gpus for kind in ARITHMETIC[1:])]
     rows = []
     for work in works:
@@ -228,7 +229,7 @@ def loader_table(works: list[Work], measured: dict[str, tuple], gpus, share: flo
 
 
 def small_table(works: list[Work], measured: dict[str, tuple]) -> str:
-    """Tabulate the hours of a CPU."""
+    """Tabulate the hours on a CPU."""
     head = ["recipe", "step, pairs/s a core", "GFLOP/s", "loader, pairs/s a core", "hours on one core and a loader's"]
     rows = []
     for work in works:
@@ -239,7 +240,7 @@ def small_table(works: list[Work], measured: dict[str, tuple]) -> str:
 
 
 def storage_table(density: Density, settings: prepare.Settings) -> str:
-    """Tabulate the storage of each corpus's shards, for videos of 16:9 that are at least of the settings' size."""
+    """Tabulate the storage of each corpus's shards, for 16:9 videos of at least the size in the settings."""
     size, width = settings.size, round(settings.size * 16 / 9)
     clip = density.clip(settings.clip_seconds, settings.frame_rate, width, size)
     head = ["corpus", "clips", "GB"]

@@ -2,12 +2,12 @@
 
     python benchmarks/search.py
 
-The vectors are drawn from a seed, clustered as embeddings of recordings are: 200 directions stand for kinds of sound,
+The vectors are drawn from a seed and clustered like embeddings of recordings: 200 directions stand for kinds of sound,
 recordings lie around them (cosine about 0.8), and 100 windows around each recording (0.9). They are indexed from .npz
 results, as by `openavc index`. Queries are windows of recordings that aren't in the library. They ask for every moment
 and are answered one at a time, after one that isn't counted.
 
-`--isotropic` draws vectors without any clusters instead, the worst case of an approximate index.
+With `--isotropic`, the vectors have no clusters, the worst case for an approximate index.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from openavc.library.search import nearest
 from openavc.library.table import open_library
 
 KINDS, WINDOWS = 200, 100
-RECORDING, WINDOW = 0.75, 0.48  # length of the noise around a direction of length 1: cosines of 0.8 and 0.9
+RECORDING, WINDOW = 0.75, 0.48  # length of the noise around a direction of length 1, for cosines of 0.8 and 0.9
 K = 10
 
 
@@ -71,13 +71,13 @@ def write_results(vectors: np.ndarray, folder: Path) -> None:
 
 
 def brute_force(vectors: np.ndarray, query: np.ndarray, k: int) -> np.ndarray:
-    """Search by NumPy alone: the scores of the `k` nearest, the best first."""
+    """Search with only NumPy; return the scores of the `k` nearest, the best first."""
     scores = vectors @ query
     return np.sort(scores[np.argpartition(-scores, k - 1)[:k]])[::-1]
 
 
 def timed(function: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[list, float]:
-    """Ask queries one at a time: the answers, and the mean time of one in ms. The first is asked twice."""
+    """Ask queries one at a time, the first one twice; return the answers, and the mean time per query in ms."""
     function(queries[0])
     started = time.perf_counter()
     answers = [function(query) for query in queries]
@@ -85,7 +85,7 @@ def timed(function: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[l
 
 
 def recall(answers: list[np.ndarray], truth: list[np.ndarray]) -> float:
-    """Return the share of the true nearest among the answers: scores, to rounding, as good as the last true one."""
+    """Return the recall: the share of answers whose score is, up to rounding, at least that of the last true one."""
     good = [np.sum(np.asarray(scores) >= true[-1] - 1e-6) for scores, true in zip(answers, truth, strict=True)]
     return float(np.sum(good) / np.sum([len(true) for true in truth]))
 
@@ -96,8 +96,8 @@ def measure(vectors: int, queries: int, dimensions: int, folder: Path, isotropic
     Returns
     -------
     dict
-        `index` (seconds that it took), `kind` (of the approximate index), and `ways`: for each way of searching its
-        recall and milliseconds a query.
+        `index` (seconds it took), `kind` (of the approximate index), and `ways`: recall and milliseconds per query for
+        each way of searching.
     """
     library, asked = draw(vectors, queries, dimensions, isotropic)
     k = min(K, vectors)

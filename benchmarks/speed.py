@@ -1,9 +1,9 @@
-"""Ratios of times measured in one run.
+"""Ratios of times, measured in one run.
 
     python benchmarks/speed.py
 
-Resampling is compared with resampy, embedding in one pass with embedding window by window at several hops, and the
-start of the command line with that of click alone.
+Compares resampling with resampy, embedding in one pass with embedding window by window at several hops, and the start
+of the command line with importing only click.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from openavc.media.resample import resample
 
 
 def seconds(function: Callable[[], Any], repeats: int = 5) -> float:
-    """Time a function: the best of some calls in seconds, after one that warms up."""
+    """Time a function; return the best of some calls, in seconds, after one that warms up."""
     return in_turn(function, repeats=repeats)[0]
 
 
 def in_turn(*functions: Callable[[], Any], repeats: int = 5) -> list[float]:
-    """Time functions that take turns, so that other work of the machine slows all of them alike: the best of each."""
+    """Time functions that take turns, so that other load slows all of them alike; return the best time of each."""
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(1 + repeats):
         for taken, function in zip(times, functions, strict=True):

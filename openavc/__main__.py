@@ -1,4 +1,4 @@
-"""`python -m openavc` is `openavc`."""
+"""Run the command line: `python -m openavc` is the same as `openavc`."""
 
 from .cli import main
 

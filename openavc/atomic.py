@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all.
+"""Write files completely or not at all.
 
-The content goes to a temporary name beside the target, reaches the disk, and only then takes the target's name. Whoever
-is killed meanwhile leaves the file that was there before, and whoever reads meanwhile sees that one. The temporary name
-of a target is always the same, so that the next writer takes over what a killed one left; those who write one file at
-the same time wait for each other.
+The content goes to a temporary name beside the target, reaches the disk, and only then takes the target's name. If the
+writer is killed, the previous file remains, and readers see the previous file until then. Where files can be locked,
+the temporary name of a target is always the same, so the next writer takes over what a killed one left, and writers of
+the same file wait for each other.
 """
 
 from __future__ import annotations
@@ -15,36 +15,32 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows: without locks, each process takes a name of its own
-    _OWN = f"-{os.getpid()}"
-else:
-    _OWN = ""
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name to write to; the file written there takes the name `path` if the block succeeds.
+    """Yield a temporary path to write to; the file written there is renamed to `path` if the block succeeds.
 
     Parameters
     ----------
     path : str or path
-        The file to write, or to replace; its folder is made.
+        The file to write or to replace; its folder is created.
 
     Yields
     ------
     partial : Path
-        A hidden name in the same folder. If the block raises, Ctrl-C included, this file is removed and `path` is left
-        as it was.
+        A hidden file in the same folder. If the block raises, also on Ctrl-C, it is removed and `path` stays as it was.
 
     Raises
     ------
     OSError
-        If the folder can't be made, or the file can't be written or isn't.
+        If the folder can't be created, or the file can't be written or wasn't.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial{_OWN}")
-    with _only_writer(partial):
+    with _only_writer(path) as partial:
         try:
             yield partial
             with open(partial, "rb+") as file:
@@ -58,25 +54,39 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextmanager
-def _only_writer(partial: Path) -> Iterator[None]:
-    """Make an empty file and hold its lock, which the system releases when a process dies."""
-    if _OWN:
-        yield
-        return
-    while True:
+def _only_writer(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that no other process writes to meanwhile.
+
+    It is that of an empty, locked file; the system releases the lock if the process dies. On file systems without
+    locks, each process uses its own name, and a killed process leaves its file behind.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    while fcntl is not None:
         file = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            if _is(file, partial):  # not renamed or removed by the writer before
-                os.utime(file, ns=(0, 0))  # until something is written
-                yield
+            if not _lock(file):
+                partial.unlink(missing_ok=True)
+                break
+            if _is_same_file(file, partial):  # the previous writer hasn't renamed or removed it
+                os.utime(file, ns=(0, 0))  # marks that nothing is written yet
+                yield partial
                 return
         finally:
             os.close(file)
+    yield path.with_name(f"{partial.name}-{os.getpid()}")
 
 
-def _is(file: int, path: Path) -> bool:
-    """Whether an open file is the one of that name."""
+def _lock(file: int) -> bool:
+    """Wait for the lock of an open file; return False if the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def _is_same_file(file: int, path: Path) -> bool:
+    """Whether an open file is still the one at this path."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -84,19 +94,19 @@ def _is(file: int, path: Path) -> bool:
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file of this content, whole or not at all; its folder is made.
+    """Write bytes to a file, completely or not at all; its folder is created.
 
     Parameters
     ----------
     path : str or path
-        The file to write, or to replace.
+        The file to write or to replace.
     content : bytes
-        All that it holds.
+        The entire content.
 
     Raises
     ------
     OSError
-        If it can't be written.
+        If the file can't be written.
     """
     with write_atomically(path) as partial:
         partial.write_bytes(content)

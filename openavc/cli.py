@@ -1,4 +1,4 @@
-"""The command line: options and help, in one vocabulary with the Python API; the work is done elsewhere.
+"""The command line: options and help, named as in the Python API; the work is done elsewhere.
 
 Nothing heavy is imported before a command runs, so `openavc --help` answers at once.
 """
@@ -96,7 +96,7 @@ def video(inputs, output, model, embedding, batch_size, device, overwrite, frame
 
 
 def _embed(inputs, output, overwrite, **options):
-    """Plan, load, embed with a progress bar, report, and leave with the right status."""
+    """Plan, load, embed with a progress bar, report, and exit with the right status."""
     from .extraction.extraction import Extraction
     from .extraction.results import counted, embed_files, plan_jobs
 
@@ -134,7 +134,7 @@ def _tell_failures(outcomes):
 
 
 def _load(load, *arguments):
-    """Load a model, or leave with a message and a status: 2 if no such name, 1 if the weights can't be had."""
+    """Load a model, or exit with a message: status 2 for an unknown name, 1 if the weights can't be obtained."""
     try:
         return load(*arguments)
     except (ValueError, FileNotFoundError) as error:
@@ -194,7 +194,7 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 
     The colours are probabilities, by the bar at the side: 0 leaves the picture as it is.
     """
-    from .drawing import PICTURE_ENDINGS
+    from .drawing import PICTURE_ENDINGS, draw_localized_picture, draw_localized_video
     from .inference.localization import localizing_model
     from .media.image import EXTENSIONS
 
@@ -215,38 +215,15 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
     loaded = _load(localizing_model, model, device)
     try:
         if is_picture:
-            said = _localize_picture(source, audio, output, loaded)
-        else:
-            said = _localize_video(source, mismatch, output, frame_rate, loaded)
+            click.echo(f"highest probability {draw_localized_picture(output, source, audio, loaded):.3f}; {output}")
+            return
+        peaks = draw_localized_video(output, source, loaded, mismatch, frame_rate)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{said}; {output}")
-
-
-def _localize_picture(source, audio, output, model) -> str:
-    from .atomic import write_atomically
-    from .drawing import write_picture
-    from .inference.localization import localize_sound
-
-    heatmap = localize_sound(source, audio, model=model)
-    with write_atomically(output) as partial:
-        write_picture(partial, source, heatmap, output.suffix.lower())
-    return f"highest probability {heatmap.max():.3f}"
-
-
-def _localize_video(source, mismatch, output, frame_rate, model) -> str:
-    from tqdm import tqdm
-
-    from .atomic import write_atomically
-    from .drawing import write_video
-    from .inference.localization import localize_video
-
-    maps = localize_video(source, model, audio=mismatch, frame_rate=frame_rate)
-    with write_atomically(output) as partial:
-        peaks = write_video(partial, tqdm(maps, unit="frame", disable=None), source, mismatch)
     time, highest = max(peaks, key=lambda peak: peak[1])
     mean = sum(peak for _, peak in peaks) / len(peaks)
-    return f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
+    average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
+    click.echo(f"{average}; {output}")
 
 
 _library = click.option(
@@ -277,7 +254,7 @@ def index(inputs, db, prune):
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
         sys.exit(130)
-    except (ImportError, OSError, ValueError, RuntimeError) as error:  # the last two from a damaged library
+    except (ImportError, OSError, ValueError, RuntimeError) as error:  # a damaged library raises the last two
         raise click.ClickException(str(error)) from None
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
     click.echo(f"{said}; {vectors} vectors in {db}/")
@@ -352,7 +329,7 @@ def models(as_json):
 
 
 def _size(size) -> str:
-    """Show one number, or those of sound and of pictures: 6144/8192."""
+    """Format one size, or the sizes of sound and pictures, as in 6144/8192."""
     return "/".join(map(str, size.values())) if isinstance(size, dict) else str(size)
 
 
@@ -362,7 +339,7 @@ def download(names):
     """Fetch and verify the weights of models, for work without a network later."""
     from .weights import fetch
 
-    _each(names, lambda name: str(fetch(name)))
+    _print_each(names, lambda name: str(fetch(name)))
 
 
 @_command("openavc verify")
@@ -375,7 +352,7 @@ def verify(names):
         path = verify_local(name)
         return "not downloaded" if path is None else f"good, {path}"
 
-    _each(names or list_models(), state)
+    _print_each(names or list_models(), state)
 
 
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
@@ -411,8 +388,8 @@ def import_openl3(inputs, output, input_repr, overwrite):
     click.echo(f"{output}: {what}")
 
 
-def _each(names, state):
-    """Print a line for each model; status 1 if the files of some can't be had, 2 for a name that doesn't exist."""
+def _print_each(names, state):
+    """Print a line for each model and exit: status 1 if any file can't be obtained, 2 for an unknown name."""
     failed = False
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""Pictures and videos that show maps: overlays with a colour bar, and the files they go to."""
+"""Pictures and videos that show maps: overlays with a colour bar, written to files."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from typing import Any
 
 import numpy as np
 
-from .inference.localization import one_picture
+from .atomic import write_atomically
+from .inference.localization import localize_sound, localize_video, one_picture
 from .media.audio import open_audio
 from .media.clips import SoundInput, model_sound
 from .media.image import enlarge, resize
 from .media.mp4 import SOUND_RATE, write_mp4
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")  # that `write_picture` takes
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")  # file endings that `write_picture` supports
 _OPACITY = 0.75  # of the colours where the probability is 1
-_MARGIN = 32  # grey level of what is beside the picture
-_LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: smaller pictures are shown enlarged, to a width of no more than this
+_MARGIN = 32  # grey value around the picture
+_LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: pictures with fewer rows are enlarged, up to this width
 
 
 # -------------------------------------------------------------------------------------------------------- overlays
 
 
 def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
-    """Draw a map over a picture, and a colour bar beside it.
+    """Draw a map over a picture, with a colour bar beside it.
 
-    The colours' scale is the probability itself, from 0 to 1, never stretched to what a map happens to hold: a sound
-    that doesn't belong to the picture leaves it dark, that is, as it is. The colours grow opaque with the probability,
-    and where that is 0 there are none.
+    The colour scale is the probability itself, from 0 to 1, and is never stretched to the range of a map: a sound that
+    doesn't belong to the picture leaves the picture as it is. Colours become more opaque with the probability; where
+    that is 0, there is no colour.
 
     Parameters
     ----------
     picture : array or tensor (H, W, 3), or path
     heatmap : ndarray, shape (h, w)
-        In [0, 1]; of the picture's size, or of any other, to which it is enlarged.
+        In [0, 1], of any size; it is enlarged to the picture's.
 
     Returns
     -------
     drawn : ndarray, shape (rows, columns, 3), uint8 RGB
-        The picture stands in the top left corner: at its own size, or enlarged if it has less than 480 rows, by one
-        factor for both sides. Rows and columns are even, as H.264 wants them.
+        The picture is in the top left corner, at its own size or, if it has fewer than 480 rows, enlarged by the same
+        factor on both sides. Rows and columns are even, as H.264 requires.
 
     Raises
     ------
     ValueError
-        If the map isn't one of probabilities.
+        If the map is empty, isn't two-dimensional, or has values outside [0, 1].
     """
     picture, heatmap = one_picture(picture), np.asarray(heatmap, dtype=np.float32)
     if heatmap.ndim != 2 or not heatmap.size:
@@ -55,7 +56,7 @@ def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
     if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # also catches NaN
         raise ValueError(f"a map must lie in [0, 1], got values from {heatmap.min():g} to {heatmap.max():g}")
     height, width = _shown_size(*picture.shape[:2])
-    bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2))  # as high as its numbers need
+    bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2))  # high enough for its numbers
     drawn = np.full((len(bar), _even(width) + bar.shape[1], 3), _MARGIN, dtype=np.uint8)
     drawn[:height, :width] = _tint(resize(picture, height, width), enlarge(heatmap, height, width))
     drawn[:, _even(width) :] = bar
@@ -72,7 +73,7 @@ def _even(number: int) -> int:
 
 
 def _tint(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Lay the colours of a map over a picture in [0, 1] of its size: (H, W, 3) uint8."""
+    """Lay the colours of a map over a picture of the same size, in [0, 1]: (H, W, 3) uint8."""
     import cv2
 
     colours = cv2.applyColorMap(np.rint(heatmap * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)[..., ::-1]
@@ -82,7 +83,7 @@ def _tint(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _colour_bar(rows: int) -> np.ndarray:
-    """Draw the colours of 0 (below) to 1 (above), over the margin's grey, with numbers: (rows, columns, 3) uint8."""
+    """Draw the colours from 0 (bottom) to 1 (top) on the margin's grey, with numbers: (rows, columns, 3) uint8."""
     import cv2
 
     unit = max(1.0, rows / _LEAST_ROWS)
@@ -98,7 +99,7 @@ def _colour_bar(rows: int) -> np.ndarray:
         cv2.putText(
             bar, f"{value:g}", corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * unit, (255,) * 3, round(unit), cv2.LINE_AA
         )
-    bar.flags.writeable = False  # it is shared by all calls
+    bar.flags.writeable = False  # all calls share the cached array
     return bar
 
 
@@ -136,14 +137,14 @@ def write_video(
     target : str or path
         An MP4 file, H.264 and AAC, whatever its name.
     maps : iterable of (timestamp, frame, heatmap)
-        What `localize_video` gives for `path` and `audio`.
+        What `localize_video` returns for `path` and `audio`.
     path, audio : str or path
-        As in `localize_video`. The video's own sound is written to its end.
+        As in `localize_video`. The video's own sound is written in full.
 
     Returns
     -------
     peaks : list of (float, float)
-        Time of each frame and the maximum of its map.
+        Time of each frame, in seconds, and the maximum of its map.
     """
     peaks = []
 
@@ -156,3 +157,51 @@ def write_video(
     mono = model_sound(blocks, rate, SoundInput(SOUND_RATE, seconds=1.0))
     write_mp4(target, drawn(), mono, cut_sound=audio is not None)
     return peaks
+
+
+def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any) -> float:
+    """Localise a sound in a picture and write the overlay, or the map, whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+        Its ending, one of `PICTURE_ENDINGS`, decides what is written.
+    image, audio, model
+        As in `localize_sound`.
+
+    Returns
+    -------
+    peak : float
+        The highest probability of the map.
+    """
+    heatmap = localize_sound(image, audio, model=model)
+    with write_atomically(output) as partial:
+        write_picture(partial, image, heatmap, output.suffix.lower())
+    return float(heatmap.max())
+
+
+def draw_localized_video(
+    output: Path,
+    path: str | os.PathLike,
+    model: Any,
+    audio: str | os.PathLike | None = None,
+    frame_rate: float | None = None,
+) -> list[tuple[float, float]]:
+    """Localise the sound of a video and write a video of overlays, whole or not at all.
+
+    Parameters
+    ----------
+    output : Path
+    path, model, audio, frame_rate
+        As in `localize_video`. A progress bar is shown if the standard error is a terminal.
+
+    Returns
+    -------
+    peaks : list of (float, float)
+        Time of each frame and the maximum of its map.
+    """
+    from tqdm import tqdm
+
+    maps = localize_video(path, model, audio=audio, frame_rate=frame_rate)
+    with write_atomically(output) as partial:
+        return write_video(partial, tqdm(maps, unit="frame", disable=None), path, audio)

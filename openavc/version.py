@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def package_version() -> str:
-    """Return the version of openavc, "unknown" in a checkout that isn't installed."""
+    """Return the version of openavc, or "unknown" in a checkout that isn't installed."""
     try:
         return version("openavc")
     except PackageNotFoundError:

@@ -115,3 +115,17 @@ def test_processes_that_write_one_file_at_once_write_it_whole(tmp_path):
 def test_an_empty_file_can_be_written(tmp_path):
     write_bytes(tmp_path / "file", b"")
     assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_file_system_without_locks_will_do(target, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="this system has no locks in the first place")
+
+    def refused(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with write_atomically(target) as partial:
+        partial.write_bytes(b"after")
+        assert str(os.getpid()) in partial.name
+    assert target.read_bytes() == b"after"
+    assert names(target.parent) == ["file.bin"]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: everything that the next step depends on, and the weights alone as openavc reads them."""
+"""Checkpoints, with everything that the next step depends on, and files of only the weights, as openavc reads them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ NAME = "checkpoint.pt"
 
 
 def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
-    """Write the state of each part (model, objective, optimizer, scaler) after `step` steps; replaces the last one."""
+    """Write the state of each part (model, objective, optimizer, scaler) after `step` steps, replacing the last."""
     with write_atomically(run / NAME) as partial:
         torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, partial)
 
 
 def steps_done(run: Path) -> int:
-    """Return the number of steps that a run's checkpoint is after, 0 if there is none."""
+    """Return the number of steps done at a run's checkpoint, 0 if there is none."""
     path = run / NAME
     return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["step"] if path.exists() else 0
 
 
 def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
-    """Restore the parts in place; returns the number of steps done, 0 if there is no checkpoint."""
+    """Restore the parts in place, and return the number of steps done, 0 if there is no checkpoint."""
     path = run / NAME
     if not path.exists():
         return 0

@@ -1,4 +1,4 @@
-"""The processes of one training, started by torchrun; every function answers in a single process, too."""
+"""The processes of one training run, started by torchrun; every function also works in a single process."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from openavc.weights import choose_device
 
 Value = TypeVar("Value")
 
-LONGEST_WAIT = timedelta(hours=2)  # for the first process, which validates; NCCL's own is 10 minutes
+LONGEST_WAIT = timedelta(hours=2)  # for the first process, which validates; NCCL's default is 10 minutes
 
 
 def start(device: str | None) -> torch.device:
-    """Join the process group that torchrun describes, if it does, with NCCL on CUDA, else gloo.
+    """Join torchrun's process group, if there is one: with NCCL on CUDA, else with gloo.
 
     Parameters
     ----------
     device : str, optional
-        Kind of device; CUDA if there is one. Each process of a machine takes its own.
+        Kind of device; by default CUDA if there is one. Each process of a machine takes its own GPU.
 
     Returns
     -------
     device : torch.device
-        Of this process.
+        Device of this process.
 
     Raises
     ------
     ValueError
-        If the device can't be used, or several processes were told to take the same one.
+        If the device can't be used, or a particular GPU is given for several processes.
     """
     if "WORLD_SIZE" not in os.environ:
         return choose_device(device)
@@ -73,13 +73,13 @@ def gather(tensor: Tensor) -> Tensor:
     """Gather the rows of all processes, in the order of their ranks: (B, ...) to (world * B, ...).
 
     The gradient of each row goes back to the process it came from, summed over the processes that used it. Together
-    with the mean over processes that DistributedDataParallel takes, it is that of one process with all the rows.
+    with the mean over processes that DistributedDataParallel takes, it equals that of one process with all the rows.
     """
     return tensor if world_size() == 1 else _Gather.apply(tensor)
 
 
 def own_rows(tensor: Tensor) -> Tensor:
-    """Take this process's rows out of those of all: (world * B, ...) to (B, ...)."""
+    """Select this process's rows from those of all processes: (world * B, ...) to (B, ...)."""
     return tensor.chunk(world_size())[rank()]
 
 
@@ -98,7 +98,7 @@ class _Gather(torch.autograd.Function):
 
 
 def mean(values: Tensor) -> Tensor:
-    """Take the mean over the processes, without gradient."""
+    """Average values over the processes, without gradient."""
     if world_size() > 1:
         values = values.detach().clone()
         dist.all_reduce(values)
@@ -107,7 +107,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def from_first(value: Value) -> Value:
-    """Return the first process's value in all processes; it is pickled on the way."""
+    """Return the first process's value in all processes; it must be picklable."""
     if world_size() == 1:
         return value
     values = [value]
@@ -116,15 +116,15 @@ def from_first(value: Value) -> Value:
 
 
 def wait_for_all() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have made this call."""
     if world_size() > 1:
         dist.barrier()
 
 
 def parallel(module: nn.Module, sync_batch_norm: bool) -> nn.Module:
-    """Average a module's gradients over the processes, and BatchNorm's statistics, too, where asked for.
+    """Wrap a module so that its gradients, and on request BatchNorm's statistics, are averaged over the processes.
 
-    Otherwise each process normalises by its own part, and the running statistics kept are the first process's.
+    Otherwise each process normalises by its own part of a batch, and the first process's running statistics are kept.
     """
     if world_size() == 1:
         return module

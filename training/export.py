@@ -3,9 +3,9 @@
     python -m training.export runs/ave_small --name ave-small --metrics avc.json --metrics esc.json
     python -m training.export runs/l3_flickr --name l3-flickr --push OWNER/l3-flickr --no-package
 
-RUN then holds what is pushed: NAME.safetensors, in half precision, and README.md, the model card. The package and the
-manifest are changed last and together, so an export that fails leaves them as they were. `--best` takes the weights
-that a training with `--validation` kept as the best on held-out shards, instead of its last.
+RUN then holds the files to push: NAME.safetensors, in half precision, and README.md, the model card. The package and
+the manifest are changed last and together, so an export that fails leaves them unchanged. `--best` takes the weights
+that a training with `--validation` kept as the best on held-out shards, instead of its last ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .publish.card import PROJECT, describe_corpora, model_card
 from .publish.hub import check_repo, fetch_back, push
 
 MANIFEST = PROJECT / "weights_manifest.json"
-_KEPT = ("weights", "best")  # of a run, as safetensors
+_KEPT = ("weights", "best")  # stems of a run's own safetensors files
 _NOWHERE = "nobody could get the weights of {name!r}: push them or put them into the package"
 
 
@@ -41,34 +41,34 @@ def export(
     tables: dict | None = None,
     **about,
 ) -> dict:
-    """Write the weights, their card and the manifest's entry; returns the entry.
+    """Write the weights, their card and the manifest's entry, and return the entry.
 
     Parameters
     ----------
     run : Path
-        Of `training.train`.
+        Folder of a run of `training.train`.
     name : str
-        In the manifest.
+        Name in the manifest.
     license : str
-        As SPDX names it.
+        SPDX identifier.
     repo : str
-        Of the Hub, `owner/name`, to push weights and card to; empty to push nothing.
+        Repository of the Hub, `owner/name`, to push weights and card to; empty to push nothing.
     package : bool
-        Whether the package is to hold the weights.
+        Whether to put the weights into the package.
     limits : str
         What the model is bad at, for the card.
     best : bool
-        Take `best.safetensors` instead of the last weights.
+        Whether to take `best.safetensors` instead of the last weights.
     tables : dict, optional
-        For the card, by the command that measured them: title -> row -> column -> cell.
+        Tables for the card, by the command that measured them: title -> row -> column -> cell.
     **about
-        `trained_on`, `recipe` and `metrics`. What is empty is taken from the run's configuration, or else from the
+        `trained_on`, `recipe` and `metrics`. Empty values are taken from the run's configuration, or else from the
         manifest's entry of the same weights.
 
     Raises
     ------
     ValueError
-        If `name` can't be the file's, `repo` isn't `owner/name`, or nobody could get the weights.
+        If `name` can't be a file's, `repo` isn't `owner/name`, or the weights would be neither packaged nor pushed.
     OSError
         If the run has no weights, or they can't be pushed and fetched back.
     """
@@ -102,7 +102,7 @@ def export(
 
 
 def check_name(name: str) -> None:
-    """Raise ValueError if the file of this name would lie elsewhere, or replace what the run keeps."""
+    """Raise ValueError if a file of this name would lie outside the run's folder, or replace the run's own weights."""
     if not name or Path(name).name != name or name in _KEPT:
         raise ValueError(
             f"a model's name is that of a file without folders, and not {' or '.join(_KEPT)}; got {name!r}"
@@ -110,7 +110,7 @@ def check_name(name: str) -> None:
 
 
 def weights_of(run: Path, best: bool) -> Path:
-    """Name the file of the run's last weights, or of those that were best on held-out shards."""
+    """Return the file of the run's last weights, or of those that were best on held-out shards."""
     path = run / ("best.safetensors" if best else "weights.safetensors")
     if best and not path.exists():
         raise FileNotFoundError(f"{run} has no {path.name}: training.train keeps it if given --validation")
@@ -123,7 +123,7 @@ def pushed(entry: dict) -> list[dict]:
 
 
 def describe(model: AudioVisualModel, name: str, path: Path, license: str) -> dict:
-    """Say of the weights themselves what a manifest's entry does."""
+    """Make the part of a manifest's entry that describes the weights themselves."""
     options = dict(model.architecture)
     architecture = options.pop("architecture")
     return {
@@ -140,7 +140,7 @@ def describe(model: AudioVisualModel, name: str, path: Path, license: str) -> di
 
 
 def embedding_size(sizes: dict[str, dict[str, int]]) -> dict[str, int | dict[str, int]]:
-    """Turn sizes by modality into sizes by embedding: one number where the modalities agree, else one of each.
+    """Turn sizes by modality into sizes by embedding: one number where the modalities agree, else one for each.
 
     For example, {"audio": {"features": 896}, "image": {"features": 896}} gives {"features": 896}.
     """
@@ -154,14 +154,14 @@ def embedding_size(sizes: dict[str, dict[str, int]]) -> dict[str, int | dict[str
 
 
 def complete(about: dict, config: dict, same: dict) -> dict:
-    """Fill what is empty in `about` from the run's configuration, or else from the entry of the same weights."""
+    """Fill empty values of `about` from the run's configuration, or else from the entry of the same weights."""
     recorded = {"trained_on": describe_corpora(config.get("corpus") or []), "recipe": config.get("recipe")}
     filled = {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
     return filled | {"recipe": without_machine(filled.get("recipe") or "")}
 
 
 def without_machine(recipe: str) -> str:
-    """Turn a recipe's path into one for anyone: from the project's root, or its file's name if it lies elsewhere."""
+    """Strip a recipe's path of this machine's folders: from the project's root, or else only the file's name."""
     path = Path(recipe)
     if path.is_absolute() and path.resolve().is_relative_to(PROJECT.resolve()):
         return path.resolve().relative_to(PROJECT.resolve()).as_posix()
@@ -169,9 +169,9 @@ def without_machine(recipe: str) -> str:
 
 
 def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
-    """Replace the package's file of this name and the manifest: both are there in full before either is replaced.
+    """Replace the package's file of this name and the manifest; both are written in full before either is replaced.
 
-    Without `package` the file is removed at the end, so that no wheel carries what nothing names.
+    Without `package` the file is removed at the end, so that no wheel carries weights that the manifest doesn't name.
     """
     target = PRETRAINED / path.name
     contents = {MANIFEST: (json.dumps({"models": models}, indent=2) + "\n").encode()}

@@ -1,4 +1,4 @@
-"""Batches for each process: which positions of the data it works on, loaded by workers; and whether they can be."""
+"""Batches for each process: its positions in the data, their loading by workers, and checks before the start."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .state import check_frozen
 
 
 class Parts:
-    """Positions in the data of each part of a batch that this process works on, for some steps of a stage.
+    """Yields the positions in the data of each part of a batch that this process works on, for some steps of a stage.
 
     A batch's clips are cut into `world_size * accumulate` runs of neighbours; a process takes `accumulate` of them. So
-    the parts of a batch are the same for one process that accumulates as for several that don't.
+    one process that accumulates works on the same parts as several processes that don't.
     """
 
     def __init__(self, recipe: Recipe, stage: Stage, first_step: int, last_step: int):
@@ -46,7 +46,7 @@ class Parts:
 
 
 def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualModel) -> Pairs:
-    """Make the pairs of a stage; ValueError unless the network and the shards have what it wants."""
+    """Make the pairs of a stage; ValueError unless the network and the shards have what it requires."""
     name = stage.objective["name"]
     check_capabilities(name, model)
     check_frozen(model, stage.frozen)
@@ -59,10 +59,10 @@ def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualM
 def make_loader(
     recipe: Recipe, stage: Stage, pairs: Pairs, device: torch.device, first_step: int, last_step: int
 ) -> DataLoader:
-    """Load parts of the batches of steps `first_step` to `last_step`, those that an uninterrupted run would see."""
+    """Load this process's parts of the batches of steps `first_step` to `last_step`, as an uninterrupted run would."""
     import cv2
 
-    cv2.setNumThreads(1)  # here, as its threads don't outlive the fork of a worker, which would wait for them forever
+    cv2.setNumThreads(1)  # OpenCV's threads don't survive the fork of a worker, which would wait for them forever
     workers = stage.data.workers
     return DataLoader(
         pairs,
@@ -71,23 +71,23 @@ def make_loader(
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_outlive_signals,
+        worker_init_fn=_ignore_sigterm,
     )
 
 
-def _outlive_signals(worker: int) -> None:
-    """Ignore SIGTERM, which a cluster sends to all processes: the batches already begun are wanted still."""
+def _ignore_sigterm(worker: int) -> None:
+    """Ignore SIGTERM, which a cluster sends to all processes, so that batches in flight still arrive."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def kill_workers() -> None:
-    """End the workers that an error leaves behind: Python sends them SIGTERM, and would wait for them forever."""
+    """Kill the workers that an error leaves behind; they ignore Python's SIGTERM, so Python would wait forever."""
     for worker in multiprocessing.active_children():
         worker.kill()
 
 
 def check_batch(recipe: Recipe, stage: Stage, group_size: int = 1) -> None:
-    """Raise ValueError unless the batch can be dealt out to processes and their parts, in whole clips and groups."""
+    """Raise ValueError unless the batch divides evenly into the parts of all processes, in entire clips and groups."""
     windows, parts = stage.data.windows_per_clip, distributed.world_size() * recipe.accumulate
     multiple = windows * parts * group_size
     if recipe.batch_size % multiple or recipe.batch_size < 2 * windows * parts:
@@ -99,7 +99,7 @@ def check_batch(recipe: Recipe, stage: Stage, group_size: int = 1) -> None:
 
 
 def check_labels(stage: Stage, shards: Shards) -> None:
-    """Raise ValueError if the objective wants labels that the shards don't have."""
+    """Raise ValueError if the objective needs labels that the shards don't have."""
     wanted = stage.objective.get("classes")
     if wanted is not None and (wanted != len(shards.classes) or not all(clip.labels for clip in shards.clips)):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""Negatives: which sound a picture gets in a pair that doesn't belong together.
+"""Negatives: the choice of a sound for a picture that it doesn't belong to.
 
-A recipe names a kind, or several with their shares. What is drawn is a function of a random generator alone, which
-`training.pairs` makes from (seed, position). The sound lies at a frame of its clip in positive and negative pairs
-alike, so where it lies gives nothing away (Objects that Sound, section 3.3). Times are in seconds.
+A recipe names a kind, or several with their shares. Draws depend only on a random generator, which `training.pairs`
+makes from (seed, position). The sound lies at a frame of its clip in positive and negative pairs alike, so its
+position gives nothing away (Objects that Sound, section 3.3). Times are in seconds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ROUNDING = 1e-6  # seconds
 
 
 class Negatives(ABC):
-    """A way to find the sound of a negative pair."""
+    """A way to choose the sound of a negative pair."""
 
     @abstractmethod
     def draw(
@@ -34,45 +34,45 @@ class Negatives(ABC):
         Parameters
         ----------
         moments : Moments
-            The clips there are, and how a moment of one is drawn.
+            The available clips, which can draw moments of them.
         clip : StoredClip
-            The picture's.
+            Clip of the picture.
         time : float
-            Of the middle of the picture's own sound.
+            Middle of the picture's own sound.
         rng : Generator
-            Of the pair.
+            Random generator of the pair.
 
         Returns
         -------
         clip : StoredClip
-            That the sound is from.
+            Clip of the sound.
         samples : ndarray, shape (n, channels)
         """
 
     def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
-        """Tell which of a clip's possible frames leave room for such a negative: (frames,) bool.
+        """Select the possible frames of a clip that leave room for such a negative: (frames,) bool.
 
         Parameters
         ----------
         times : ndarray, shape (frames,)
-            Of the frames.
+            Times of the frames.
         possible : ndarray of bool, shape (frames,)
             Frames with a window inside the clip.
         seconds : float
-            Of a window.
+            Length of a window.
         slack : float
-            Largest distance of the middle of a window from its frame.
+            Largest distance between a frame and the middle of its window.
         """
         return possible
 
     def requirement(self) -> str:
-        """Say what a clip needs for it, in words that go on after "clips that are long enough"; usually nothing."""
+        """Return what a clip needs for it, in words that follow "clips that are long enough"; usually nothing."""
         return ""
 
 
 @dataclass(frozen=True)
 class OtherClip(Negatives):
-    """The sound is of a clip of another video."""
+    """Takes the sound from a clip of another video."""
 
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
@@ -83,40 +83,40 @@ class OtherClip(Negatives):
         return other, moments.draw(other, moments.usable(other), rng).samples
 
     def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Choose, for each of n true pairs, one of another clip.
+        """Choose, for each of n true pairs, a pair of another clip.
 
         Parameters
         ----------
         clips : ndarray of int, shape (n,)
-            Number of the clip that each pair is from.
+            Number of each pair's clip.
         rng : Generator
 
         Returns
         -------
         indices : ndarray of int, shape (n,)
-            The pair itself where there is no other clip.
+            Indices of the chosen pairs; the pair's own where there is no other clip.
         """
         return _choose(clips, rng, same=False)
 
 
 @dataclass(frozen=True)
 class SameClip(Negatives):
-    """The sound is of another moment of the picture's own clip (AVTS's hard and super-hard negatives).
+    """Takes the sound from another moment of the picture's own clip (AVTS's hard and super-hard negatives).
 
     Parameters
     ----------
     gap : float
-        Least time between the two windows, in seconds; 0.5 in AVTS. It isn't asked for where they may overlap.
+        Least time between the two windows, in seconds; 0.5 in AVTS. Ignored if they may overlap.
     overlap : float
-        Largest share of a window, below 1, that the two may have in common; 0 if they may not overlap.
+        Largest share of a window, below 1, in which the two may overlap; 0 if they may not.
     largest_gap : float, optional
-        Most time between the two windows. `SameClip(overlap=0.5, largest_gap=0)` gives windows that touch or overlap,
-        AVTS's super-hard negatives.
+        Largest time between the two windows. `SameClip(overlap=0.5, largest_gap=0)` gives windows that touch or
+        overlap, AVTS's super-hard negatives.
 
     Raises
     ------
     ValueError
-        If a value can't be.
+        If a value is out of range.
     """
 
     gap: float = 0.5
@@ -133,12 +133,12 @@ class SameClip(Negatives):
             raise ValueError(f"largest_gap must be a number of seconds of at least {least:g}, got {self.largest_gap!r}")
 
     def distances(self, seconds: float) -> tuple[float, float]:
-        """Return the least and the largest distance between the middles of the two windows of so many seconds."""
+        """Return the least and the largest distance between the middles of two windows that last `seconds`."""
         least = seconds * (1 - self.overlap) if self.overlap else seconds + self.gap
         return least, math.inf if self.largest_gap is None else seconds + self.largest_gap
 
     def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
-        """Keep the frames that have another possible one at such a distance, whatever the slack of both."""
+        """Keep the frames with another possible frame at an allowed distance, however far both sounds are shifted."""
         least, largest = self.distances(seconds)
         least, largest = least + 2 * slack - _ROUNDING, largest - 2 * slack + _ROUNDING
         if least > largest:
@@ -158,29 +158,29 @@ class SameClip(Negatives):
         return clip, moments.draw(clip, moments.possible(clip) & beside, rng).samples
 
     def requirement(self) -> str:
-        """Name the second window."""
+        """Ask for room for a second window."""
         least = f"{self.gap:g} s" if not self.overlap else f"{1 - self.overlap:g} windows from middle to middle"
         return f" and hold two windows at least {least} apart"
 
     def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Choose, for each of n true pairs, another one of its clip; arguments and result as for `OtherClip.choose`."""
+        """Choose, for each of n true pairs, another of its clip; arguments and result as for `OtherClip.choose`."""
         return _choose(clips, rng, same=True)
 
 
 @dataclass(frozen=True)
 class Mixture(Negatives):
-    """Each negative is of one of several kinds, by their shares.
+    """Draws each negative from one of several kinds, by their shares.
 
     Parameters
     ----------
     kinds : tuple of Negatives
     shares : tuple of float
-        Of each kind, above 0; their sum is 1.
+        Share of each kind, above 0; they add up to 1.
 
     Raises
     ------
     ValueError
-        If the shares aren't such.
+        If there isn't one share above 0 for each kind, or they don't add up to 1.
     """
 
     kinds: tuple[Negatives, ...]
@@ -196,16 +196,16 @@ class Mixture(Negatives):
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
     ) -> tuple[StoredClip, np.ndarray]:
-        """Draw a kind, and then what it draws."""
+        """Draw a kind, and then a sound of that kind."""
         kind = self.kinds[rng.choice(len(self.kinds), p=np.array(self.shares) / sum(self.shares))]
         return kind.draw(moments, clip, time, rng)
 
     def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
-        """Keep the frames that leave room for every kind, so that a frame doesn't tell which one its pair is."""
+        """Keep the frames that leave room for every kind, so that a frame doesn't reveal its pair's kind."""
         return np.all([kind.usable(times, possible, seconds, slack) for kind in self.kinds], axis=0)
 
     def requirement(self) -> str:
-        """Name what the kinds need."""
+        """Join the requirements of all kinds."""
         return "".join(kind.requirement() for kind in self.kinds)
 
 
@@ -213,7 +213,7 @@ KINDS: dict[str, type[Negatives]] = {"other_clip": OtherClip, "same_clip": SameC
 
 
 def to_negatives(tables: list[dict]) -> Negatives:
-    """Make negatives of what a recipe says.
+    """Build negatives from the tables of a recipe.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def to_negatives(tables: list[dict]) -> Negatives:
     Raises
     ------
     ValueError
-        If a kind, an option or a share can't be.
+        If a kind or an option is unknown, or a value or a share is out of range.
     """
     if not tables:
         raise ValueError(f"negatives must name at least one kind of {', '.join(KINDS)}")
@@ -234,7 +234,7 @@ def to_negatives(tables: list[dict]) -> Negatives:
 
 
 def to_tables(negatives: Negatives) -> list[dict]:
-    """Say negatives as a recipe does; what `to_negatives` makes the same of."""
+    """Return negatives as the tables of a recipe, from which `to_negatives` builds the same ones."""
     if isinstance(negatives, Mixture):
         pairs = zip(negatives.kinds, negatives.shares, strict=True)
         return [table | {"share": share} for kind, share in pairs for table in to_tables(kind)]
@@ -257,12 +257,12 @@ def _to_kind(table: dict) -> Negatives:
 
 
 def _choose(clips: np.ndarray, rng: np.random.Generator, same: bool) -> np.ndarray:
-    """Choose for each pair the index of another one, of the same clip or of another."""
+    """Choose for each pair the index of another one, of the same clip or of a different one."""
     chosen = []
     for index, number in enumerate(clips):
         candidates = np.flatnonzero((clips == number) == same)
         candidates = candidates[candidates != index]
-        chosen.append(rng.choice(candidates) if len(candidates) else index)  # a clip with one pair only: a tie
+        chosen.append(rng.choice(candidates) if len(candidates) else index)  # without candidates, itself: a tie
     return np.array(chosen)
 
 

@@ -1,9 +1,9 @@
-"""What the networks are trained to do: the papers' losses, and a contrastive one of ours.
+"""Objectives of training: the papers' losses, and a contrastive one of ours.
 
-An objective takes the model and a batch of pairs and returns the loss and how often it was right. `negatives` is
-the share of labelled negatives it wants among the pairs; 0 if it makes its own from the other pairs of the batch.
-`needs` are the capabilities (`openavc.models.contract`) of the networks that it works with.
-Every objective is told how many neighbouring pairs of the batch come from one clip.
+An objective takes the model and a batch of pairs and returns the loss and the share of right answers. `negatives` is
+the share of labelled negatives that it requires among the pairs; 0 if it makes its own from the other pairs of the
+batch. `needs` lists the capabilities (`openavc.models.contract`) that a network must have. Every objective takes
+`windows_per_clip`, the number of neighbouring pairs of the batch that come from one clip.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from . import distributed
 
 
 class Objective(nn.Module):
-    """A loss, and how often it was right, of a model and a batch of pairs."""
+    """A loss, and the share of right answers, of a model on a batch of pairs."""
 
     negatives = 0.0
     needs: tuple[type[AudioVisualModel], ...] = (Compares,)
@@ -28,22 +28,22 @@ class Objective(nn.Module):
     def forward(
         self, model: AudioVisualModel, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the share of right answers, from what `prepare_frames` and `prepare_audio` gave."""
+        """Return the loss and the share of right answers, given the output of `prepare_frames` and `prepare_audio`."""
         raise NotImplementedError
 
     @classmethod
     def refusal(cls, model: AudioVisualModel) -> str:
-        """Say what a model lacks for this objective; nothing if it serves."""
+        """Return what a model lacks for this objective, in words; empty if nothing."""
         lacking = [kind.__name__ for kind in cls.needs if not isinstance(model, kind)]
         return f"it isn't {' and '.join(lacking)}" if lacking else ""
 
 
 class Correspondence(Objective):
-    """Cross-entropy on "do they belong together?", of the network's own decision.
+    """Cross-entropy of the network's own decision whether picture and sound belong together.
 
-    For L3-Net the two-way softmax of its fusion layers (L3 paper, section 2), for AVE-Net that of the scaled and
-    shifted distance (Objects that Sound, section 3.2), for AVOL-Net the logistic loss of the maximum over the map
-    (section 4): its logits are (0, z), whose softmax is the sigmoid of z.
+    For L3-Net it is the two-way softmax of the fusion layers (L3 paper, section 2), for AVE-Net that of the scaled and
+    shifted distance (Objects that Sound, section 3.2), and for AVOL-Net the logistic loss of the maximum over the map
+    (section 4), whose logits are (0, z): their softmax is the sigmoid of z.
     """
 
     negatives = 0.5
@@ -54,7 +54,7 @@ class Correspondence(Objective):
     def forward(
         self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the share of pairs decided right."""
+        """Return the loss and the share of pairs decided correctly."""
         logits, label = model(frames, spectrogram).float(), batch["label"]  # (B, 2), (B,)
         return F.cross_entropy(logits, label), (logits.argmax(dim=1) == label).float().mean()
 
@@ -62,21 +62,20 @@ class Correspondence(Objective):
 class Contrastive(Objective):
     """Symmetric InfoNCE over the pairs of all processes; ours, in neither paper.
 
-    Each picture is to find its sound among all sounds of the batch and the other way round, by the network's
-    `similarity` over a learned temperature. If the corpus comes in groups (`grouped` in a recipe's [data]), it is among
-    those of its own group. The network's own two-way decision is fitted beside it on as many true pairs as pairs of
+    Each picture must find its sound among all sounds of the batch, and vice versa, by the network's `similarity`
+    divided by a learned temperature. If the corpus comes in groups (`grouped` in a recipe's [data]), only sounds of its
+    own group are searched. The network's own two-way decision is also fitted, on true pairs and as many pairs of
     neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
-    With gradient accumulation the negatives are those of the same part of the batch.
+    With gradient accumulation the negatives come from the same part of the batch.
 
     Parameters
     ----------
     temperature : float
-        At the start.
+        Initial value.
     distractors : bool
-        Whether silence and white noise are among the sounds that a picture searches, so that it learns that they
-        aren't its own.
+        Whether pictures also search among silence and white noise, to learn that neither is their own sound.
     windows_per_clip : int
-        Neighbouring pairs of one clip.
+        Number of neighbouring pairs from one clip.
     """
 
     needs = (Compares, HasSimilarity)
@@ -85,7 +84,7 @@ class Contrastive(Objective):
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.distractors = distractors
-        self.shift = windows_per_clip  # to a pair of another clip
+        self.shift = windows_per_clip  # from a pair to one of another clip
 
     def forward(
         self, model: HasSimilarity, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
@@ -97,7 +96,7 @@ class Contrastive(Objective):
         audio, strange = audio[: len(frames)], audio[len(frames) :]
         with torch.autocast(frames.device.type, enabled=False):  # which would round similarities to 8 bits
             frames, audio, strange = frames.float(), audio.float(), strange.float()
-            all_frames, all_audio = distributed.gather(frames), distributed.gather(audio)  # those of all processes
+            all_frames, all_audio = distributed.gather(frames), distributed.gather(audio)  # of all processes
             others = batch["group"][:, None] != distributed.gather(batch["group"])  # (B, world * B)
             by_frames = torch.cat([model.similarity(frames, all_audio), model.similarity(frames, strange)], dim=1)
             contrast, right = self.contrast(by_frames, model.similarity(all_frames, audio).T, others)
@@ -105,16 +104,16 @@ class Contrastive(Objective):
             return contrast + self._decision(model, frames.detach(), audio.detach(), other), right
 
     def contrast(self, by_frames: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        """Measure how well each finds its partner.
+        """Measure how well pictures and sounds find their partners.
 
         Parameters
         ----------
         by_frames : Tensor, shape (B, world * B) or more columns
-            Similarity of this process's pictures with the sounds of all; more columns are those of distractors.
+            Similarity of this process's pictures to the sounds of all processes, and to distractors in further columns.
         by_audio : Tensor, shape (B, world * B)
-            Similarity of this process's sounds with the pictures of all.
+            Similarity of this process's sounds to the pictures of all processes.
         others : Tensor of bool, shape (B, world * B)
-            Those of other groups, which aren't searched.
+            True where the two are of different groups, and so aren't compared.
 
         Returns
         -------
@@ -144,14 +143,14 @@ def silence_and_noise(model: AudioVisualModel) -> Tensor:
 
 
 class Classification(Objective):
-    """Each tower learns the clip's label by itself, through a linear layer: the supervised baselines of L3's Table 1.
+    """Cross-entropy of the clip's label for each tower, through a linear layer: supervised baselines of L3's Table 1.
 
     Parameters
     ----------
     classes : int
-        Labels in the corpus.
+        Number of labels in the corpus.
     features : int
-        Size of what the towers represent.
+        Size of the towers' representations.
     """
 
     def __init__(self, classes: int, features: int, windows_per_clip: int = 1):
@@ -161,13 +160,13 @@ class Classification(Objective):
 
     @classmethod
     def refusal(cls, model: AudioVisualModel) -> str:
-        """Say what a model lacks; one that localizes has a vector for each cell of a map, none for the picture."""
+        """Return what a model lacks; one that localizes has a vector for each cell of a map, none for the picture."""
         return super().refusal(model) or ("it represents pictures by maps" if isinstance(model, Localizes) else "")
 
     def forward(
         self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the sum of both towers' losses, and the mean of their shares of right labels."""
+        """Return the sum of both towers' losses, and the mean of their accuracies."""
         target = batch["target"]
         by_frames = self.image_classifier(model.represent_frames(frames)).float()  # (B, classes)
         by_audio = self.audio_classifier(model.represent_audio(spectrogram)).float()

@@ -1,7 +1,7 @@
-"""Pairs of frames and sound from shards: which moments are drawn, augmentation, and how evaluations take theirs.
+"""Pairs of frames and sound from shards: the choice of moments, augmentation, and the pairs of evaluations.
 
-Everything is a function of (seed, position): the n-th pair of a run is the same whatever the number of workers, and
-after a restart. Pairs carry a label, 1 if frames and sound belong together.
+Everything is a function of (seed, position): the n-th pair of a run is the same for any number of workers, and after a
+restart. Pairs carry a label: 1 if frames and sound belong together, else 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .corpora.shards import Shards, StoredClip, clip_frames, clip_middles, too_s
 from .negatives import Negatives, OtherClip
 from .recipe import Data
 
-TRIES = 8  # moments that are looked at for one that is loud enough
+TRIES = 8  # moments drawn, at most, to find one that is loud enough
 
 
 # --------------------------------------------------------------------------------------------------------- moments
@@ -35,7 +35,7 @@ class Moment:
     """A frame of a stored clip and the sound around it."""
 
     index: int  # of the frame
-    time: float  # of the middle of the sound, seconds
+    time: float  # middle of the sound, seconds
     samples: np.ndarray  # (n, channels)
 
 
@@ -46,21 +46,21 @@ class Moments:
     ----------
     shards : Shards
     sound, frames : SoundInput, FramesInput
-        What the network takes. Windows of sound and clips of frames lie inside the stored clip.
+        Inputs of the network. Windows of sound and clips of frames lie inside the stored clip.
     data : Data
-        How far sound and frame may be apart, which frames are left out, and how loud it must be.
+        How far sound and frame may be apart, which frames are left out, and how loud the sound must be.
     negatives : Negatives
-        For which a clip must leave room.
+        Negatives for which a clip must leave room.
 
     Attributes
     ----------
     clips : list of StoredClip
-        Those with at least one such moment.
+        Clips with at least one such moment.
 
     Raises
     ------
     ValueError
-        If the clips don't have the mask that `data` names.
+        If the clips lack the mask that `data` names.
     """
 
     def __init__(self, shards: Shards, sound: SoundInput, frames: FramesInput, data: Data, negatives: Negatives):
@@ -70,11 +70,11 @@ class Moments:
         self.clips = [clip for clip in shards.clips if self.usable(clip).any()]
 
     def usable(self, clip: StoredClip) -> np.ndarray:
-        """Tell which frames can be seen in a pair of either kind: (frames,) bool."""
+        """Select the frames that can be seen in positive and negative pairs: (frames,) bool."""
         return self.negatives.usable(clip.frame_times, self.possible(clip), self.sound.seconds, self.slack)
 
     def possible(self, clip: StoredClip) -> np.ndarray:
-        """Tell which frames have a sound, and a clip of frames around them, inside the stored clip: (frames,) bool."""
+        """Select unmasked frames whose sound and clip of frames lie inside the stored clip: (frames,) bool."""
         first, last = self._middles(clip)
         times = clip.frame_times
         inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
@@ -91,7 +91,7 @@ class Moments:
         return clip.masks[self.data.mask]
 
     def draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> Moment:
-        """Draw a moment of a clip; up to 8 are tried for one that is loud enough.
+        """Draw a moment of a clip; up to 8 are tried to find one that is loud enough.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class Moments:
 
         draws = (self._draw(clip, allowed, rng) for _ in range(TRIES))
         next(loud_moments(read, draws, self.data.quietest), None)
-        return tried[-1]  # the first that is loud enough, or the last of all
+        return tried[-1]  # the first that is loud enough, or the last one tried
 
     def _draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
         """Draw a frame, and the middle of a sound near it that lies inside the clip."""
@@ -123,9 +123,9 @@ class Moments:
         return index, float(middle)
 
     def _middles(self, clip: StoredClip) -> tuple[float, float]:
-        """Return the first and the last middle, on the grid, of sounds that lie inside the clip."""
+        """Return the first and the last middle, on the grid, at which a sound lies inside the clip."""
         first, last, grid = self.sound.seconds / 2, clip.seconds - self.sound.seconds / 2, self.data.grid
-        if grid:  # a billionth of it is rounding
+        if grid:  # with a tolerance of 1e-9 grid steps for rounding
             first, last = math.ceil(first / grid - 1e-9) * grid, math.floor(last / grid + 1e-9) * grid
         return first, last
 
@@ -134,32 +134,33 @@ class Moments:
 
 
 class Pairs(Dataset):
-    """Item `position` is `windows_per_clip` pairs from one clip; each pass visits every clip once in a new order.
+    """Data set of pairs: item `position` holds `windows_per_clip` pairs of one clip.
 
-    Clips shorter than a window are left out, those that leave no room for the negatives, those whose frames are too far
-    apart for a network that sees several, and with `grouped` all clips of a group of which one is missing.
+    Each pass visits every clip once, in a new order. Clips are left out if they are shorter than a window, have no room
+    for the negatives, have frames too far apart for a network that sees several, or, with `grouped`, belong to a group
+    of which another clip is left out.
 
     Items are dicts of `frames` (n, T, height, width, 3) in [0, 1], or what the network's `precompute_frames` makes of
-    each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the number of the first label of
-    the picture's clip among all that the corpus has, or -1; and `group` (n,), the number of the clip's group, 0 without
+    each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the index of the first label of the
+    picture's clip in the corpus's sorted classes, or -1; and `group` (n,), the number of the clip's group, 0 without
     groups.
 
     Parameters
     ----------
     shards : Shards
     model : AudioVisualModel
-        What it takes is kept, not the network itself: worker processes get a copy of this.
+        Only its description of inputs is kept, not the network: worker processes get a copy of this object.
     data : Data
     seed : int
     share : float
-        Of pairs whose sound isn't the picture's own; 0 where the objective makes its negatives from the batch.
+        Share of negative pairs; 0 where the objective makes its negatives from the batch.
     negatives : Negatives
-        Where such a sound is from.
+        How the sound of a negative pair is chosen.
 
     Raises
     ------
     ValueError
-        If there are no two videos with a clip that serves, or clips have no groups to keep together or no such mask.
+        If fewer than two videos have a usable clip, or clips lack the groups or the mask that `data` asks for.
     """
 
     def __init__(
@@ -180,11 +181,11 @@ class Pairs(Dataset):
         if data.grouped:
             self.clips, self.group_size = complete_groups(shards, self.clips)
         if len({clip.source for clip in self.clips}) < 2:
-            raise ValueError(self._lacking())
+            raise ValueError(self._shortage())
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
-    def _lacking(self) -> str:
-        """Say what clips are needed, and why there are too few."""
+    def _shortage(self) -> str:
+        """Explain which clips are needed, and why there are too few."""
         count, rate = self.frames.count, self.frames.rate or 0.0
         run = f" and have {count} frames around one of their moments" if count > 1 else ""
         text = (
@@ -212,7 +213,7 @@ class Pairs(Dataset):
         }
 
     def _number(self, position: int) -> int:
-        """Return the number of the clip that is visited."""
+        """Return the number of the clip visited at a position."""
         epoch, rank = divmod(position, len(self.clips))
         if self._order[0] != epoch:
             groups = np.arange(len(self.clips)).reshape(-1, self.group_size)
@@ -220,20 +221,20 @@ class Pairs(Dataset):
         return int(self._order[1][rank])
 
     def _pair(self, clip: StoredClip, taken: list[float], rng: np.random.Generator) -> tuple:
-        """Draw a pair beside the times `taken`, to which its own is added."""
+        """Draw a pair whose sound avoids those at the times `taken`, if it can, and add its own time to them."""
         positive = rng.random() >= self.share
-        moment = self.moments.draw(clip, self._beside(clip, taken), rng)
+        moment = self.moments.draw(clip, self._free_frames(clip, taken), rng)
         taken.append(moment.time)
         samples = moment.samples
-        if not positive:  # its picture, too, is of a moment that is loud enough: no shortcut there
+        if not positive:  # its picture also shows a loud moment, so pictures offer no shortcut
             _, samples = self.negatives.draw(self.moments, clip, moment.time, rng)
         frames = self.shards.frames(clip, clip_frames(clip, moment.index, self.frames))
         augmented = augment(frames, self.frames.height, self.frames.width, self.data, rng)
         gain = np.float32(rng.uniform(*self.data.gain))
         return self.precompute_frames(augmented), samples * gain, int(positive)
 
-    def _beside(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
-        """Tell which frames have a sound beside those taken; if there is no room, all that are usable."""
+    def _free_frames(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
+        """Select the usable frames whose sound doesn't overlap those taken; all usable ones if there is no room."""
         usable, distance = self.moments.usable(clip), self.sound.seconds + self.moments.reach
         beside = usable & np.all([np.abs(clip.frame_times - other) >= distance for other in taken], axis=0)
         return beside if beside.any() else usable
@@ -246,7 +247,7 @@ def augment(frames: np.ndarray, height: int, width: int, data: Data, rng: np.ran
     ----------
     frames : ndarray, shape (T, H, W, 3), float32 in [0, 1]
     height, width : int
-        Of the crop, in pixels.
+        Size of the crop, in pixels.
     data : Data
         Ranges of brightness and saturation, and whether to flip.
     rng : Generator
@@ -266,19 +267,19 @@ def augment(frames: np.ndarray, height: int, width: int, data: Data, rng: np.ran
 
 
 def _recoloured(frame: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:
-    """Scale the distances from grey by `saturation`, and add `brightness` to everything."""
+    """Scale the distances from grey by `saturation`, and add `brightness` to all values."""
     grey = frame.mean(axis=2, keepdims=True)
     return np.clip(grey + (frame - grey) * saturation + brightness, 0, 1)
 
 
 def complete_groups(shards: Shards, clips: list[StoredClip]) -> tuple[list[StoredClip], int]:
-    """Keep the clips of complete groups, those of a group side by side.
+    """Keep the clips of complete groups, and put those of one group side by side.
 
     Returns
     -------
     clips : list of StoredClip
     size : int
-        Of a group.
+        Number of clips in a group.
 
     Raises
     ------
@@ -288,7 +289,7 @@ def complete_groups(shards: Shards, clips: list[StoredClip]) -> tuple[list[Store
     if any(clip.group is None for clip in clips):
         raise ValueError("grouped = true needs clips in groups, as training.simulate makes in the scenes solo and duo")
     groups: dict[tuple, list[StoredClip]] = {}
-    for clip in clips:  # each folder counts its groups anew
+    for clip in clips:  # each folder numbers its own groups
         groups.setdefault((shards.paths[clip.shard].parent, clip.group), []).append(clip)
     size = max(map(len, groups.values()), default=1)
     complete = [group for group in groups.values() if len(group) == size]
@@ -312,9 +313,9 @@ def held_out_pairs(
     ----------
     shards : Shards
     model : AudioVisualModel
-        Whose windows of sound and clips of frames are to lie inside the stored clips.
+        Model whose windows of sound and clips of frames must lie inside the stored clips.
     per_clip : int
-        Pairs of each stored clip, at most.
+        Largest number of pairs from each stored clip.
     seed : int
     quietest : float
         Least loudness of the sound, in dBFS.
@@ -326,7 +327,7 @@ def held_out_pairs(
     samples : ndarray, shape (n, channels)
         The window of sound around the middle frame.
     clip : StoredClip
-        That both are from.
+        Stored clip of both.
     """
     sound, moments = model.sound, Moments(shards, model.sound, model.frames, Data(), OtherClip())
     for number, stored in enumerate(shards.clips):

@@ -3,20 +3,20 @@
     python -m training.prepare videos/ --output shards/mine --held 0.1
     python -m training.prepare videos/ --list balanced_train_segments.csv --format audioset --output shards/audioset
 
-Videos are cut into clips of `--clip-seconds`. A list names which videos to take, from when to when, and their labels,
+Videos are cut into clips of `--clip-seconds`. A list names the videos to take, their start and end, and their labels,
 in the format in which AudioSet, Kinetics or Flickr-SoundNet publish theirs; files are found by their identifier. Each
-shard is renamed when it is complete, so a killed run goes on; what could not be read is in `failed.jsonl`.
+shard is renamed when it is complete, so a killed run can continue; videos that can't be read are in `failed.jsonl`.
 
 `--held` puts that share of the videos into OUTPUT/held and the others into OUTPUT/train (Objects that Sound validates
 on 10 % of its training list). A video falls on the same side whatever else is in the list, and so do all its cuts.
-Each folder's `corpus.json` tells how many videos it was made of, and how; a training keeps it in its configuration.
+Each folder's `corpus.json` records how many videos it was made from, and how; a run keeps it in its configuration.
 
-A frame is kept with its true presentation time. `--frame-rate` chooses the first frame at or after each multiple of its
+Frames keep their true presentation times. `--frame-rate` chooses the first frame at or after each multiple of its
 period and moves none: at 25, a video of 29.97 frames a second gives times that lie up to 33 ms after the 0.04 s grid.
-Where a paper wants one (Objects that Sound: sound at multiples of 0.04 s, in positive and negative pairs alike), the
-`grid` of a recipe's [data] rounds the middle of the sound, at most half a period from the frame it belongs to.
+Where a paper requires a grid (Objects that Sound: sound at multiples of 0.04 s, in positive and negative pairs alike),
+the `grid` of a recipe's [data] rounds the middle of the sound, which stays within half a period of its frame.
 
-Sound keeps its channels, two at most, or is mixed to `--channels`.
+Sound keeps its channels, at most two, or is mixed to `--channels`.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from .corpora.shards import encode_clip
 from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
-_SHORTEST = 2  # seconds of a clip
-_MOST_DEATHS = 2  # of workers at one video, which is then left out
+_SHORTEST = 2  # seconds, length of a clip
+_MOST_DEATHS = 2  # of workers at one video before it is left out
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is kept of each video."""
+    """How videos are cut, resized and encoded."""
 
     clip_seconds: float
     frame_rate: float
@@ -60,11 +60,11 @@ class Settings:
     sample_rate: int
     sound_format: str
     quality: int  # of the JPEG frames
-    channels: int | None = None  # of the sound; None: as recorded, two at most
+    channels: int | None = None  # of the sound; None: as recorded, at most two
 
 
-class _Sound:
-    """A stream of sound, read forwards: keeps no more than the samples asked for and the last block."""
+class _SoundStream:
+    """A stream of sound that is read forwards; keeps only the samples asked for and the last block."""
 
     def __init__(self, blocks: Iterator[np.ndarray]):
         self.blocks = blocks
@@ -74,7 +74,7 @@ class _Sound:
         self.ended = False
 
     def read(self, first: int, last: int) -> np.ndarray:
-        """Read samples `first` to `last`, fewer where the sound ends before; `first` is not before an earlier one."""
+        """Read samples `first` to `last`, fewer where the sound ends earlier; `first` never goes back."""
         while self.last < last and not self.ended:
             block = next(self.blocks, None)
             self.ended = block is None
@@ -86,20 +86,20 @@ class _Sound:
         return np.concatenate(self.kept)[max(0, first - self.first) : max(0, last - self.first)]
 
 
-def _open_sound(media: Video, settings: Settings) -> _Sound:
-    """Open the sound of a video at the channels and the rate that are kept."""
+def _open_sound(media: Video, settings: Settings) -> _SoundStream:
+    """Open the sound of a video, converted to the channels and the sample rate of the settings."""
     blocks = media.sound()
     first = next(blocks)
     channels = settings.channels or min(2, first.shape[1])
     mixed = (to_channels(block, channels) for block in itertools.chain([first], blocks))
-    return _Sound(resample_blocks(mixed, media.sample_rate, settings.sample_rate))
+    return _SoundStream(resample_blocks(mixed, media.sample_rate, settings.sample_rate))
 
 
 def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndarray, list[bytes], list[float], float]]:
     """Cut a video into clips.
 
-    Frames and sound are decoded side by side, so that memory is that of one clip. A last stretch shorter than 2 s is
-    left out.
+    Frames and sound are decoded side by side, so memory holds only one clip. A last stretch shorter than 2 s is left
+    out.
 
     Yields
     ------
@@ -107,20 +107,20 @@ def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndar
     frames : list of bytes
         JPEG files.
     times : list of float
-        Of the frames, in seconds from the start of the clip.
+        Times of the frames, in seconds from the start of the clip.
     start : float
-        Of the clip in the file, in seconds.
+        Start of the clip in the file, in seconds.
 
     Raises
     ------
     ValueError
-        If nothing remains.
+        If no clip remains.
     FileNotFoundError, OSError
         If the file is missing or can't be decoded.
     """
     with Video(video.path) as media:
         sound = _open_sound(media, settings)
-        end = np.inf if video.end is None else video.end  # of frames and sound, as far as known
+        end = np.inf if video.end is None else video.end  # of frames and sound, as far as it is known
         empty = True
         timed = media.frames(settings.frame_rate)
         length = settings.clip_seconds
@@ -132,7 +132,7 @@ def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndar
                 continue
             frames = [(time, _encode(frame, settings)) for time, frame in inside if time < end]
             first, last = (round(t * settings.sample_rate) for t in (start, min(start + length, end)))
-            samples = sound.read(first, last + 1)[: last - first]  # one sample more tells whether there is more
+            samples = sound.read(first, last + 1)[: last - first]  # one more sample shows whether the sound goes on
             if sound.ended:
                 end = min(end, sound.last / settings.sample_rate)
             frames = [(time, jpeg) for time, jpeg in frames if time < end]
@@ -155,9 +155,9 @@ def _encode(frame: np.ndarray, settings: Settings) -> bytes:
 
 
 def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Settings) -> None:
-    """Write the clips of some videos into one tar, and those that failed beside it.
+    """Write the clips of some videos into one tar, and a list of the failed ones beside it.
 
-    While it works, `.reading` names the video that it is at; at those that `.died` names twice, it doesn't try again.
+    Meanwhile `.reading` names the current video; videos that `.died` names twice aren't tried again.
     """
     import webdataset
 
@@ -172,7 +172,7 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
                     failures.append({"video": video.path, "reason": reason, "clips": 0})
                     continue
                 reading.write_text(json.dumps(video.path) + "\n")
-                for samples, frames, times, start in _readable(video, settings, failures):
+                for samples, frames, times, start in _readable_clips(video, settings, failures):
                     about = {"source": video.source, "start": start, "labels": video.labels}
                     key = f"{number:08d}-{round(start * 1000):09d}"
                     writer.write(
@@ -182,14 +182,14 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
     reading.unlink(missing_ok=True)
 
 
-def _readable(video: ListedVideo, settings: Settings, failures: list[dict]) -> Iterator[tuple]:
-    """Give the clips of a video up to where it can't be read, which is added to `failures`."""
+def _readable_clips(video: ListedVideo, settings: Settings, failures: list[dict]) -> Iterator[tuple]:
+    """Yield the clips of a video up to the first error, which is added to `failures`."""
     clips = 0
     try:
         for clip in read_clips(video, settings):
             yield clip
             clips += 1
-    except Exception as error:  # whatever a decoder raises on one video, the others go on
+    except Exception as error:  # whatever a decoder raises on one video, the others continue
         reason = str(error) or type(error).__name__
         named = reason if video.path in reason else f"{video.path}: {reason}"
         failures.append({"video": video.path, "reason": named, "clips": clips})
@@ -199,15 +199,15 @@ def _work(job: tuple[Path, int, list[ListedVideo], Settings]) -> None:
     import cv2
     import torch
 
-    cv2.setNumThreads(1)  # one process a core does the rest
+    cv2.setNumThreads(1)  # there is already one process for each core
     torch.set_num_threads(1)
     write_shard(*job)
 
 
 def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
-    """Write shards in processes of their own; returns those whose process died, which costs the others nothing.
+    """Write shards in separate processes, and return the jobs whose process died; the other jobs are unaffected.
 
-    A pool breaks as a whole and doesn't tell at which job, so each worker is a pool of one.
+    A pool breaks entirely without telling at which job, so each worker is a pool of one process.
     """
     from tqdm import tqdm
 
@@ -234,14 +234,14 @@ def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
 
 
 def note_death(path: Path, videos: list[ListedVideo]) -> str:
-    """Remember at which video the worker that wrote a shard died; returns what to tell of it.
+    """Record at which video the worker that wrote a shard died, and return a message about it.
 
     Parameters
     ----------
     path : Path
-        Of the shard.
+        Path of the shard.
     videos : list of ListedVideo
-        Its videos.
+        Videos of the shard.
     """
     at = read_lines(path.with_suffix(".reading"))
     with open(path.with_suffix(".died"), "a") as file:
@@ -252,8 +252,8 @@ def note_death(path: Path, videos: list[ListedVideo]) -> str:
     )
 
 
-def _sides(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, list[ListedVideo]]:
-    """Say which videos go into which folder; ValueError if none go into one."""
+def _split(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, list[ListedVideo]]:
+    """Divide the videos among the output folders; ValueError if a folder gets none."""
     sides = {output: videos}
     if held:
         sides = {
@@ -267,7 +267,7 @@ def _sides(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, l
 
 
 def _plan(sides: dict[Path, list[ListedVideo]], settings: Settings) -> list[tuple]:
-    """List what to write: (shard, number of its first video, videos, settings)."""
+    """List the shards to write: (path, number of its first video, videos, settings) of each."""
     return [
         (folder / f"{first // VIDEOS_PER_SHARD:06d}.tar", first, inside[first : first + VIDEOS_PER_SHARD], settings)
         for folder, inside in sides.items()
@@ -276,7 +276,7 @@ def _plan(sides: dict[Path, list[ListedVideo]], settings: Settings) -> list[tupl
 
 
 def describe_corpus(videos: list[ListedVideo], settings: Settings, held: float) -> dict:
-    """Say what shards are made of, for `corpus.json`, without the videos' paths: only the digest knows them."""
+    """Describe the origin of shards for `corpus.json`; the videos' paths enter only into the digest."""
     listed = [(video.path, video.start, video.end, video.labels, video.source) for video in videos]
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     return {"settings": asdict(settings), "held": held, "videos": len(videos), "sha256": digest}
@@ -287,7 +287,7 @@ def _write_record(folder: Path, about: dict) -> None:
 
 
 def _read_record(path: Path) -> dict:
-    """Read `corpus.json`; shards made before sound kept its channels are mono."""
+    """Read `corpus.json`; older shards, which don't record their channels, are mono."""
     about = json.loads(path.read_text())
     return about | {"settings": {"channels": 1} | about["settings"]}
 
@@ -299,30 +299,30 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     ----------
     videos : list of ListedVideo
     output : Path
-        Folder for the shards; with `held`, for the folders `train` and `held` of them.
+        Folder for the shards; with `held`, for their folders `train` and `held`.
     settings : Settings
     workers : int
-        Processes.
+        Number of processes.
     held : float
         Share of the videos, in [0, 1), that is held out.
 
     Returns
     -------
     failures : list of dict
-        `video`, `reason` and the number of `clips` before it, of each video that couldn't be read to its end; also in
-        `failed.jsonl`.
+        `video`, `reason` and the number of `clips` before the error, for each video that couldn't be read to its end;
+        also in `failed.jsonl`.
 
     Raises
     ------
     ValueError
-        If there are no videos, none for one of the sides, or `output` holds shards of other videos or settings.
+        If there are no videos, none for `train` or `held`, or `output` holds shards of other videos or settings.
     RuntimeError
-        If a worker died, when all other shards are written, with the names of its videos. The next call tries once
-        more; a video at which two workers died is then left out as failed.
+        If a worker died; raised after all other shards are written, with the names of its videos. The next call tries
+        once more; a video at which two workers died is then left out as failed.
     """
     if not videos:
         raise ValueError("there are no videos to prepare")
-    sides = _sides(videos, output, held)
+    sides = _split(videos, output, held)
     jobs = _plan(sides, settings)
     output.mkdir(parents=True, exist_ok=True)
     record, mine = output / "corpus.json", describe_corpus(videos, settings, held)

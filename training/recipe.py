@@ -1,10 +1,10 @@
-"""Recipes: what a training does, read from TOML, with every default in one place and every mistake told before a start.
+"""Recipes: the settings of a training run with their defaults, read from TOML and checked before the run starts.
 
 A recipe may extend another (`extends = "other.toml"`, relative to its own file): tables are merged, its own values win.
-It may be a curriculum, a list of `[[stages]]`, each with its `steps` and whatever else of [data], [optimizer],
-[objective], negatives, frozen and seed differs from the recipe's. From one stage to the next the network's weights
-carry on, and the objective's parameters, unless the stage changes [objective]; each stage begins with a new optimizer
-and its own schedule of the learning rate, while positions in the data go on counting.
+It may be a curriculum: a list of `[[stages]]`, each with its `steps` and with those of [data], [optimizer],
+[objective], negatives, frozen and seed that differ from the recipe's. From one stage to the next the network's weights
+carry over, and so do the objective's parameters unless the stage changes [objective]; each stage starts with a new
+optimizer and its own learning-rate schedule, while positions in the data continue.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .objectives import OBJECTIVES
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-SCHEDULES = {  # what each needs in [optimizer]
+SCHEDULES = {  # keys that each needs in [optimizer]
     "constant": set(),
     "cosine": set(),
     "step": {"decay", "decay_steps"},
@@ -41,18 +41,18 @@ REQUIRED = {"seed", "batch_size", "steps", "precision", "checkpoint_every", "mod
 class Data:
     """How pairs are drawn and augmented; times in seconds.
 
-    Sound windows lie at a frame of their own clip, in positive and negative pairs alike, so where they lie on the grid
+    Sound windows lie at a frame of their own clip, in positive and negative pairs alike, so their position on the grid
     of frames gives nothing away (Objects that Sound, section 3.3). All windows lie inside their clip, and those of one
-    item don't overlap as long as the clip has a frame left for it.
+    item don't overlap unless the clip has no frame left for another window.
     """
 
     windows_per_clip: int = 1
-    misalignment: float = 0.0  # largest distance of the frame from the middle of its sound
+    misalignment: float = 0.0  # largest distance between a frame and the middle of its sound
     grid: float = 0.0  # middles of sounds are rounded to multiples of this; 0.04 in Objects that Sound
-    quietest: float = -120.0  # dBFS; up to 8 windows are tried for a louder one
-    grouped: bool = False  # whether the clips of a group, which differ in what sounds alone, stay neighbours
-    mask: str | None = None  # of the clips, by its name: frames where it is false are left out
-    gain: tuple[float, float] = (0.9, 1.1)  # one factor a window, L3 paper
+    quietest: float = -120.0  # dBFS; up to 8 windows are tried to find one that is loud enough
+    grouped: bool = False  # whether clips of a group, which differ only in the source of sound, stay neighbours
+    mask: str | None = None  # name of a mask of the clips; frames where it is false are left out
+    gain: tuple[float, float] = (0.9, 1.1)  # factor for each window (L3 paper)
     brightness: float = 32 / 255  # largest shift
     saturation: tuple[float, float] = (0.5, 1.5)
     flip: bool = True
@@ -61,47 +61,47 @@ class Data:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """How weights follow gradients, and how the learning rate changes over the steps of a stage."""
+    """The update rule, and the schedule of the learning rate over the steps of a stage."""
 
     name: str
     learning_rate: float
     weight_decay: float
     schedule: str
-    momentum: float | None = None  # of SGD, which needs it
+    momentum: float | None = None  # required by SGD, unknown to the others
     warmup_steps: int = 0
-    decay: float | None = None  # factor of the learning rate, of the schedules "step" and "plateau"
-    decay_steps: int | None = None  # of "step"
-    patience: int | None = None  # of "plateau": validations without a better figure
+    decay: float | None = None  # factor on the learning rate, in the schedules "step" and "plateau"
+    decay_steps: int | None = None  # between two decays, in the schedule "step"
+    patience: int | None = None  # validations without improvement before a decay, in the schedule "plateau"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of a training, with all that holds in it."""
+    """A part of a training run, with the settings that apply in it."""
 
-    first_step: int  # its own number counts from here
+    first_step: int  # in the run, counted from 0
     steps: int
-    first_position: int  # in the data
+    first_position: int  # in the data, where the stage starts
     seed: int
     objective: dict
     data: Data
     optimizer: Optimizer
     negatives: Negatives
     frozen: tuple[str, ...]
-    new_objective: bool = True  # whether the objective begins anew
+    new_objective: bool = True  # whether the objective starts with fresh parameters
 
     @property
     def last_step(self) -> int:
-        """Number of the step after its last."""
+        """Number of the step after the last one."""
         return self.first_step + self.steps
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a training does. What stages may change, they have, too: see `stage_at`."""
+    """The settings of a training run; those that stages may change are also in each stage, see `stage_at`."""
 
     seed: int
     batch_size: int  # pairs, over all processes
-    steps: int  # of all stages
+    steps: int  # of all stages together
     precision: str
     checkpoint_every: int  # steps
     model: dict  # `architecture` and its options
@@ -109,29 +109,29 @@ class Recipe:
     data: Data
     optimizer: Optimizer
     negatives: Negatives = field(default_factory=OtherClip)
-    stages: tuple[Stage, ...] = ()  # one of all the steps, if the recipe names none
-    accumulate: int = 1  # parts that a process makes of its share of a batch
+    stages: tuple[Stage, ...] = ()  # a single one with all steps if the recipe names none
+    accumulate: int = 1  # parts into which a process splits its share of a batch
     sync_batch_norm: bool = False
-    frozen: tuple[str, ...] = ()  # parts of the network
-    needs_weights: bool = False  # to begin with
-    validate_every: int | None = None  # steps; at the end alone if None
+    frozen: tuple[str, ...] = ()  # parts of the network that aren't trained
+    needs_weights: bool = False  # whether it must start from given weights
+    validate_every: int | None = None  # steps; None: only at the end
 
     def stage_at(self, step: int) -> Stage:
         """Return the stage that a step, counted from 0, belongs to; the last one for the end of the training."""
         return next((stage for stage in self.stages if step < stage.last_step), self.stages[-1])
 
     def to_json(self) -> dict:
-        """Return the recipe with its defaults as what JSON and TOML hold; `to_recipe` makes the same recipe of it."""
+        """Return the recipe, defaults included, as plain values for JSON and TOML; `to_recipe` reads them back."""
         table = {key: _plain(value) for key, value in vars(self).items() if value is not None}
         first = self.stages[0]
-        alone = len(self.stages) == 1 and all(vars(first)[key] == vars(self)[key] for key in _LAID_OVER)
+        alone = len(self.stages) == 1 and all(vars(first)[key] == vars(self)[key] for key in _STAGE_KEYS)
         return table | {"stages": [] if alone else [_stage_table(stage) for stage in self.stages]}
 
 
 # --------------------------------------------------------------------------------------------------------- reading
 
-_LAID_OVER = ("seed", "objective", "data", "optimizer", "negatives", "frozen")  # by a stage
-_KIND = {"model": "architecture", "objective": "name"}  # key of a table that tells whose options it holds
+_STAGE_KEYS = ("seed", "objective", "data", "optimizer", "negatives", "frozen")  # that a stage may override
+_KIND = {"model": "architecture", "objective": "name"}  # table -> key that decides which options it holds
 _COUNTS = {
     *("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"),
     *("windows_per_clip", "decay_steps", "patience"),
@@ -139,28 +139,28 @@ _COUNTS = {
 
 
 def read_recipe(path: Path, **changes: Any) -> Recipe:
-    """Read a recipe, with the given values instead of its own.
+    """Read a recipe, and replace some of its values.
 
     Parameters
     ----------
     path : Path
-        Of a TOML file.
+        TOML file.
     **changes
-        Values of its keys; those that are None are left as they are, and tables are merged.
+        New values by key; None keeps the recipe's own value, and tables are merged.
 
     Raises
     ------
     ValueError
-        If it isn't TOML, extends itself, or can't work.
+        If the file isn't TOML, the recipe extends itself, or its values can't work.
     FileNotFoundError
-        If there is no such file, or none that it extends.
+        If the file, or one that it extends, doesn't exist.
     """
     given = {key: value for key, value in changes.items() if value is not None}
     return to_recipe(merge(read_tables(path), given))
 
 
 def read_tables(path: Path) -> dict:
-    """Read a TOML file with all that it extends, without looking at what it says; errors as for `read_recipe`."""
+    """Read a TOML file, merged with all that it extends, without checking values; other errors as for `read_recipe`."""
     tables: dict = {}
     for file in reversed(lineage(path)):
         own = _read_toml(file)
@@ -170,14 +170,14 @@ def read_tables(path: Path) -> dict:
 
 
 def lineage(path: Path) -> list[Path]:
-    """Name a recipe's file, the one that it extends, the one that this extends, and so on.
+    """List a recipe's file, the file that it extends, the file that this one extends, and so on.
 
     Raises
     ------
     ValueError
         If one of them isn't TOML, or extends itself.
     FileNotFoundError
-        If there is no such file.
+        If one of them doesn't exist.
     """
     files = [Path(path)]
     while (other := _read_toml(files[-1]).get("extends")) is not None:
@@ -200,10 +200,10 @@ def _read_toml(path: Path) -> dict:
 
 
 def merge(base: dict, own: dict) -> dict:
-    """Lay tables over others: tables in both are merged in turn, other values are replaced.
+    """Merge a recipe's own tables into the base's: tables in both are merged recursively, other values are replaced.
 
-    A [model] of another architecture and an [objective] of another name replace the ones below: those hold the options
-    of something else.
+    A [model] of another architecture, or an [objective] of another name, replaces the base's table, whose options
+    belong to something else.
     """
     merged = dict(base)
     for key, value in own.items():
@@ -216,12 +216,12 @@ def merge(base: dict, own: dict) -> dict:
 
 
 def to_recipe(tables: dict) -> Recipe:
-    """Make a recipe of what its file says.
+    """Build a recipe from the tables of its file.
 
     Raises
     ------
     ValueError
-        For keys that are unknown or missing, and for values that can't work.
+        If keys are unknown or missing, or values can't work.
     """
     for table in ("model", "objective", "data", "optimizer"):
         if not isinstance(tables.get(table, {}), dict):
@@ -233,7 +233,7 @@ def to_recipe(tables: dict) -> Recipe:
         tables = tables | {"steps": _steps(tables, listed)}
     _check_keys("the configuration", tables, REQUIRED, {key.name for key in fields(Recipe)})
     _check_values(tables)
-    parts = _parts(tables)
+    parts = _shared_parts(tables)
     stages, first, position = [], 0, 0
     for number, own in enumerate(listed or [{"steps": tables["steps"]}]):
         stage = _stage(tables, own, number, first, position)
@@ -250,9 +250,9 @@ def to_recipe(tables: dict) -> Recipe:
 
 
 def _steps(tables: dict, listed: list[dict]) -> int:
-    """Add up the steps of stages."""
+    """Add up the steps of all stages; ValueError if the recipe gives another sum."""
     for number, stage in enumerate(listed):
-        _check_keys(f"stage {number + 1}", stage, {"steps"}, {"steps", *_LAID_OVER})
+        _check_keys(f"stage {number + 1}", stage, {"steps"}, {"steps", *_STAGE_KEYS})
         _check_values(stage)
     total = sum(stage["steps"] for stage in listed)
     if tables.get("steps", total) != total:
@@ -263,8 +263,8 @@ def _steps(tables: dict, listed: list[dict]) -> int:
 
 
 def _stage(tables: dict, own: dict, number: int, first_step: int, first_position: int) -> Stage:
-    below = {key: tables[key] for key in _LAID_OVER if key in tables}
-    parts = _parts(merge(below, {key: value for key, value in own.items() if key != "steps"}))
+    below = {key: tables[key] for key in _STAGE_KEYS if key in tables}
+    parts = _shared_parts(merge(below, {key: value for key, value in own.items() if key != "steps"}))
     return Stage(
         first_step=first_step,
         steps=own["steps"],
@@ -274,8 +274,8 @@ def _stage(tables: dict, own: dict, number: int, first_step: int, first_position
     )
 
 
-def _parts(tables: dict) -> dict:
-    """Turn what both a recipe and a stage hold into what it stands for."""
+def _shared_parts(tables: dict) -> dict:
+    """Build the objects that a recipe and its stages both hold, from their tables."""
     _check_keys("[data]", tables["data"], set(), {key.name for key in fields(Data)})
     optional = {key.name for key in fields(Optimizer) if key.default is not dataclasses.MISSING}
     required = {key.name for key in fields(Optimizer)} - optional
@@ -300,7 +300,7 @@ def _parts(tables: dict) -> dict:
 
 
 def _plain(value: Any) -> Any:
-    """Turn what a recipe holds back into what its file says, defaults included."""
+    """Turn a value of a recipe back into plain TOML, defaults included."""
     if isinstance(value, Negatives):
         return to_tables(value)
     if isinstance(value, Data | Optimizer):
@@ -309,7 +309,7 @@ def _plain(value: Any) -> Any:
 
 
 def _stage_table(stage: Stage) -> dict:
-    kept = {"steps": stage.steps} | {key: _plain(vars(stage)[key]) for key in _LAID_OVER}
+    kept = {"steps": stage.steps} | {key: _plain(vars(stage)[key]) for key in _STAGE_KEYS}
     if not stage.new_objective:
         del kept["objective"]
     return kept
@@ -357,10 +357,10 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
 
 
 def _check_objective(stage: Stage) -> None:
-    """Raise ValueError unless the objective has these options, and uses the negatives that are named."""
+    """Raise ValueError unless the objective has the stage's options and uses its negatives."""
     name = stage.objective["name"]
     kind, options = OBJECTIVES[name], {key: value for key, value in stage.objective.items() if key != "name"}
-    known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # it is told that of [data]
+    known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # that comes from [data]
     try:
         inspect.signature(kind).bind(windows_per_clip=1, **options)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""What a run keeps of itself: its configuration, a line of log a step, curves, and figures on held-out shards."""
+"""The records of a run: its configuration, a log line for each step, curves, and figures on held-out shards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .recipe import Recipe
 
 
 def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
-    """Say what else a run depends on: the shards and how they were made, their labels, the weights it began with."""
+    """Describe what a run depends on besides its recipe: shards, their origin and labels, and the initial weights."""
     corpora = [folder / "corpus.json" for folder in data]
     return {
         "corpus": [json.loads(path.read_text()) if path.exists() else None for path in corpora],
@@ -28,23 +28,23 @@ def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
 
 
 def record_config(run: Path, config: dict) -> None:
-    """Keep the configuration in the run; ValueError if the run was started with another that gives other weights."""
+    """Write the run's configuration; ValueError if the run was started with one that leads to other weights."""
     path = run / "config.json"
     if path.exists():
         before = json.loads(path.read_text())
-        old, new = _decisive(before), _decisive(config)
+        old, new = _decisive_settings(before), _decisive_settings(config)
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
         if changed:
             raise ValueError(f"{run} was started with other values of {', '.join(changed)}: take a new folder")
-    distributed.wait_for_all()  # until all have looked
+    distributed.wait_for_all()  # all have looked before the first one writes
     if distributed.rank() == 0 and not path.exists():
         write_bytes(path, (json.dumps(config, indent=2) + "\n").encode())
 
 
-def _decisive(config: dict) -> dict:
-    """Keep what the weights depend on. The parts of a batch decide, not how many processes work on them."""
+def _decisive_settings(config: dict) -> dict:
+    """Return the settings that the weights depend on; how processes share the parts of a batch isn't among them."""
     free = {"recipe", "checkpoint_every", "accumulate"}
-    if "validation" not in config:  # nothing follows its figures
+    if "validation" not in config:  # no schedule depends on the figures
         free.add("validate_every")
     kept = {key: value for key, value in config.items() if key not in free}
     stages = [_without_workers(stage) for stage in config.get("stages", [])]
@@ -56,9 +56,9 @@ def _without_workers(table: dict) -> dict:
 
 
 class Log:
-    """`log.jsonl`, a line a step, and the same for TensorBoard; written by the first process alone.
+    """Writes `log.jsonl`, a line for each step, and the same curves for TensorBoard; only the first process writes.
 
-    Lines of steps after the checkpoint, which will be done again, are dropped.
+    Lines of steps after the checkpoint are dropped, as these steps will be repeated.
     """
 
     def __init__(self, run: Path, steps: int):
@@ -79,7 +79,7 @@ class Log:
             self.board.close()
 
     def write(self, line: dict) -> None:
-        """Add the line of a step."""
+        """Append the line of a step."""
         if self.file:
             self.file.write(json.dumps(line) + "\n")
             for name, value in line.items():
@@ -87,33 +87,33 @@ class Log:
                     self.board.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:
-        """Bring to the disk what was written so far."""
+        """Flush all lines written so far to disk."""
         if self.file:
             self.file.flush()
             self.board.flush()
 
 
 def open_log(path: Path, steps: int) -> TextIO:
-    """Open a log of a line a step, to be continued after so many steps."""
+    """Open a log with a line for each step for appending, cut off after `steps` lines."""
     lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
     write_bytes(path, "".join(lines).encode())
     return path.open("a")
 
 
 def read_lines(path: Path) -> list:
-    """Read what a file of JSON lines holds; nothing if there is none."""
+    """Read a file of JSON lines; an empty list if there is no such file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 class Validation:
-    """Measures correspondence by type of pair on held-out shards; keeps the best weights in `best.safetensors`.
+    """Measures correspondence on held-out shards, by type of pair; keeps the best weights in `best.safetensors`.
 
-    Only the first process measures; all know the figures.
+    Only the first process measures; it sends the figures to the others.
 
     Parameters
     ----------
     run : Path
-        Gets `validation.jsonl`, a line a measurement.
+        Folder of the run; gets `validation.jsonl`, a line for each measurement.
     data : Path
         Folder of shards.
     model : AudioVisualModel
@@ -138,7 +138,7 @@ class Validation:
         return [line["threshold"] for line in self.lines if first_step < line["step"] <= last_step]
 
     def __call__(self, step: int) -> None:
-        """Measure after `step` steps, if it is time to and wasn't done."""
+        """Measure after `step` steps, if a measurement is due and hasn't been made yet."""
         steps = self.recipe.steps
         if step != steps and step % (self.recipe.validate_every or steps) != 0:
             return

@@ -4,11 +4,11 @@
 
 In the scene `roam` a player roams a level of Freedoom, is warped from object to object, meets summoned monsters,
 mostly turns towards them, and shoots. In `solo` and `duo` it keeps one or two kinds of monster in view among silent
-decoys, in groups of 8 episodes that differ in the kinds alone, for learning to localise. Each shard is a tar of
+decoys, in groups of 8 episodes that differ only in the kinds, for learning to localise. Each shard is a tar of
 episodes with three members: `wav` (16 bits, mono unless `--channels 2`), `mjpeg` (the JPEG frames one after the other)
 and `json` (times and byte offsets of the frames, boxes, masks, events, map). Levels are split into training and
 held-out ones by name. Times are in seconds, boxes in fractions of the picture. An episode depends only on (scene, seed,
-split, number). A shard is renamed when it is complete, so a killed run goes on.
+split, number). A shard is renamed when it is complete, so a killed run can continue.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HELD_OUT = {
     "freedoom1": {"E1M3", "E2M5", "E2M7", "E2M9", "E3M1", "E4M1", "E4M6", "E4M7"},
     "freedoom2": {"MAP08", "MAP10", "MAP17", "MAP20", "MAP29", "MAP32"},
 }
-NOT_FOR_ENCOUNTERS = {"E1M8", "MAP30"}  # a floor ends the level early; a boss makes monsters of other kinds
+NOT_FOR_ENCOUNTERS = {"E1M8", "MAP30"}  # a floor ends the level early; a boss spawns monsters of other kinds
 LEVELS = {
     "freedoom1": [f"E{episode}M{level}" for episode in range(1, 5) for level in range(1, 10)],
     "freedoom2": [f"MAP{level:02d}" for level in range(1, 33)],
@@ -49,7 +49,7 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What a corpus is made of; the same settings give the same shards."""
+    """The settings of a corpus; the same settings give the same shards."""
 
     seconds: float
     seed: int
@@ -73,7 +73,7 @@ def open_game(game_name: str, tics: int, scene: str = "roam") -> Any:
     game = vizdoom.DoomGame()
     game.set_doom_game_path(str(Path(vizdoom.__file__).parent / f"{game_name}.wad"))
     game.set_window_visible(False)
-    game.set_sound_enabled(False)  # the loudspeaker, not the buffer
+    game.set_sound_enabled(False)  # mutes only the loudspeaker, not the buffer
     game.set_screen_resolution(vizdoom.ScreenResolution.RES_320X240)
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_render_hud(False)
@@ -108,7 +108,7 @@ def open_game(game_name: str, tics: int, scene: str = "roam") -> Any:
 
 @functools.cache
 def level_walls(game_name: str, level: str) -> Walls:
-    """Read the walls of a level; ViZDoom is slow while it lists sectors, so that is done once."""
+    """Read the walls of a level, only once, as listing sectors makes ViZDoom slow."""
     game = open_game(game_name, 1)
     game.set_sectors_info_enabled(True)
     game.set_doom_map(level)
@@ -120,7 +120,7 @@ def level_walls(game_name: str, level: str) -> Walls:
 
 
 def visible_objects(state: Any, width: int, height: int) -> list:
-    """List [name, category, x, y, width, height] of each object in the picture except the player, as fractions."""
+    """List [name, category, x, y, width, height] of each visible object except the player, in fractions."""
     return [
         [label.object_name, label.object_category]
         + [round(value, 4) for value in (label.x / width, label.y / height, label.width / width, label.height / height)]
@@ -130,7 +130,7 @@ def visible_objects(state: Any, width: int, height: int) -> list:
 
 
 def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> dict:
-    """Play one episode; returns its sound (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
+    """Play one episode, and return its sound (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
     import cv2
 
     step_seconds = settings.tics / TICS_PER_SECOND
@@ -143,13 +143,13 @@ def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> d
             events.append([round(step * step_seconds, 4), command])
         game.make_action(player.action(state), settings.tics)
         state = game.get_state()
-        if state is None:  # the level was left through its exit
+        if state is None:  # the player has left the level through its exit
             break
         picture = cv2.resize(state.screen_buffer, FRAME_SIZE, interpolation=cv2.INTER_AREA)
         frames.append(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
         chunks.append(state.audio_buffer.copy())
         objects.append(visible_objects(state, 320, 240))
-        times.append(round((step + 1) * step_seconds, 6))  # the picture shows the end of its stretch of sound
+        times.append(round((step + 1) * step_seconds, 6))  # a picture shows the end of its stretch of sound
     return {"audio": np.concatenate(chunks), "frames": frames, "times": times, "objects": objects, "events": events}
 
 
@@ -166,7 +166,7 @@ def encode_episode(episode: dict, key: str, settings: Settings, about: dict) -> 
 
 
 def render(number: int, settings: Settings) -> dict:
-    """Render the numbered episode as a WebDataset sample; the game is opened anew for each, so order doesn't matter."""
+    """Render an episode as a WebDataset sample; each opens the game anew, so their order doesn't matter."""
     scene, choices = settings.scene, levels(settings.split)
     seeds, step_seconds = [settings.seed, settings.split == "held"], settings.tics / TICS_PER_SECOND
     key = f"{settings.split}-{settings.seed}-{number:06d}"
@@ -174,7 +174,7 @@ def render(number: int, settings: Settings) -> dict:
     if scene == "roam":
         rng = np.random.default_rng([*seeds, number])
         game_name, level = choices[rng.integers(len(choices))]
-    else:  # each level once before any comes again
+    else:  # all levels come once before any comes again
         choices = [choice for choice in choices if choice[1] not in NOT_FOR_ENCOUNTERS]
         group, member = divmod(number, GROUP_SIZE)
         rng = np.random.default_rng([*seeds, group, SCENES.index(scene)])
@@ -200,7 +200,7 @@ def render(number: int, settings: Settings) -> dict:
 
 
 def write_shard(path: Path, episodes: range, settings: Settings) -> None:
-    """Render the numbered episodes into one tar."""
+    """Render the episodes of these numbers into one tar."""
     import webdataset
 
     with write_atomically(path) as partial, webdataset.TarWriter(str(partial), mtime=0) as writer:
@@ -212,9 +212,9 @@ def _work(job: tuple[Path, range, Settings]) -> Path:
     import cv2
     import torch
 
-    cv2.setNumThreads(1)  # one process a core does the rest
+    cv2.setNumThreads(1)  # there is already one process for each core
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:  # the engine keeps files in the working folder, one engine each
+    with tempfile.TemporaryDirectory() as folder:  # each engine needs its own working folder for its files
         os.chdir(folder)
         write_shard(*job)
         os.chdir("/")
@@ -222,7 +222,7 @@ def _work(job: tuple[Path, range, Settings]) -> Path:
 
 
 def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> list[Path]:
-    """Write all shards that are missing; returns the paths of all.
+    """Write all shards that are missing, and return the paths of all shards.
 
     Raises
     ------
@@ -239,7 +239,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     output.mkdir(parents=True, exist_ok=True)
     record = output / "corpus.json"
     mine = asdict(settings) | {"episodes": episodes}
-    before = {"scene": "roam", "channels": 1}  # of corpora that don't say
+    before = {"scene": "roam", "channels": 1}  # defaults for older corpora, which don't record them
     if record.exists() and before | json.loads(record.read_text()) != mine:
         raise ValueError(
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"

@@ -1,4 +1,4 @@
-"""What a training changes: network, objective and optimizer, built from a recipe and carried from stage to stage."""
+"""The state of a training run: network, objective and optimizer, built from a recipe, carried from stage to stage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build(
     recipe : Recipe
     device : torch.device
     stage : Stage, optional
-        Whose objective and optimizer they are; by default the first's.
+        Stage whose objective and optimizer are built; the first by default.
     """
     stage = stage or recipe.stages[0]
     torch.manual_seed(recipe.seed)
@@ -37,7 +37,7 @@ def build(
 
 
 def freeze(model: nn.Module, names: Sequence[str]) -> None:
-    """Let gradients reach all of a network but the named parts; ValueError if it has no such part."""
+    """Freeze the named parts of a network, and unfreeze all others; ValueError if it lacks such a part."""
     check_frozen(model, names)
     model.requires_grad_(True)
     for name in names:
@@ -45,7 +45,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
 
 
 def check_frozen(model: nn.Module, names: Sequence[str]) -> None:
-    """Raise ValueError unless these are parts of the network."""
+    """Raise ValueError unless the network has parts of these names."""
     modules = dict(model.named_modules())
     trained = [name for name, part in model.named_children() if next(part.parameters(), None) is not None]
     for name in names:
@@ -60,7 +60,7 @@ def build_objective(stage: Stage) -> Objective:
 
 
 def build_optimizer(stage: Stage, model: nn.Module, objective: nn.Module) -> torch.optim.Optimizer:
-    """Build the optimizer of a stage, for all that isn't frozen."""
+    """Build the optimizer of a stage, for all parameters that aren't frozen."""
     settings = stage.optimizer
     momentum = {} if settings.momentum is None else {"momentum": settings.momentum}
     return OPTIMIZERS[settings.name](
@@ -72,13 +72,13 @@ def build_optimizer(stage: Stage, model: nn.Module, objective: nn.Module) -> tor
 
 
 class State:
-    """All that changes while a run goes on: network, objective, optimizer and scaler of the loss, in one stage.
+    """Everything that changes during a run: network, objective, optimizer and scaler of the loss, in one stage.
 
     Parameters
     ----------
     recipe : Recipe
     stage : Stage
-        To begin in.
+        Stage to start in.
     device : torch.device
     """
 
@@ -88,7 +88,7 @@ class State:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
 
     def enter(self, stage: Stage) -> None:
-        """Go over to the next stage: weights carry on, and the objective unless it is new, but no optimizer."""
+        """Enter the next stage: weights carry over, and the objective's unless it is new; the optimizer is new."""
         torch.manual_seed(stage.seed)
         freeze(self.model, stage.frozen)
         objective = build_objective(stage).to(self.device)
@@ -98,7 +98,7 @@ class State:
         self.optimizer = build_optimizer(stage, self.model, objective)
 
     def parts(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the parts that a checkpoint keeps, by name."""
         return {
             "model": self.model,
             "objective": self.objective,

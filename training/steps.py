@@ -1,4 +1,4 @@
-"""One step of a training: from the parts of a batch to an update, at a learning rate that follows its number."""
+"""One training step: from the parts of a batch to an update, at the learning rate of the schedule."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .objectives import Objective
 from .recipe import Optimizer, Recipe, Stage
 from .state import State
 
-LARGEST_GRADIENT = 10.0  # norm; ours: far above what is usual, stops explosions
+LARGEST_GRADIENT = 10.0  # norm; ours: far above usual norms, only stops explosions
 
 
 class Step(nn.Module):
-    """Model and objective as one module, from a batch to its loss: what is run in parallel."""
+    """Model and objective as one module, from batch to loss, to be run in parallel."""
 
     def __init__(self, model: AudioVisualModel, objective: Objective, dtype: torch.dtype | None):
         super().__init__()
@@ -34,7 +34,7 @@ class Step(nn.Module):
 
 
 def to_training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
-    """Set a network to training mode, but for what is frozen: its BatchNorm keeps its statistics."""
+    """Set a network to training mode, except its frozen parts, whose BatchNorm keeps its statistics."""
     model.train()
     for name in frozen:
         model.get_submodule(name).eval()
@@ -43,14 +43,14 @@ def to_training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
 def train_step(
     step: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, parts: list[dict[str, Tensor]]
 ) -> dict[str, float | None]:
-    """Make one update from the parts of a batch, whose mean loss is followed; returns what the log shows.
+    """Make one update that follows the mean loss over the parts of a batch, and return the figures for the log.
 
-    In fp16 a step whose gradients overflow is left out, as the first few usually are; its norm is logged as None.
+    In fp16 a step whose gradients overflow is skipped, as the first few usually are; its norm is logged as None.
 
     Raises
     ------
     FloatingPointError
-        If the gradient isn't finite otherwise; nothing is changed then.
+        If the gradient isn't finite in another precision; nothing is changed then.
     """
     device = next(step.parameters()).device
     optimizer.zero_grad(set_to_none=True)
@@ -82,7 +82,7 @@ def take_step(
     batches: Iterator[dict[str, Tensor]],
     figures: Sequence[float],
 ) -> dict[str, float | None]:
-    """Take step number `step` with all that depends on its number alone: randomness, learning rate, data."""
+    """Take step number `step`, whose randomness, learning rate and data depend only on that number."""
     torch.manual_seed((stage.seed * 1_000_003 + step) * distributed.world_size() + distributed.rank())
     rate = learning_rate(step - stage.first_step, stage.steps, stage.optimizer, figures)
     for group in state.optimizer.param_groups:
@@ -99,17 +99,17 @@ def learning_rate(step: int, steps: int, settings: Optimizer, figures: Sequence[
     """Return the learning rate of a step of a stage.
 
     After a linear warm-up it is constant, falls along half a cosine to 0, or is multiplied by `decay`: every
-    `decay_steps`, or where validations bring no better figure ("plateau").
+    `decay_steps`, or when validations stop improving ("plateau").
 
     Parameters
     ----------
     step : int
-        From 0, within the stage.
+        Step within the stage, counted from 0.
     steps : int
-        Of the stage.
+        Length of the stage.
     settings : Optimizer
     figures : sequence of float
-        Of the validations in the stage so far, the higher the better.
+        Results of the validations in the stage so far; higher is better.
     """
     rate = settings.learning_rate * min(1.0, (step + 1) / max(1, settings.warmup_steps))
     if settings.schedule == "cosine":

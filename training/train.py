@@ -5,7 +5,7 @@
 
 RUN holds the configuration, `log.jsonl`, curves for TensorBoard, the last checkpoint and, at the end,
 `weights.safetensors`; with `--validation` also `validation.jsonl` and the weights that were best there. Called again
-with the same RUN it goes on where the checkpoint is; data, model and optimizer then are what they would have been, also
+with the same RUN, it continues from the checkpoint with the data, model and optimizer of an uninterrupted run, also
 between two stages of a recipe. SIGTERM ends it cleanly, with a checkpoint.
 """
 
@@ -33,7 +33,7 @@ from .steps import Step, take_step, to_training_mode
 
 
 def check_run(recipe: Recipe, validation: Path | None = None, start_from: Path | None = None) -> None:
-    """Raise ValueError unless the recipe works with these processes and with what it is given."""
+    """Raise ValueError unless the recipe works with these processes, held-out shards and initial weights."""
     for stage in recipe.stages:
         check_batch(recipe, stage)
         if stage.optimizer.schedule == "plateau" and not validation:
@@ -47,7 +47,7 @@ def check_run(recipe: Recipe, validation: Path | None = None, start_from: Path |
 
 
 class Interrupt:
-    """Whether SIGTERM has come to any of the processes."""
+    """Notes whether any of the processes has received SIGTERM."""
 
     def __enter__(self) -> Interrupt:
         self.came = False
@@ -61,7 +61,7 @@ class Interrupt:
         self.came = True
 
     def anywhere(self, device: torch.device) -> bool:
-        """Whether it has come so far; the same answer in all processes, which must ask together."""
+        """Whether any process has received SIGTERM; all processes must ask together, and get the same answer."""
         return distributed.mean(torch.tensor(float(self.came), device=device)).item() > 0
 
 
@@ -76,36 +76,36 @@ def train(
     device: str | None = None,
     about: dict | None = None,
 ) -> int:
-    """Train until the schedule's end, until `stop_after` steps are done, or until SIGTERM, from RUN's checkpoint.
+    """Train from the run's checkpoint until the schedule ends, `stop_after` steps are done, or SIGTERM arrives.
 
     Parameters
     ----------
     recipe : Recipe
-        As `read_recipe` gives it.
+        As returned by `read_recipe`.
     data : list of Path
         Folders of shards.
     run : Path
-        Is made if it isn't there.
+        Folder of the run; created if it doesn't exist.
     validation : Path, optional
         Folder of shards to measure on, every `validate_every` steps and at the end.
     start_from : Path, optional
-        Weights of a network of the same kind to begin with.
+        Initial weights, of a network of the same kind.
     stop_after : int, optional
-        Stop when so many steps are done.
+        Number of steps, from the start of the run, after which to stop.
     device : str, optional
-        CUDA if there is one.
+        By default CUDA if there is one.
     about : dict, optional
-        More to keep in RUN's configuration.
+        Further entries of the run's configuration.
 
     Returns
     -------
     steps : int
-        How many are done now.
+        Number of steps done since the start of the run.
 
     Raises
     ------
     ValueError
-        If the recipe can't work here, or `run` was started with another one or other shards.
+        If the recipe can't work here, or `run` was started with another recipe or other shards.
     FileNotFoundError
         If `data` holds no shards.
     FloatingPointError
@@ -116,20 +116,20 @@ def train(
     device = distributed.start(device)
     check_run(recipe, validation, start_from)
     shards = Shards(*data)
-    state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the stage that the checkpoint is of
+    state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
     if start_from:
         begin_with(state.model, start_from)
     pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
     parts_of_a_batch = distributed.world_size() * recipe.accumulate
     kept = describe(data, shards, start_from) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
     if validation and any(stage.optimizer.schedule == "plateau" for stage in recipe.stages):
-        kept |= {"validation": Shards(validation).describe()}  # what the learning rate depends on
+        kept |= {"validation": Shards(validation).describe()}  # the learning rate depends on it
     record_config(run, recipe.to_json() | kept)
     first = done = load_checkpoint(run, state.parts())
     last, stopping = min(recipe.steps, stop_after or recipe.steps), False
     validate = Validation(run, validation, state.model, recipe) if validation else None
     if validate and first:
-        validate(first)  # if the run was stopped before
+        validate(first)  # if the run was stopped before it had measured
     quiet = None if distributed.rank() == 0 else True
     bar = tqdm(total=last, initial=first, disable=quiet, unit="step")
     with Log(run, first) as log, Interrupt() as interrupt, bar:
@@ -165,7 +165,7 @@ def train(
 
 
 def begin_with(model: AudioVisualModel, path: Path) -> None:
-    """Give the model the weights of a file; ValueError if they are another network's."""
+    """Load the weights of a file into the model; ValueError if they belong to another network."""
     try:
         model.load_state_dict(load_model(path, device="cpu").state_dict())
     except RuntimeError as error:

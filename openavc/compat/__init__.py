@@ -1,1 +1,1 @@
-"""The names that code written for other packages imports; what stands behind them is in `openavc.interfaces`."""
+"""Import names for code that was written for other packages; `openavc.interfaces` implements them."""

@@ -1,1 +1,1 @@
-"""Files to results: what is computed of a file, and how many of them are kept."""
+"""From files to results: what is computed from one file, and how the results of many files are stored."""

@@ -1,4 +1,4 @@
-"""What is computed of a file: a frozen object that can be pickled, path in, arrays out."""
+"""The computation for one file, from its path to arrays: a frozen object that can be pickled."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ..inference.arguments import check_embedding, check_hop, get_model
 from ..inference.embedding import check_video_embedding, get_audio_embedding, get_image_embedding, get_video_embedding
 from ..media import image, video
 from ..media.audio import SOUND_EXTENSIONS
+from ..models.contract import AudioVisualModel
 
 EXTENSIONS = {  # of the files that a folder is searched for
     "audio": SOUND_EXTENSIONS | video.EXTENSIONS,
@@ -22,13 +23,13 @@ EXTENSIONS = {  # of the files that a folder is searched for
 
 @dataclass(frozen=True)
 class Extraction:
-    """Embeds one file after the other with one model and the same options.
+    """Embeds files one by one with the same model and options.
 
     Parameters
     ----------
     modality : {"audio", "image", "video"}
     model : str, path, AudioVisualModel or None
-        As in `get_audio_embedding`; a name or a path is loaded where it is used first, in each process once.
+        As in `get_audio_embedding`; a name or a path is loaded on first use, once per process.
     embedding : {"features", "joint"}
     hop_size, center
         As in `get_audio_embedding`; only for "audio".
@@ -52,6 +53,8 @@ class Extraction:
     def __post_init__(self) -> None:
         if self.modality not in EXTENSIONS:
             raise ValueError(f"modality must be one of {', '.join(map(repr, EXTENSIONS))}, got {self.modality!r}")
+        if isinstance(self.model, AudioVisualModel):  # moved to its device once, not with each file
+            object.__setattr__(self, "model", get_model(self.model, self.device, self.dtype))
 
     def __call__(self, path: str | os.PathLike) -> dict[str, np.ndarray]:
         """Embed a file.
@@ -78,34 +81,39 @@ class Extraction:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What a result depends on besides source and model: another run with the same may skip it."""
+        """Options that a result depends on besides source and model; another run with the same ones may skip it."""
         options: dict[str, Any] = {"modality": self.modality, "embedding": self.embedding}
         if self.modality == "audio":
             options |= {"hop_size": self.hop_size, "center": self.center}
         if self.modality == "video":
             options |= {"frame_rate": self.frame_rate}
+        if self.dtype is not None:
+            options |= {"dtype": str(self.dtype)}
         return options
 
     @property
     def extensions(self) -> set[str]:
-        """Of the files that a folder is searched for."""
+        """Extensions of the files that a folder is searched for."""
         return EXTENSIONS[self.modality]
 
     def load(self) -> Any:
-        """Load the model, once in a process; errors as of `load_model`."""
+        """Load the model, once per process; raise errors as `load_model` does."""
         return get_model(self.model, self.device, self.dtype)
 
     def check(self) -> None:
-        """Raise ValueError if the model can't do what is asked for."""
+        """Raise ValueError if the model doesn't support the options."""
         model = self.load()
         if self.modality == "video":
             check_video_embedding(model, self.embedding)
         else:
             check_embedding(model, self.modality, self.embedding)
+        if self.modality == "image" and model.frames.count > 1:
+            raise ValueError(f"{model.name} takes clips of {model.frames.count} frames, not pictures: embed videos")
         if self.modality == "audio":
             check_hop(self.hop_size, model.sound)
 
     def record(self) -> dict[str, Any]:
-        """Return what is kept beside each result of the model and the options."""
+        """Return what is stored about the model and the options beside each result."""
         model = self.load()
-        return {"model": model.name, "weights_sha256": model.sha256, "parameters": self.parameters}
+        about = {"model": model.name, "weights_sha256": model.sha256, "parameters": self.parameters}
+        return about | ({"model_options": model.options} if model.options else {})

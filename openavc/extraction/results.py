@@ -1,7 +1,7 @@
-"""Results of many files: which ones, under which name, skipped when done, reported when broken.
+"""Results of many files: finding and naming them, skipping finished ones, reporting failures.
 
-Each result is written under a temporary name and renamed, so a killed run leaves nothing half done, and the next run
-goes on where it was.
+Each result is written under a temporary name and renamed, so a killed run leaves no partial files, and the next run
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .extraction import Extraction
 
 @dataclass(frozen=True)
 class Job:
-    """One file to embed, and where the result goes."""
+    """One file to embed, and where its result goes."""
 
     source: Path
     target: Path
@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: "done", "skipped" or "failed", the last with its reason."""
+    """The outcome of a job: "done", "skipped" or "failed", the last with its reason."""
 
     job: Job
     status: str
@@ -40,10 +40,10 @@ class Outcome:
 
 
 def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) -> list[Job]:
-    """Find the files behind files, folders and globs, and give each its own .npz below `output`.
+    """Find the files that paths, folders and globs stand for, and give each its own .npz below `output`.
 
-    A folder keeps its structure, a file its name. Where two results would have one name, all are placed by their
-    path below the folder common to all sources, and files that differ in their extension alone keep it.
+    A folder keeps its structure, a file its name. If two results would share a name, all are placed by their path below
+    the folder common to all sources, and files that differ only in their extension keep it.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) 
 
 
 def _result_names(targets: dict[Path, Path]) -> dict[Path, Path]:
-    """Name results `clip.npz`, and `clip.wav.npz` where that would be one name for two."""
+    """Name results `clip.npz`, or `clip.wav.npz` where two would share that name."""
     kept: set[Path] = set()  # sources whose result keeps their extension
     while True:
         names = {
@@ -80,7 +80,7 @@ def _collide(paths: Iterable[Path]) -> bool:
 
 
 def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
-    """Give (file, its path below the folder given) of the files behind a file, a folder or a glob."""
+    """Yield (file, its path below the given folder) for the files that a path, a folder or a glob stands for."""
     path = Path(item)
     if path.is_dir():
         for file in sorted(path.rglob("*")):
@@ -90,17 +90,17 @@ def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]
         for match in sorted(glob.glob(str(item), recursive=True)):
             yield from expand(match, extensions)
     else:
-        yield path, Path(path.name)  # missing ones too: they are reported as failed
+        yield path, Path(path.name)  # also if it is missing: it is reported as failed
 
 
 def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = False) -> Iterator[Outcome]:
-    """Embed file after file; one that fails costs nothing but itself.
+    """Embed files one by one; a failure doesn't affect the others.
 
     Parameters
     ----------
     jobs : iterable of Job
     extraction : Extraction
-        Its model and parameters are recorded.
+        Its model and parameters are recorded with each result.
     overwrite : bool
         Whether to recompute results that already exist.
 
@@ -120,12 +120,12 @@ def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = F
             arrays = extraction(job.source)
             write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
             yield Outcome(job, "done")
-        except Exception as error:  # whatever a decoder raises on one file, the others go on
+        except Exception as error:  # decoders raise anything; the other files go on
             yield Outcome(job, "failed", failure_reason(error))
 
 
 def failure_reason(error: Exception) -> str:
-    """Say what went wrong with a file: the message of an error that openavc raises, others with their type."""
+    """Return what went wrong with a file: the message of an expected error, with the type for any other."""
     expected = isinstance(error, OSError | ValueError) and str(error)
     return str(error) if expected else f"{type(error).__name__}: {error}"
 
@@ -133,15 +133,15 @@ def failure_reason(error: Exception) -> str:
 def counted(
     outcomes: Iterable[Outcome], counts: dict[str, int], total: int, progress: bool | None = None
 ) -> Iterator[Outcome]:
-    """Pass outcomes on, counting them by status, under a progress bar; "removed" ones aren't among the `total`.
+    """Pass outcomes on, counting them by status, with a progress bar; "removed" ones don't belong to the `total`.
 
     Parameters
     ----------
     outcomes : iterable of Outcome
     counts : dict
-        Status -> number, with all that may come.
+        Status -> number, with a key for every possible status; updated in place.
     total : int
-        Files.
+        Number of files.
     progress : bool, optional
         Whether to show the bar; by default, if the standard error is a terminal.
     """
@@ -155,7 +155,7 @@ def counted(
 
 
 def is_done(job: Job, wanted: dict) -> bool:
-    """Whether the result is there, whole, of the same source, model and parameters."""
+    """Whether the result exists, undamaged, for the same source, model and parameters."""
     metadata = read_metadata(job.target)
     if metadata is None or any(metadata.get(key) != value for key, value in wanted.items()):
         return False
@@ -167,7 +167,7 @@ def is_done(job: Job, wanted: dict) -> bool:
 
 
 def check_replaceable(job: Job, parameters: dict) -> None:
-    """Raise FileExistsError if the result there is of another file or modality, which it would be wrong to lose."""
+    """Raise FileExistsError if the existing result is of another file or modality and so shouldn't be lost."""
     metadata = read_metadata(job.target) or {}
     path, kind = metadata.get("source", {}).get("path"), metadata.get("parameters", {}).get("modality")
     if metadata and (path, kind) != (str(job.source), parameters.get("modality")):
@@ -195,7 +195,7 @@ def read_metadata(path: Path) -> dict | None:
             return json.loads(str(archive["metadata"]))
     except FileNotFoundError:
         return None
-    except Exception:  # a damaged archive raises whatever zipfile, zlib or numpy raise; it is made anew
+    except Exception:  # a damaged archive raises any error of zipfile, zlib or numpy; it is made anew
         return None
 
 
@@ -205,6 +205,6 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an .npz whole or not at all; its folder is made."""
+    """Write an .npz completely or not at all; its folder is created."""
     with write_atomically(path) as partial, open(partial, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]

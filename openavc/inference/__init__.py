@@ -1,1 +1,1 @@
-"""Batches through a network on its device: embeddings, scores, maps."""
+"""Inference in batches, on the network's device: embeddings, scores and maps."""

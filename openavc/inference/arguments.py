@@ -1,4 +1,4 @@
-"""What users pass: models, rates, hops and sizes, checked with errors that say what would work."""
+"""The arguments that users pass: models, rates, hops and sizes, checked with errors that say what would work."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..media.clips import SoundInput
 from ..models.contract import AudioVisualModel, check_embedding
 from ..weights import choose_device, load_model, to_dtype
 
-__all__ = ["check_embedding"]  # of the contract, beside its kin
+__all__ = ["check_embedding"]  # from the contract, beside the other checks
 
 _LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames a second
-_loaded: dict[tuple, AudioVisualModel] = {}  # models asked for by name or path, kept between calls
+_loaded: dict[tuple, AudioVisualModel] = {}  # models requested by name or path, kept between calls
 
 
 def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> AudioVisualModel:
-    """Return the model an argument stands for; those asked for by name or path are loaded once.
+    """Return the model that an argument stands for; a model requested by name or path is loaded only once.
 
     Parameters
     ----------
     model : str, path, AudioVisualModel or None
         None for the default.
     device, dtype : optional
-        As in `load_model`; a loaded model on another device or of another dtype is copied, and stays as it is.
+        As in `load_model`; a loaded model with another device or dtype is copied, and itself stays as it is.
     """
     if isinstance(model, AudioVisualModel):
         return _converted(model, device, dtype)
@@ -43,7 +43,7 @@ def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> Audio
 
 
 def _converted(model: AudioVisualModel, device: Any, dtype: Any) -> AudioVisualModel:
-    """Return the model itself, or a copy on another device or of another dtype."""
+    """Return the model itself, or a copy with another device or dtype."""
     if device is None and dtype is None:
         return model
     device = model.device if device is None else choose_device(device)
@@ -54,13 +54,13 @@ def _converted(model: AudioVisualModel, device: Any, dtype: Any) -> AudioVisualM
 
 
 def check_batch_size(batch_size: Any) -> None:
-    """Raise ValueError unless it is a whole number of at least 1."""
+    """Raise ValueError unless the batch size is a whole number of at least 1."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or not 1 <= batch_size < 2**31:
         raise ValueError(f"batch_size must be a whole number of at least 1, got {shortened(batch_size)}")
 
 
 def check_hop(hop_size: Any, sound: SoundInput) -> float:
-    """Return the hop as a Python float, as NumPy's narrow types drift; ValueError unless it is at least one sample."""
+    """Return the hop as a Python float, as NumPy's narrow types drift; raise ValueError if it is below one sample."""
     least, hop = 1 / sound.sample_rate, hop_size.item() if isinstance(hop_size, np.generic) else hop_size
     if not (_is_real(hop) and least * (1 - 1e-9) <= hop <= _LONGEST_HOP):
         raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {shortened(hop_size)}")
@@ -68,7 +68,7 @@ def check_hop(hop_size: Any, sound: SoundInput) -> float:
 
 
 def check_frame_rates(frame_rate: Any, items: int) -> list:
-    """Return a rate for each item; ValueError unless they are positive numbers."""
+    """Return a rate for each item; raise ValueError unless all are positive numbers."""
     rates = frame_rate if isinstance(frame_rate, list) else [frame_rate] * items
     if len(rates) != items:
         raise ValueError(f"{len(rates)} frame rates were given for {items} items: give one, or one for each")
@@ -78,13 +78,13 @@ def check_frame_rates(frame_rate: Any, items: int) -> list:
 
 
 def check_frame_rate(rate: Any) -> None:
-    """Raise ValueError unless it is a positive number."""
+    """Raise ValueError unless the frame rate is a positive number."""
     if not (_is_real(rate) and 0 < rate <= _HIGHEST_FRAME_RATE):
         raise ValueError(f"frame_rate must be a positive number of frames a second, got {shortened(rate)}")
 
 
 def shortened(value: Any) -> str:
-    """Show a value in an error message, without its middle if it is long."""
+    """Return the text of a value for an error message, shortened to its beginning if it is long."""
     text = repr(value)
     return text if len(text) < 80 else f"{text[:40]}... ({len(text)} characters)"
 
@@ -94,7 +94,7 @@ def _is_real(value: Any) -> bool:
 
 
 def is_path(item: Any) -> bool:
-    """Whether an argument names a file."""
+    """Whether an argument is a path."""
     return isinstance(item, str | os.PathLike)
 
 
@@ -104,7 +104,7 @@ def is_array(item: Any) -> bool:
 
 
 def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
-    """Return (recordings, a checked rate for each, None for paths) of one recording or a list."""
+    """Return the recordings, from one or a list, and a checked rate for each, which is None for paths."""
     items = audio if isinstance(audio, list) else [audio]
     if not items:
         raise ValueError("the list of recordings is empty")
@@ -122,7 +122,7 @@ def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
 
 
 def shown(items: Iterable, progress: bool, unit: str) -> Iterable:
-    """Pass items on, under a progress bar if that is wanted."""
+    """Pass items on, with a progress bar if `progress` is set."""
     if not progress:
         return items
     from tqdm import tqdm

@@ -1,6 +1,6 @@
-"""Batches through a network on its device.
+"""Batches run through a network on its device.
 
-Items are (key, array) pairs; what comes out are (key, row) pairs, whose rows stay tensors on the model's device until
+Items are (key, array) pairs; results are (key, row) pairs, whose rows stay tensors on the model's device until
 `to_numpy`.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def stacked(model: AudioVisualModel, arrays: list[np.ndarray]) -> Tensor:
-    """Put arrays of one shape together on the model's device."""
+    """Stack arrays of one shape on the model's device."""
     return torch.from_numpy(np.stack(arrays)).to(model.device)
 
 
@@ -48,11 +48,11 @@ def run_batches(
     ----------
     items : iterable of (key, ndarray)
     batch_size : int
-        Items that go through the network at once.
+        Items per pass through the network.
     model : AudioVisualModel
-        On whose device it runs.
+        Runs on this model's device.
     network : callable
-        Batch (B, ...) to (B, ...).
+        Maps a batch (B, ...) to rows (B, ...).
 
     Yields
     ------
@@ -67,30 +67,30 @@ def run_batches(
 
 
 def to_numpy(rows: Tensor | Iterable[Tensor]) -> np.ndarray:
-    """Turn a batch, or rows of one shape, into a float32 array."""
+    """Turn a batch, or rows of one shape, into one float32 array."""
     return (rows if isinstance(rows, Tensor) else torch.stack(list(rows))).float().cpu().numpy()
 
 
 def numpy_rows(rows: Iterable[tuple[Key, Tensor]], batch_size: int = 256) -> Iterator[tuple[Key, np.ndarray]]:
-    """Turn (key, row) pairs on the device into pairs of float32 arrays, many at once."""
+    """Turn (key, row) pairs on the device into (key, float32 array) pairs, many at a time."""
     for batch in batched(rows, batch_size):
         yield from zip((key for key, _ in batch), to_numpy(row for _, row in batch), strict=True)
 
 
 def prepared_audio(model: AudioVisualModel, samples: Tensor) -> Tensor:
-    """Turn samples (B, n, channels) into what the model's sound tower takes, in the model's dtype."""
+    """Turn samples (B, n, channels) into the input of the model's sound tower, in the model's dtype."""
     return model.prepare_audio(samples).to(model.dtype)
 
 
 def prepared_frames(model: AudioVisualModel, frames: Tensor) -> Tensor:
-    """Turn frames (B, T, H, W, 3) into what the model's picture tower takes, in the model's dtype."""
+    """Turn frames (B, T, H, W, 3) into the input of the model's picture tower, in the model's dtype."""
     return model.prepare_frames(frames).to(model.dtype)
 
 
 def embed_windows(
     model: EmbedsAudio, windows: Iterable[tuple[Key, np.ndarray]], embedding: str, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Embed windows (n, channels): (key, row (D,)) of each."""
+    """Embed (key, window (n, channels)) pairs; yield (key, row (D,)) for each."""
     return run_batches(
         windows, batch_size, model, lambda batch: model.embed_audio(prepared_audio(model, batch), embedding)
     )
@@ -99,7 +99,7 @@ def embed_windows(
 def embed_clips(
     model: EmbedsFrames, clips: Iterable[tuple[Key, np.ndarray]], embedding: str, batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Embed frames (T, H, W, 3), or what `precompute_frames` made of them: (key, row (D,)) of each."""
+    """Embed (key, frames (T, H, W, 3) or what `precompute_frames` returned) pairs; yield (key, row (D,)) for each."""
     return run_batches(
         clips, batch_size, model, lambda batch: model.embed_frames(prepared_frames(model, batch), embedding)
     )
@@ -108,19 +108,19 @@ def embed_clips(
 def represent_windows(
     model: Compares, windows: Iterable[tuple[Key, np.ndarray]], batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Turn windows (n, channels) into what `compare` takes."""
+    """Turn (key, window (n, channels)) pairs into (key, input of `compare`) pairs."""
     return run_batches(windows, batch_size, model, lambda batch: model.represent_audio(prepared_audio(model, batch)))
 
 
 def represent_clips(
     model: Compares, clips: Iterable[tuple[Key, np.ndarray]], batch_size: int = BATCH_SIZE
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Turn frames (T, H, W, 3), or what `precompute_frames` made of them, into what `compare` takes."""
+    """Turn (key, frames) pairs, as in `embed_clips`, into (key, input of `compare`) pairs."""
     return run_batches(clips, batch_size, model, lambda batch: model.represent_frames(prepared_frames(model, batch)))
 
 
 def prepared_clips(model: AudioVisualModel, clips: list[Clip]) -> tuple[Tensor, Tensor]:
-    """Turn clips of a video, with frames as the model takes them, into a batch of frames and one of sound."""
+    """Turn clips, whose frames have the model's size, into a prepared batch of frames and one of sound."""
     frames = stacked(model, [model.precompute_frames(clip.frames) for clip in clips])
     samples = stacked(model, [clip.samples for clip in clips])
     return prepared_frames(model, frames), prepared_audio(model, samples)
@@ -132,8 +132,11 @@ def embed_stretches(
     embedding: str,
     hop_size: float,
     batch_size: int,
-) -> Iterator[tuple[tuple, Tensor]]:
-    """Embed the windows in (keys, stretch) pairs: (keys, rows (k, D)) each; stretches of one length share a batch."""
+) -> Iterator[tuple[Any, Tensor]]:
+    """Embed the windows in (keys, stretch) pairs; yield (keys, rows (k, D)) for each.
+
+    Stretches of one length share a batch.
+    """
     hop = shared_hop(model, hop_size)
 
     def network(batch: Tensor) -> Tensor:
@@ -143,11 +146,13 @@ def embed_stretches(
         return model.embed_slices(spectrogram, embedding, hop)  # (B, T, D)
 
     for batch in _same_length(stretches, batch_size):
-        yield from run_batches(((tuple(keys), stretch) for keys, stretch in batch), len(batch), model, network)
+        items = ((tuple(keys), stretch) for keys, stretch in batch)
+        for keys, rows in run_batches(items, len(batch), model, network):
+            yield from zip(keys, rows, strict=True)
 
 
 def _same_length(stretches: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
-    """Split stretches into runs of neighbours of one length, of at most `batch_size` windows in all."""
+    """Split stretches into lists of neighbours of one length, with at most `batch_size` windows per list."""
     batch: list[tuple] = []
     for keys, stretch in stretches:
         if batch and (len(stretch) != len(batch[0][1]) or (len(batch) + 1) * len(keys) > batch_size):

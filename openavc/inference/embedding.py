@@ -1,7 +1,7 @@
-"""Recordings, pictures and videos to embeddings: windows, batches, streams.
+"""Embeddings of recordings, pictures, videos and streams.
 
-Lists, files and streams all go through the same few generators, so they give the same numbers; besides the results only
-what is being worked on is in memory.
+Lists, files and streams all go through the same few generators, so they give the same numbers; besides the results,
+only the data in progress is in memory.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def get_audio_embedding(
     sr : int, or list of int for a list
         Sample rate in Hz; required for arrays, taken from the file for paths.
     model : str, path, model or None
-        A name of `list_models()`, a weights file, what `load_model` returned, or None for the default.
+        A name from `list_models()`, a weights file, a model from `load_model`, or None for the default.
     embedding : {"features", "joint"}
-        Pooled convolutional features, or the space that sound and pictures share.
+        Pooled convolutional features, or vectors in the space that sound and pictures share.
     hop_size : float
         Time between two windows, in seconds.
     center : bool
         Whether window k is centred on its timestamp; otherwise it begins there.
     batch_size : int
-        Windows that go through the network at once. Where they overlap by whole steps of the network, as at hop 0.1 s
-        with the default model, it computes what they share once; the embeddings are the same.
+        Windows per pass through the network. Where windows are whole steps of the network apart, as at a hop of 0.1 s
+        with the default model, it computes what they share only once; the embeddings are the same.
     device, dtype : optional
         As in `load_model`.
     progress : bool
@@ -78,7 +78,7 @@ def get_audio_embedding(
     Raises
     ------
     ValueError, TypeError
-        For arrays, rates and options that make no sense.
+        For invalid arrays, rates or options.
     FileNotFoundError, OSError
         For files that are missing or can't be decoded.
     """
@@ -95,10 +95,10 @@ def get_audio_embedding(
 
     vectors: list[list] = [[] for _ in items]
     times: list[list] = [[] for _ in items]
-    for keys, rows in embed_stretches(model, stretches(), embedding, hop_size, batch_size):
-        for (index, timestamp), row in zip(keys, to_numpy(rows), strict=True):
-            vectors[index].append(row)
-            times[index].append(timestamp)
+    rows = embed_stretches(model, stretches(), embedding, hop_size, batch_size)
+    for (index, timestamp), row in numpy_rows(rows, batch_size):
+        vectors[index].append(row)
+        times[index].append(timestamp)
     embeddings = [np.stack(rows) for rows in vectors]
     timestamps = [np.array(each, dtype=np.float64) for each in times]
     return (embeddings, timestamps) if isinstance(audio, list) else (embeddings[0], timestamps[0])
@@ -116,12 +116,12 @@ def stream_audio_embedding(
     device: Any = None,
     dtype: Any = None,
 ) -> Iterator[tuple[np.ndarray, float]]:
-    """Embed a recording of any length in constant memory: the numbers of `get_audio_embedding`, one by one.
+    """Embed a recording of any length in constant memory; yield the vectors of `get_audio_embedding` one by one.
 
     Parameters
     ----------
     path_or_chunks : path, or iterable of arrays (n,) or (n, channels)
-        Chunks follow one another without gap, all at the rate `sr`. With `batch_size=1` each embedding comes as
+        Chunks follow one another without gaps, all at the rate `sr`. With `batch_size=1`, each embedding is yielded as
         soon as its window and about two seconds of context for resampling have been received.
     sr, model, embedding, hop_size, center, batch_size, device, dtype
         As in `get_audio_embedding`.
@@ -135,7 +135,7 @@ def stream_audio_embedding(
     Raises
     ------
     ValueError, TypeError
-        For chunks, rates and options that make no sense.
+        For invalid chunks, rates or options.
     FileNotFoundError, OSError
         For a file that is missing or can't be decoded.
     """
@@ -152,12 +152,8 @@ def stream_audio_embedding(
             raise ValueError("sr is required for chunks of samples: pass their sample rate in Hz")
         sr = check_sample_rate(sr)
     stretches = audio_stretches(path_or_chunks, sr, model, hop_size, center, batch_size)
-    embedded = embed_stretches(model, stretches, embedding, hop_size, batch_size)
-    return (
-        (row, start / model.sound.sample_rate)
-        for starts, rows in embedded
-        for start, row in zip(starts, to_numpy(rows), strict=True)
-    )
+    rows = numpy_rows(embed_stretches(model, stretches, embedding, hop_size, batch_size), batch_size)
+    return ((row, start / model.sound.sample_rate) for start, row in rows)
 
 
 def get_image_embedding(
@@ -176,22 +172,22 @@ def get_image_embedding(
     Parameters
     ----------
     image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
-        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion takes no single
-        pictures: a stack of as many consecutive ones as its clips have is one image.
+        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion doesn't take single
+        pictures: one image is a stack of exactly as many consecutive frames as its clips have.
     frame_rate : float, or list of float for a list
-        If given, pictures are frames of a video, and their times are returned too.
+        If given, in Hz, pictures are frames of a video, and their times are also returned.
     model, embedding, batch_size, device, dtype, progress
         As in `get_audio_embedding`.
 
     Returns
     -------
     embedding : ndarray, shape (N, D), float32
-        With `frame_rate`, (embedding, timestamps (N,) in seconds). For a list, a list of such.
+        With `frame_rate`, (embedding, timestamps (N,) in seconds). For a list, a list of these.
 
     Raises
     ------
     ValueError, TypeError
-        For arrays and options that make no sense.
+        For invalid arrays or options.
     FileNotFoundError, OSError
         For files that are missing or can't be decoded.
     """
@@ -217,7 +213,7 @@ def get_image_embedding(
 
 
 class VideoEmbedding(NamedTuple):
-    """What `get_video_embedding` returns: sound and picture of the same moments."""
+    """Embeddings of sound and pictures at the same moments, as `get_video_embedding` returns them."""
 
     audio: np.ndarray  # (T, D) float32, windows centred on the frames
     image: np.ndarray  # (T, D) float32
@@ -225,7 +221,7 @@ class VideoEmbedding(NamedTuple):
 
 
 class FusedEmbedding(NamedTuple):
-    """What `get_video_embedding` returns for a network that fuses sound and picture."""
+    """Embeddings as `get_video_embedding` returns them for a network that fuses sound and pictures."""
 
     joint: np.ndarray  # (T, D) float32
     timestamps: np.ndarray  # (T,) float64, presentation times in seconds
@@ -248,19 +244,21 @@ def get_video_embedding(
     ----------
     path : str or path
     frame_rate : float, optional
-        Frames a second to embed; all frames by default.
+        Frames per second to embed; all frames by default.
     model, embedding, batch_size, device, dtype, progress
         As in `get_audio_embedding`.
 
     Returns
     -------
     VideoEmbedding or FusedEmbedding
-        Row k of `audio` is a window centred on `timestamps[k]`, the true presentation time of the frame of row k. A
-        model that sees motion gets the frames around it, at the rate that it was trained at; the first and the last
-        frame stand for what lies beyond them. Of a model that fuses sound and pictures, FusedEmbedding.
+        Row k of `audio` embeds the window centred on `timestamps[k]`, the true presentation time of the frame of row k
+        of `image`. A model that sees motion gets the frames around it, at the rate that it was trained at; beyond the
+        ends, the first or the last frame is repeated. A model that fuses sound and pictures gives FusedEmbedding.
 
     Raises
     ------
+    ValueError, TypeError
+        For an invalid path or invalid options.
     FileNotFoundError, OSError
         If the file is missing, can't be decoded, or lacks pictures or sound.
     """
@@ -296,6 +294,6 @@ def _fused_outputs(model: Fuses, clips: list[Clip], embedding: str) -> tuple[Ten
 
 
 def check_video_embedding(model: AudioVisualModel, embedding: str) -> None:
-    """Raise ValueError unless the model embeds the sound and the pictures of videos in that way."""
+    """Raise ValueError unless the model has that embedding of the sound and the pictures of videos."""
     for modality in ("video",) if isinstance(model, Fuses) else ("audio", "image"):
         check_embedding(model, modality, embedding)

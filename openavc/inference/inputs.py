@@ -1,4 +1,4 @@
-"""What users pass, cut into the windows of sound and the clips of frames that a model takes."""
+"""The inputs that users pass, cut into the windows of sound and the clips of frames that a model takes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .arguments import is_array, is_path, shortened
 def audio_windows(
     source: Any, sr: int | None, model: EmbedsAudio | Compares, hop_size: float, center: bool
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Give (timestamp, window (n, channels)) of one recording; warns once of silence or of less than a window."""
+    """Yield (timestamp, window (n, channels)) of one recording; warn once of silence or of less than a window."""
     for starts, window in audio_stretches(source, sr, model, hop_size, center, group=1):
         yield starts[0] / model.sound.sample_rate, window
 
@@ -37,10 +37,10 @@ def audio_windows(
 def audio_stretches(
     source: Any, sr: int | None, model: EmbedsAudio | Compares, hop_size: float, center: bool, group: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Give stretches of one recording at the model's rate, each with the first sample of each window in it.
+    """Yield stretches of one recording at the model's rate, each with the first samples of the windows in it.
 
-    A stretch, (n, channels), has `group` windows if the network can share one pass among windows so far apart,
-    otherwise one. Warns once of silence or of less than a window.
+    A stretch, (n, channels), has `group` windows if the network can share one pass among windows at this hop, otherwise
+    one. Warns once of silence or of less than a window.
     """
     sound = model.sound
     if shared_hop(model, hop_size) is None:
@@ -58,7 +58,7 @@ def audio_stretches(
 
 
 def shared_hop(model: EmbedsAudio | Compares, hop_size: float) -> int | None:
-    """Return the hop in samples if windows so far apart overlap and are slices of one pass; else None."""
+    """Return the hop in samples if windows at this hop overlap and are slices of one pass; otherwise None."""
     step = model.slice_samples if isinstance(model, Slices) else None
     hop = hop_size * model.sound.sample_rate
     if step is None or hop >= model.sound.samples or abs(hop - step * round(hop / step)) > 1e-9:
@@ -67,7 +67,7 @@ def shared_hop(model: EmbedsAudio | Compares, hop_size: float) -> int | None:
 
 
 def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.ndarray], int]:
-    """Return blocks (n, channels) and their rate, of a path, an array or an iterable of chunks."""
+    """Return blocks (n, channels) from a path, an array or an iterable of chunks, and their rate in Hz."""
     if is_path(source):
         return open_audio(source, sound.dtype)
     if is_array(source) or not isinstance(source, Iterable):
@@ -76,12 +76,12 @@ def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.nd
 
 
 def _chunks(source: Iterable, dtype: str) -> Iterator[np.ndarray]:
-    """Give the chunks of a stream as blocks; empty ones are passed over."""
+    """Yield the chunks of a stream as blocks, skipping empty ones."""
     empty = True
     for chunk in source:
         if 0 not in getattr(chunk, "shape", ()):
             empty = False
-            # a copy: live sources fill one buffer again and again
+            # a copy, because live sources fill the same buffer again and again
             yield np.array(to_samples(chunk, any_length=True, dtype=dtype))
     if empty:
         raise ValueError("there is no sound in the stream: no chunk held a sample")
@@ -93,34 +93,35 @@ def crop_to(frames: FramesInput) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def model_clips(path: str | os.PathLike, model: Any, frame_rate: float | None) -> Iterator[Clip]:
-    """Cut the clips of a video that the model takes, frames cropped to its size."""
+    """Cut a video into clips that the model takes, with frames cropped to its size."""
     return video_clips(path, model.sound, model.frames, frame_rate, crop_to(model.frames))
 
 
 def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarray]:
-    """Give the frames of clips (T, H, W, 3), precomputed, of a path, a picture or a stack of pictures.
+    """Yield the precomputed frames of clips (T, H, W, 3) from a path, a picture or a stack of pictures.
 
-    For a model of pictures each picture is a clip; for one that sees motion a stack of just as many frames is one.
+    For a model that sees single pictures, each picture is a clip; for one that sees motion, a stack of exactly as many
+    frames is one.
     """
     if model.frames.count > 1:
-        yield model.precompute_frames(_one_run(item, model))
+        yield model.precompute_frames(_crop_run(item, model))
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
-    for picture in [read_image(item)] if is_path(item) else _singles(item):
+    for picture in [read_image(item)] if is_path(item) else _split_stack(item):
         yield model.precompute_frames(fit(to_images(picture)[0], model.frames.height, model.frames.width)[None])
 
 
-def _singles(item: Any) -> Iterator[np.ndarray]:
-    """Split an array or a stack into its pictures; ValueError if there are none."""
+def _split_stack(item: Any) -> Iterator[np.ndarray]:
+    """Split an array or a stack into its pictures; raise ValueError if there are none."""
     stack = to_stack(item)
     if len(stack) == 0:
         to_images(stack)  # raises
     yield from stack
 
 
-def _one_run(item: Any, model: EmbedsFrames | Compares) -> np.ndarray:
-    """Crop a stack of just as many frames as the model's clips have; ValueError for anything else."""
+def _crop_run(item: Any, model: EmbedsFrames | Compares) -> np.ndarray:
+    """Crop a stack of exactly as many frames as the model's clips have; raise ValueError for anything else."""
     count, shape = model.frames.count, tuple(getattr(item, "shape", ()))
     if len(shape) != 4 or shape[0] != count:
         raise ValueError(

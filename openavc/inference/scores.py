@@ -1,7 +1,7 @@
-"""Do a sound and a picture belong together? Scores of pairs, matrices of scores, scores along a video.
+"""Scores of whether a sound and a picture belong together: of pairs, in matrices, along a video.
 
-A score is the model's probability of correspondence. A recording longer than the model's window gets the mean over
-its windows, half overlapping.
+A score is the model's probability of correspondence. A recording longer than the model's window gets the mean score of
+its windows, which overlap by half.
 """
 
 from __future__ import annotations
@@ -28,40 +28,42 @@ def correspondence_score(audio: Any, sr: Any, image: Any, model: Any = None, *, 
     sr : int or None
         Sample rate in Hz (a list of rates for a list); None for paths.
     image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
-        One recording with N pictures is compared with each; N recordings go with N pictures.
+        One recording is compared with each of N pictures; N recordings are paired with N pictures.
     model : str, path, model or None
         As in `get_audio_embedding`.
+    device : optional
+        As in `load_model`.
 
     Returns
     -------
-    score : float, or ndarray of shape (N,) for a list or a stack of pictures or recordings
-        In [0, 1]. Scores of one model may be compared with each other, those of two models may not.
+    score : float, or ndarray of shape (N,), float32, for a list or a stack of pictures or recordings
+        In [0, 1]. Scores can be compared only within one model.
 
     Raises
     ------
     ValueError, TypeError
-        If the numbers of recordings and pictures differ, the model can't compare the two, or an array makes no sense.
+        If the numbers of recordings and pictures differ, the model can't compare the two, or an array is invalid.
     FileNotFoundError, OSError
         For files that are missing or can't be decoded.
     """
-    model = _comparing(model, device)
+    model = _comparing_model(model, device)
     recordings, rates = pair_rates(audio, sr)
     pictures = _pictures(image, model)
     single = not isinstance(audio, list) and not _is_stack(image, model)
     if len(recordings) == 1:
-        scores = _matrix(model, recordings, rates, pictures)[0]
+        scores = _score_matrix(model, recordings, rates, pictures)[0]
         return float(scores[0]) if single else scores
     if len(recordings) != len(pictures):
         raise ValueError(f"{len(recordings)} recordings can't be paired with {len(pictures)} pictures: give as many")
     pairs = [
-        _matrix(model, [recording], [rate], [picture])[0, 0]
+        _score_matrix(model, [recording], [rate], [picture])[0, 0]
         for recording, rate, picture in zip(recordings, rates, pictures, strict=True)
     ]
     return np.array(pairs)
 
 
 def correspondence_matrix(audios: Any, sr: Any, images: Any, model: Any = None, *, device: Any = None) -> np.ndarray:
-    """Return the probability of correspondence of each recording with each picture.
+    """Return the probability of correspondence between each recording and each picture.
 
     Parameters
     ----------
@@ -82,17 +84,17 @@ def correspondence_matrix(audios: Any, sr: Any, images: Any, model: Any = None, 
     Raises
     ------
     ValueError, TypeError
-        If the model can't compare the two, or an array makes no sense.
+        If the model can't compare the two, or an array is invalid.
     FileNotFoundError, OSError
         For files that are missing or can't be decoded.
     """
-    model = _comparing(model, device)
+    model = _comparing_model(model, device)
     recordings, rates = pair_rates(audios, sr)
-    return _matrix(model, recordings, rates, _pictures(images, model))
+    return _score_matrix(model, recordings, rates, _pictures(images, model))
 
 
 class VideoScore(NamedTuple):
-    """What `video_scores` returns."""
+    """Scores along a video, as `video_scores` returns them."""
 
     scores: np.ndarray  # (T,) probabilities
     timestamps: np.ndarray  # (T,) seconds
@@ -101,7 +103,7 @@ class VideoScore(NamedTuple):
 def video_scores(
     path: str | os.PathLike, model: Any = None, *, frame_rate: float = 1.0, device: Any = None
 ) -> VideoScore:
-    """Return the probability that picture and sound belong together along a video.
+    """Return the probability that picture and sound belong together, at moments along a video.
 
     Parameters
     ----------
@@ -109,8 +111,8 @@ def video_scores(
     model : str, path, model or None
         As in `get_audio_embedding`.
     frame_rate : float
-        Scores a second. Each is of a frame (of the clip around it, for a model that sees motion) and the window of
-        sound centred on its presentation time.
+        Scores per second. Each compares a frame (or the clip around it, for a model that sees motion) with the window
+        of sound centred on its presentation time.
     device : optional
         As in `load_model`.
 
@@ -122,11 +124,11 @@ def video_scores(
     Raises
     ------
     ValueError
-        If the model can't compare sound with pictures, or the frame rate makes no sense.
+        If the model can't compare sound with pictures, or the frame rate is invalid.
     FileNotFoundError, OSError
         If the file is missing, can't be decoded, or lacks pictures or sound.
     """
-    model = _comparing(model, device)
+    model = _comparing_model(model, device)
     check_frame_rate(frame_rate)
     times, scores = [], []
     for batch in batched(model_clips(path, model, frame_rate), BATCH_SIZE):
@@ -137,7 +139,7 @@ def video_scores(
     return VideoScore(to_numpy(torch.cat(scores)), np.array(times, dtype=np.float64))
 
 
-def _comparing(model: Any, device: Any) -> Compares:
+def _comparing_model(model: Any, device: Any) -> Compares:
     model = get_model(model, device)
     if not isinstance(model, Compares):
         raise ValueError(f"{model.name} can't compare sound with pictures; choose another of openavc.list_models()")
@@ -149,27 +151,25 @@ def _is_stack(image: Any, model: Compares) -> bool:
 
 
 def _pictures(image: Any, model: Compares) -> list[np.ndarray]:
-    """Return the frames (T, H, W, 3), precomputed, of each picture."""
+    """Return the precomputed frames (T, H, W, 3) of each picture."""
     items = image if isinstance(image, list) else [image]
     if not items:
         raise ValueError("the list of pictures is empty")
     return [frames for item in items for frames in image_clips(item, model)]
 
 
-def _matrix(model: Compares, recordings: list, rates: list, pictures: list[np.ndarray]) -> np.ndarray:
+def _score_matrix(model: Compares, recordings: list, rates: list, pictures: list[np.ndarray]) -> np.ndarray:
     seen = torch.stack([row for _, row in represent_clips(model, enumerate(pictures))])  # (M, ...)
     rows = []
     for recording, rate in zip(recordings, rates, strict=True):
         windows = audio_windows(recording, rate, model, hop_size=model.sound.seconds / 2, center=False)
-        total, count = np.zeros(len(seen)), 0
-        for _, heard in represent_windows(model, windows):
-            total += to_numpy(probabilities(model, seen, heard.expand(len(seen), *heard.shape)))
-            count += 1
-        rows.append(total / count)
-    return np.stack(rows).astype(np.float32)
+        heard = (row for _, row in represent_windows(model, windows))
+        scores = [probabilities(model, seen, row.expand(len(seen), *row.shape)) for row in heard]
+        rows.append(torch.stack(scores).mean(dim=0))
+    return to_numpy(rows)
 
 
 def probabilities(model: Compares, frames: Tensor, audio: Tensor) -> Tensor:
-    """Take the softmax of the model's two logits for each row of what `represent_*` gave: (n,) float32."""
+    """Return the probability of correspondence for each row of the outputs of `represent_*`: (n,) float32."""
     with torch.inference_mode():
         return model.compare(frames, audio).float().softmax(dim=1)[:, 1]

@@ -1,1 +1,1 @@
-"""Interfaces of other packages to openavc's models, one folder each."""
+"""The interfaces of other packages, on openavc's models; one folder each."""

@@ -1,6 +1,6 @@
 """A library of joint embeddings, searched by sound or by picture (LanceDB).
 
 One row is one moment: a vector of length 1, so that scalar products are cosine similarities, with its source and its
-time in seconds. A library holds the vectors of one model. `index` puts results into it, `search` finds what is near to
-a picture or a sound, and `page` shows what was found.
+time in seconds. A library holds the vectors of one model. `index` adds results, `search` finds the moments nearest to a
+picture or a sound, and `page` shows them.
 """

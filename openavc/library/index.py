@@ -1,6 +1,7 @@
-"""Putting results into a library.
+"""Adding results to a library.
 
-They are committed in batches, so a killed run leaves a library that can be searched, and the next run goes on there.
+Results are committed in batches, so a killed run leaves a library that can be searched, and the next run continues
+there.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
     from lancedb.table import Table
 
-BATCH_VALUES, BATCH_RESULTS = 2**24, 10_000  # kept in memory before they are committed; 64 MB of vectors
-# Exact below this, above by IVF_FLAT, which doesn't quantize: a search loses only what lies in partitions that aren't
-# probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, of 100,000 more than ten
-# times (benchmarks/search.py --vectors 20000, and without options).
+BATCH_VALUES, BATCH_RESULTS = 2**24, 10_000  # kept in memory before a commit; 64 MB of vectors
+# Searches are exact below this; above, they use IVF_FLAT, which doesn't quantize: a search misses only vectors in
+# partitions that aren't probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, all
+# of 100,000 more than ten times as long (benchmarks/search.py --vectors 20000, and without options).
 EXACT_BELOW = 20_000  # vectors
-KEEP_REPLACED = timedelta(days=1)  # for searches that are still reading it
+KEEP_REPLACED = timedelta(days=1)  # for searches that are still reading what was replaced
 
 
 class Indexed(NamedTuple):
-    """What `index_embeddings` did."""
+    """Counts of what `index_embeddings` did."""
 
-    added: int  # results, new or in the place of older ones
+    added: int  # results, new or replacing older ones
     skipped: int
     failed: dict[str, str]  # path to reason
     removed: int
@@ -46,17 +47,17 @@ def index_embeddings(
     prune: bool = False,
     progress: bool = False,
 ) -> Indexed:
-    """Put joint embeddings, as `openavc audio | image | video --embedding joint` wrote them, into a library.
+    """Add joint embeddings, as `openavc audio | image | video --embedding joint` wrote them, to a library.
 
-    Results that are there already are skipped; a newer result of the same source, or a result that changed, takes the
-    place of the old one. One that can't be used costs nothing else.
+    Results that are already there are skipped; a newer result of the same source, or a changed result, replaces the old
+    one. A result that can't be used doesn't affect the others.
 
     Parameters
     ----------
     inputs : path, or list of paths
         .npz files, folders of them (searched recursively), or glob patterns.
     db : str or path
-        Folder of the library; made if it isn't there.
+        Folder of the library; created if it doesn't exist.
     prune : bool
         Whether to remove the vectors whose .npz is gone.
     progress : bool
@@ -65,6 +66,8 @@ def index_embeddings(
     Returns
     -------
     Indexed
+        Numbers of results `added`, `skipped` and `removed`, the reasons of those that `failed`, by path, and the
+        number of `vectors` in the library.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def index_embeddings(
 
 
 def find_results(inputs: Iterable[str | Path]) -> list[Path]:
-    """Find the .npz behind files, folders and globs.
+    """Find the .npz files that paths, folders and globs stand for.
 
     Parameters
     ----------
@@ -92,28 +95,28 @@ def find_results(inputs: Iterable[str | Path]) -> list[Path]:
     Returns
     -------
     paths : list of Path
-        Absolute, each once.
+        Absolute, without repetition.
     """
     matches = (path for item in inputs for path, _ in expand(item, {".npz"}))
     return list(dict.fromkeys(Path(os.path.abspath(path)) for path in matches))
 
 
 def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = False) -> Iterator[Outcome]:
-    """Put results into a library, in batches; "added" is told once the batch is safe on disk.
+    """Add results to a library in batches; "added" is reported only once the batch is safe on disk.
 
     Parameters
     ----------
     paths : iterable of Path
         .npz files, absolute.
     db : str or path
-        Folder of the library; made if it isn't there.
+        Folder of the library; created if it doesn't exist.
     prune : bool
         Whether to remove the vectors whose .npz is gone, before anything else.
 
     Yields
     ------
     Outcome
-        "added", "skipped" or "failed" for each path, and "removed" for each that `prune` missed.
+        "added", "skipped" or "failed" for each path, and "removed" for each .npz that `prune` found missing.
 
     Raises
     ------
@@ -134,7 +137,7 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
         for path in paths:
             try:
                 new = writer.read(path)
-            except Exception as error:  # whatever a damaged file raises, the others go on
+            except Exception as error:  # damaged files raise anything; the others go on
                 yield from outcomes("failed", [path], failure_reason(error))
                 continue
             if new is None:
@@ -149,9 +152,9 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
 
 
 class Writer:
-    """A library while results are put into it.
+    """Adds results to a library.
 
-    What it holds is known by one row of each result. New results wait until `commit` writes them together.
+    The results already stored are known from one row of each. New results wait until `commit` writes them together.
 
     Parameters
     ----------
@@ -161,23 +164,23 @@ class Writer:
 
     def __init__(self, connection: DBConnection):
         self.connection = connection
-        self.table: Any = open_table(connection)  # a Table, or None as long as there is none
+        self.table: Any = open_table(connection)  # a Table, or None until there is one
         self.model = None if self.table is None else recorded_model(self.table)
         self.results: dict[str, Result] = {}  # by path
         self.paths: dict[tuple[str, str], str] = {}  # by source and kind
         self.waiting: dict[tuple[str, str], tuple[Result, pyarrow.Table]] = {}  # by source and kind
-        self.values = 0  # of the vectors that wait
+        self.values = 0  # numbers in the waiting vectors
         self.changed = False
         for result in _stored_results(self.table) if self.model else ():
-            self._note(result)
+            self._remember(result)
 
     def read(self, path: Path) -> tuple[Result, pyarrow.Table] | None:
-        """Read a file; return None if it, or a newer result of the same source, is in the library or waits already.
+        """Read a file; return None if it, or a newer result of the same source, is already in the library or waiting.
 
         Raises
         ------
         OSError, ValueError
-            If it can't be used.
+            If the file can't be used.
         """
         status = path.stat()
         check_name(path)
@@ -197,7 +200,7 @@ class Writer:
         return result, rows
 
     def _has_newer(self, result: Result) -> bool:
-        """Whether another file, that is still there, holds a result of the same source that is as new or newer."""
+        """Whether another file that still exists holds a result of the same source that is as new or newer."""
         key = (result.source, result.kind)
         other = self.waiting[key][0] if key in self.waiting else self.results.get(self.paths.get(key, ""))
         if other is None or other.path == result.path:
@@ -205,7 +208,7 @@ class Writer:
         return other.modified_ns >= result.modified_ns and Path(other.path).exists()
 
     def _check_model(self, path: Path, metadata: dict) -> None:
-        """Raise ValueError if a result is of another model than the library."""
+        """Raise ValueError if a result was made with another model than the library."""
         if self.model and metadata["weights_sha256"] != self.model["weights_sha256"]:
             raise ValueError(
                 f"{path} was made with {metadata['model']} (weights {metadata['weights_sha256']}), the library with "
@@ -214,7 +217,7 @@ class Writer:
             )
 
     def _check_size(self, path: Path, rows: pyarrow.Table) -> None:
-        """Raise ValueError if vectors have another size than those that wait, or else those of the library."""
+        """Raise ValueError if vectors have another size than those waiting, or those of the library if none wait."""
         _, others = next(iter(self.waiting.values()), (None, self.table if self.model else None))
         if others is not None and vector_size(others) != vector_size(rows):
             raise ValueError(f"{path} has vectors of {vector_size(rows)} values, the library of {vector_size(others)}")
@@ -225,15 +228,15 @@ class Writer:
         self.values += len(rows) * vector_size(rows)
 
     def awaits(self, result: Result) -> bool:
-        """Whether another result of the same source and kind waits for the next `commit`."""
+        """Whether another result of the same source and kind is waiting for the next `commit`."""
         return (result.source, result.kind) in self.waiting
 
     def is_full(self) -> bool:
-        """Whether so much waits that it should be committed."""
+        """Whether so many results are waiting that they should be committed."""
         return self.values >= BATCH_VALUES or len(self.waiting) >= BATCH_RESULTS
 
     def commit(self) -> list[str]:
-        """Write what waits in the place of what it replaces, and return the paths of these results."""
+        """Write the waiting results, replacing older ones, and return their paths."""
         import pyarrow
 
         if not self.waiting:
@@ -242,17 +245,17 @@ class Writer:
         done = [result.path for result, _ in self.waiting.values()]
         older = {self.paths[key] for key in self.waiting if key in self.paths}
         self.remove((older | set(done)) & self.results.keys())
-        if not self.results:  # what is empty may have been another model's
+        if not self.results:  # an emptied table may be another model's
             mode = "create" if self.table is None else "overwrite"
             self.table = self.connection.create_table(TABLE, schema=rows.schema, mode=mode)
         self.table.add(rows)
         for result, _ in self.waiting.values():
-            self._note(result)
+            self._remember(result)
         self.waiting, self.values, self.changed = {}, 0, True
         return done
 
     def remove_gone(self) -> list[str]:
-        """Remove the rows of results whose files are gone, and return their paths."""
+        """Remove the rows of results whose files no longer exist, and return their paths."""
         gone = [path for path in self.results if not Path(path).exists()]
         self.remove(gone)
         if not self.results:
@@ -269,16 +272,17 @@ class Writer:
             result = self.results.pop(path)
             self.paths.pop((result.source, result.kind), None)
 
-    def _note(self, result: Result) -> None:
+    def _remember(self, result: Result) -> None:
         """Remember that a result is in the library."""
         self.results[result.path] = result
         self.paths[result.source, result.kind] = result.path
 
     def organize(self) -> None:
-        """Compact the files of the table, delete old versions, and keep its approximate index up to date if one pays.
+        """Compact the files of the table, delete old versions, and update its approximate index if it is large enough.
 
-        An index is trained anew once the library has twice the vectors; in between, new ones are put into its
-        partitions. Rows that aren't in it yet, after a killed run, are found all the same: searches compare them all.
+        An index is trained anew once the library has more than twice as many vectors; until then, new ones are added to
+        its partitions. Rows that aren't in it yet, after a killed run, are still found: searches compare with all of
+        them.
         """
         if self.table is None:
             return
@@ -291,7 +295,7 @@ class Writer:
             self.table.optimize(cleanup_older_than=KEEP_REPLACED)
 
     def _train(self, vectors: int, outdated: list[str]) -> None:
-        """Train an index on all vectors, in the place of outdated ones."""
+        """Train an index on all vectors, replacing outdated ones."""
         from lancedb.index import IvfFlat
 
         self.table.optimize(cleanup_older_than=KEEP_REPLACED)
@@ -302,7 +306,7 @@ class Writer:
 
 
 def _stored_results(table: Table) -> Iterator[Result]:
-    """Yield the results that a table holds, from one row of each."""
+    """Yield the results in a table, from one row of each."""
     columns = ["result", "result_modified_ns", "result_bytes", "source", "kind"]
     for batch in table.search().where("first").select(columns).to_batches():
         yield from (Result(*row.values()) for row in batch.select(columns).to_pylist())
@@ -310,7 +314,7 @@ def _stored_results(table: Table) -> Iterator[Result]:
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Lock a library against other writers; a killed process lets go.
+    """Lock a library against other writers; the lock of a killed process is released.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Hits of a search as one page of HTML: pictures are inside it, sounds and videos are played from their files."""
+"""Hits of a search as one HTML page: pictures are embedded in it, sounds and videos are played from their files."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ audio { display: block; max-width: 100%; }
 
 
 def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
-    """Write a page with the query, a file, on top, and its hits, the best first.
+    """Write a page with the query, a file, on top, followed by its hits, the best first.
 
-    Hits have their score, file and time; pictures and the frames of videos are shown small, sounds and videos have a
-    player at the hit's moment. Of a file that is missing, the page says so.
+    Each hit shows its score, file and time; pictures and frames of videos are thumbnails, and sounds and videos have a
+    player for the hit's moment. Missing files are reported on the page.
 
     Parameters
     ----------
     path : str or Path
-        The page to write; its folder is made.
+        The page to write; its folder is created.
     query : str or Path
         The picture or the sound that was searched for.
     hits : list of Hit
@@ -62,7 +62,7 @@ def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
 
 
 def _hit(rank: int, hit: Hit) -> str:
-    """Return the item of a list that shows a hit."""
+    """Return the list item that shows a hit."""
     time = "" if hit.timestamp is None else f" at {hit.timestamp:.2f} s"
     name = escape(Path(hit.source).name)
     return (
@@ -73,7 +73,7 @@ def _hit(rank: int, hit: Hit) -> str:
 
 
 def _media(source: Path, time: float | None, side: int) -> str:
-    """Return a picture, or a player: of a moment of the file, or of all of it if `time` is None."""
+    """Return a picture, or a player for a moment of the file, or for all of it if `time` is None."""
     if not source.is_file():
         return '<div class="missing">missing: the file is not there any more</div>'
     address, part = escape(source.absolute().as_uri()), ""
@@ -93,7 +93,7 @@ def _picture(source: Path, time: float | None, side: int) -> tuple[str, str]:
     """Return (data URI, "") of a picture, or of a video's frame at a time; ("", why not) if it can't be read."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage beside the one frame that is shown
+            warnings.simplefilter("ignore")  # about damage outside the frame that is shown
             picture = read_image(source) if time is None else video.read_frame(source, time)
     except OSError as error:
         return "", f'<div class="missing">no picture: {escape(str(error))}</div>'

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """What is known of a result, an .npz."""
+    """What identifies a result, an .npz."""
 
     path: str
     modified_ns: int
     bytes: int
     source: str  # path of what was embedded
-    kind: str  # "audio", "image" or "video", which command wrote it
+    kind: str  # the command that wrote it: "audio", "image" or "video"
 
 
 def joint_metadata(path: Path) -> dict:
@@ -32,9 +32,9 @@ def joint_metadata(path: Path) -> dict:
     Raises
     ------
     OSError
-        If it is no result of openavc's, or is damaged.
+        If the file isn't a result of openavc, or is damaged.
     ValueError
-        If its embeddings aren't joint ones, with the command that makes them.
+        If its embeddings aren't joint ones; the message gives the command that makes those.
     """
     metadata = read_metadata(path) or {}
     try:
@@ -61,7 +61,7 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
     ----------
     result : Result
     metadata : dict
-        Of the same file, by `joint_metadata`.
+        Metadata of the same file, from `joint_metadata`.
 
     Returns
     -------
@@ -78,10 +78,16 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
     try:
         with np.load(result.path, allow_pickle=False) as archive:
             names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
-            embeddings = {modality: archive[name] for modality, name in names.items()}
+            fused = "joint" in archive  # one vector of sound and pictures together
+            embeddings = {modality: archive[name] for modality, name in names.items() if not fused}
             timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
-    except Exception as error:  # whatever zipfile, zlib or numpy raise
+    except Exception as error:  # any error of zipfile, zlib or numpy
         raise OSError(f"{result.path} can't be read: {type(error).__name__}: {error}") from error
+    if fused:
+        raise ValueError(
+            f"{result.path} holds vectors of sound and pictures together, which neither alone can search: index the "
+            "results of a model that embeds each"
+        )
     fits = all(vectors.ndim == 2 and len(vectors) == len(timestamps) for vectors in embeddings.values())
     if not fits or not len(timestamps):
         shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
@@ -96,14 +102,14 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
 
 
 def vector_size(rows: pyarrow.Table | Table) -> int:
-    """Return the number of values of the vectors in a table, of pyarrow's or of LanceDB's."""
+    """Return the size of the vectors in a table of pyarrow or LanceDB."""
     return rows.schema.field("vector").type.list_size
 
 
 def _to_table(
     vectors: np.ndarray, modalities: list[str], timestamps: np.ndarray | list[None], result: Result, metadata: dict
 ) -> pyarrow.Table:
-    """Return a table of vectors (N, D) of length 1, their modalities and times, and what all have in common."""
+    """Return a table of vectors (N, D) of length 1, their modalities and times, and what their result has in common."""
     import pyarrow
 
     rows, size = vectors.shape
@@ -112,7 +118,7 @@ def _to_table(
         "vector": pyarrow.FixedSizeListArray.from_arrays(flat, size),
         "modality": pyarrow.array(modalities, pyarrow.string()),
         "timestamp": pyarrow.array(timestamps, pyarrow.float64()),  # seconds
-        "first": pyarrow.array([True] + [False] * (rows - 1)),  # stands for the result
+        "first": pyarrow.array([True] + [False] * (rows - 1)),  # one row stands for the result
     }
     same = {
         "source": result.source,

@@ -1,4 +1,4 @@
-"""What in a library is near to a picture or to a sound."""
+"""Search of a library for the moments nearest to a picture or a sound."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
     from ..models.contract import AudioVisualModel
 
-# Of as many partitions as the square root of the number of vectors: more than 99 % of the true 10 nearest of 100,000
-# clustered vectors are found, less than half of vectors without any clusters (benchmarks/search.py --isotropic).
+# Out of as many partitions as the square root of the number of vectors: this finds more than 99 % of the true 10
+# nearest of 100,000 clustered vectors, but less than half for vectors without any clusters (benchmarks/search.py
+# --isotropic).
 PARTITIONS_PROBED = 40
-_MOMENTS_A_SOURCE = 20  # fetched for each hit wanted, where one source gives one hit
+_MOMENTS_A_SOURCE = 20  # fetched for each hit wanted if each source gives only one hit
 
 
 class Hit(NamedTuple):
@@ -51,20 +52,20 @@ def search(
     Parameters
     ----------
     db : str or path
-        Folder of the library, which `index_embeddings` or `openavc index` made.
+        Folder of a library made by `index_embeddings` or `openavc index`.
     image : array or tensor (H, W, 3), or path
         The picture to search for; either this or `audio`.
     audio : array or tensor (n,) or (n, channels), or path
-        The sound to search for. One longer than the model's window is searched for by the mean of the joint embeddings
-        of its windows, half overlapping, scaled to length 1.
+        The sound to search for. For a sound longer than the model's window, the query is the mean of the joint
+        embeddings of its windows, which overlap by half, scaled to length 1.
     sr : int or None
         Sample rate in Hz; None for a path.
     modality : {"audio", "image"}, optional
-        What to search; both by default. Vectors of the query's own modality are usually nearer than the other's.
+        Modality to search; both by default. Vectors of the query's own modality are usually nearer than the other's.
     k : int
-        Hits wanted; there are fewer if the library has fewer.
+        Number of hits; there are fewer if the library has fewer.
     moments : bool
-        Whether every moment counts; by default a source is found once, at its best moment.
+        Whether to return every moment; by default each source is found only once, at its best moment.
     exact : bool
         Whether to compare with every vector, even if the library has an approximate index.
     model : str, path, model or None
@@ -80,7 +81,7 @@ def search(
     Raises
     ------
     ValueError, TypeError
-        For queries and options that make no sense, and for another model than the library's.
+        For invalid queries or options, and for another model than the library's.
     FileNotFoundError, OSError
         If there is no library, or the query is missing or can't be decoded.
     ImportError
@@ -110,7 +111,7 @@ def nearest(
     Parameters
     ----------
     table : Table
-        Of `open_library`.
+        From `open_library`.
     vector : array (D,)
         Of length 1.
     modality, k, moments, exact
@@ -128,7 +129,7 @@ def nearest(
         seen = {hit.source for hit in hits}
         others = [f"source NOT IN ({', '.join(map(quoted, sorted(seen)))})"] if seen else []
         fetched = _fetch(table, vector, conditions + others, limit, exact)
-        if len(fetched) < limit and not exact:  # the partitions probed hold too few that are asked for
+        if len(fetched) < limit and not exact:  # the probed partitions hold too few matches
             fetched = _fetch(table, vector, conditions + others, limit, exact=True)
         for hit in fetched:
             if moments or hit.source not in seen:
@@ -164,7 +165,7 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
 
 
 def _model_of_library(table: Table, db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
-    """Return the model that a library was made with; ValueError if it needs to be named, or is another one."""
+    """Return the model that a library was made with; raise ValueError if it must be given, or another one was."""
     recorded = recorded_model(table)
     if recorded is None:
         raise ValueError(f"the library in {db} is empty: openavc index EMBEDDINGS --db {db}")

@@ -1,4 +1,4 @@
-"""The LanceDB table of a library: opening it, and what every user of it needs."""
+"""The LanceDB table of a library: opening it, and helpers for its readers and writers."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def open_library(db: str | os.PathLike) -> Table:
 
 
 def count_vectors(db: str | os.PathLike) -> int:
-    """Return the number of vectors in a library; 0 if nothing was put into it yet."""
+    """Return the number of vectors in a library; 0 if it is still empty."""
     table = open_table(import_lancedb().connect(db))
     return 0 if table is None else table.count_rows()
 
 
 def import_lancedb() -> ModuleType:
-    """Return the module `lancedb`; ImportError if it isn't installed, with what to do."""
+    """Return the module `lancedb`; raise ImportError with advice if it isn't installed."""
     try:
         import lancedb
     except ImportError as error:
@@ -72,13 +72,13 @@ def open_table(connection: DBConnection) -> Table | None:
 
 
 def recorded_model(table: Table) -> dict | None:
-    """Return `model` and `weights_sha256` of the model that a table's vectors are of, or None if it is empty."""
+    """Return `model` and `weights_sha256` of the model that made a table's vectors, or None if it is empty."""
     rows = table.search().limit(1).select(["model", "weights_sha256"]).to_arrow().to_pylist()
     return {key: rows[0][key] for key in ("model", "weights_sha256")} if rows else None
 
 
 def check_name(path: str | os.PathLike) -> None:
-    """Raise ValueError for a path that LanceDB can't take, or hold."""
+    """Raise ValueError for a path that LanceDB can neither open nor store."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -86,12 +86,12 @@ def check_name(path: str | os.PathLike) -> None:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a string of SQL."""
+    """Return text as a string literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def to_unit_length(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows (N, D) to length 1, as float32; ValueError if one of them has no direction."""
+    """Scale rows (N, D) to length 1, as float32; raise ValueError if one of them has no direction."""
     vectors = np.asarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     if not (np.isfinite(lengths).all() and (lengths > 0).all()):

@@ -1,6 +1,6 @@
-"""Sound of arrays and files, as samples (n, channels) in [-1, 1], float32 or float64, and their rate in Hz.
+"""Sound from arrays and files, as samples (n, channels) in [-1, 1], float32 or float64, and their rate in Hz.
 
-Files are read block by block, so that one of any length takes constant memory. Positions are in samples.
+Files are read block by block, in constant memory whatever their length. Positions are in samples.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ SOUND_EXTENSIONS = {
 }
 BLOCK_SECONDS = 30  # of sound read at once
 _HIGHEST_RATE = 10_000_000  # Hz
-_MOST_CHANNELS = 32  # more columns than this, and (n, channels) was (channels, n)
+_MOST_CHANNELS = 32  # an array with more columns is taken to be (channels, n)
 
 
 # ---------------------------------------------------------------------------------------------------------- arrays
 
 
 def check_sample_rate(sample_rate: Any) -> int:
-    """Return the rate as an int; TypeError or ValueError unless it is a positive whole number of Hz."""
+    """Return the rate as an int; raise TypeError or ValueError unless it is a positive whole number of Hz."""
     if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
         kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
         raise kind(f"sr must be a sample rate in Hz such as 44100, got {repr(sample_rate)[:60]}")
@@ -58,9 +58,9 @@ def to_samples(audio: Any, any_length: bool = False, dtype: str = "float32") -> 
     Raises
     ------
     ValueError
-        If it is empty, has another shape, or holds NaN or infinity.
+        If `audio` is empty, has another shape, or contains NaN or infinity.
     TypeError
-        If it isn't an array of real numbers.
+        If `audio` isn't an array of real numbers.
     """
     samples = _as_array(audio)
     if samples.ndim not in (1, 2):
@@ -75,13 +75,14 @@ def to_samples(audio: Any, any_length: bool = False, dtype: str = "float32") -> 
         )
     _warn_of_wrong_scale(samples)
     samples = samples if samples.ndim == 2 else samples[:, None]
-    return _finite(_as_floats(samples, dtype), "audio")
+    return _check_finite(_as_floats(samples, dtype), "audio")
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
     """Mix samples (n, c) to another number of channels, (n, channels).
 
-    Their mean becomes mono, and is repeated where more are wanted than one; as many as there are stay as they are.
+    If the numbers are equal, samples are returned unchanged; otherwise the mean of all channels is taken, and repeated
+    if more than one is wanted.
     """
     if samples.shape[1] == channels:
         return samples
@@ -101,7 +102,7 @@ def _as_array(audio: Any) -> np.ndarray:
 
 
 def _warn_of_wrong_scale(samples: np.ndarray) -> None:
-    """Warn of 16-bit samples in wider numbers, a usual mistake: too loud as floats, near silence as int32 or int64."""
+    """Warn of 16-bit samples in a wider type, a common mistake: too loud as floats, near silence as int32 or int64."""
     peak = float(np.abs(samples).max())
     if samples.dtype.kind == "f" and 10 < peak < np.inf:
         warnings.warn(
@@ -119,16 +120,16 @@ def _warn_of_wrong_scale(samples: np.ndarray) -> None:
 
 
 def _as_floats(samples: np.ndarray, dtype: str) -> np.ndarray:
-    """Scale to floats in [-1, 1]: signed integers by their range, unsigned ones around its middle."""
+    """Scale samples to floats in [-1, 1]: signed integers by their range, unsigned ones around its middle."""
     if samples.dtype.kind != "f":
         half_range = 2.0 ** (8 * samples.dtype.itemsize - 1)
         middle = half_range if samples.dtype.kind == "u" else 0.0
         samples = (samples.astype(np.float64) - middle) / half_range
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite and is refused as such
+    with np.errstate(over="ignore"):  # values beyond float32 become infinite, and are then refused
         return np.ascontiguousarray(samples, dtype=dtype)
 
 
-def _finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarray:
+def _check_finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarray:
     if np.isfinite(samples).all():
         return samples
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
@@ -144,8 +145,8 @@ def _finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarray:
 def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterator[np.ndarray], int]:
     """Open any sound or video file for reading block by block.
 
-    Sound files are read by soundfile, those that it can't open by PyAV. In a container with video, the first sample
-    is the start of the file: sound that begins later, or has gaps, is filled with zeros, so times stay true.
+    Files are read by soundfile, or by PyAV if soundfile can't open them. In a container with video, the first sample is
+    the start of the file: a late start and gaps are filled with zeros, so times stay true.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
     Returns
     -------
     blocks : iterator of ndarray, shape (n_samples, n_channels), of that dtype
-        Of any length, at least one sample in all.
+        Blocks may have any length; in all there is at least one sample.
     sample_rate : int
         In Hz.
 
@@ -164,7 +165,7 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
     FileNotFoundError
         If there is no such file.
     OSError
-        If it can't be decoded or has no sound, with its name.
+        If the file can't be decoded or has no sound; the message names it.
     """
     path = existing_file(path)
     blocks, sample_rate = _open_with_soundfile(path, dtype) or _open_with_av(path, dtype)
@@ -172,13 +173,13 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
 
 
 def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
-    """Read a whole file as float32 samples (n_samples, n_channels), and its rate; see `open_audio`."""
+    """Read an entire file: float32 samples (n_samples, n_channels), and the rate in Hz; see `open_audio`."""
     blocks, sample_rate = open_audio(path)
     return np.concatenate(list(blocks)), sample_rate
 
 
 def checked_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
-    """Pass on the blocks of a file: OSError if there is none, ValueError for one that isn't finite."""
+    """Pass on the blocks of a file; raise OSError if there are none, ValueError for NaN or infinite samples."""
     first = next(blocks, None)
     if first is None:
         raise OSError(f"{path} holds no sound: not one sample could be decoded")
@@ -188,12 +189,12 @@ def checked_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndar
 def _finite_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
     position = 0
     for block in blocks:
-        yield _finite(block, str(path), position)
+        yield _check_finite(block, str(path), position)
         position += len(block)
 
 
 def _open_with_soundfile(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int] | None:
-    """Return blocks and rate, or None if soundfile can't read the file's first samples: then PyAV is to try."""
+    """Return blocks and rate, or None if soundfile can't read the first samples, so that PyAV can try."""
     import soundfile
 
     try:
@@ -234,7 +235,7 @@ def _open_with_av(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
 
 
 def sound_stream(container: Any, path: Path) -> Any:
-    """Return the sound of a container; OSError if it has none that can be decoded."""
+    """Return the sound stream of a container; raise OSError if it has none that can be decoded."""
     stream = container.streams.best("audio")
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
@@ -243,14 +244,14 @@ def sound_stream(container: Any, path: Path) -> Any:
 
 
 def stream_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterator[np.ndarray]:
-    """Decode a stream of sound in blocks of about a second, on the container's own time line.
+    """Decode a stream of sound in blocks of about a second, on the container's own timeline.
 
     Parameters
     ----------
     demuxer : Demuxer
     stream : av.audio.stream.AudioStream
     origin : float
-        Time of the first sample, on the container's clock; gaps and a late start become zeros.
+        Time of the first sample on the container's clock, in seconds; gaps and a late start become zeros.
     dtype : {"float32", "float64"}
     """
     return _regroup(_timed_blocks(demuxer, stream, origin, dtype), stream.codec_context.sample_rate)
@@ -265,11 +266,11 @@ def _timed_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> I
             if gap > tolerance:
                 yield from _zeros(gap, channels, rate, dtype)
                 position += gap
-        samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change theirs on the way
-        if frame.sample_rate != rate:  # and their rate
+        samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change their channels midway
+        if frame.sample_rate != rate:  # or their rate
             samples = resample(samples, frame.sample_rate, rate)
         position += len(samples)
-        tolerance = rate // 20  # containers round times, some to milliseconds: within the sound, 50 ms is no gap
+        tolerance = rate // 20  # containers round times, some to milliseconds: once sound has begun, 50 ms is no gap
         yield samples
 
 
@@ -285,7 +286,7 @@ def _frame_samples(frame: Any, dtype: str) -> np.ndarray:
 
 
 def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Join blocks to such of at least `length` samples: a codec's frames are too small to work on."""
+    """Join blocks into ones of at least `length` samples, because the frames of a codec are inefficiently small."""
     waiting: list[np.ndarray] = []
     for block in blocks:
         waiting.append(block)

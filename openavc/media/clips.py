@@ -20,12 +20,12 @@ from .audio import open_audio, to_channels
 from .resample import resample_blocks
 from .video import ROUNDING, Video, read_frames, sample_frames
 
-SLOWEST = 1.5  # periods of a network's frame rate that may lie between two frames
+SLOWEST = 1.5  # most periods of a network's frame rate between two frames
 
 
 @dataclass(frozen=True)
 class SoundInput:
-    """What a network hears: windows of `seconds` at `sample_rate` Hz."""
+    """The sound that a network takes: windows of `seconds` at `sample_rate` Hz."""
 
     sample_rate: int  # Hz
     seconds: float  # of a window
@@ -34,18 +34,32 @@ class SoundInput:
 
     @property
     def samples(self) -> int:
-        """Samples of a window."""
+        """Number of samples in a window."""
         return round(self.sample_rate * self.seconds)
 
 
 @dataclass(frozen=True)
 class FramesInput:
-    """What a network sees: clips of `count` frames of `height` x `width` pixels, `rate` a second."""
+    """The frames that a network takes: clips of `count` frames of `height` x `width` pixels, `rate` per second."""
 
     height: int  # pixels
     width: int
-    count: int = 1  # frames of a clip; 1 for networks that see pictures
-    rate: float | None = None  # frames a second; None for pictures
+    count: int = 1  # frames in a clip; 1 for networks that see single pictures
+    rate: float | None = None  # frames per second; None for single pictures
+
+    def __post_init__(self) -> None:
+        if self.count > 1 and not self.rate:
+            raise ValueError(f"clips of {self.count} frames need a rate, in frames a second, got {self.rate!r}")
+
+    @property
+    def before(self) -> float:
+        """Seconds from the first frame of a clip to its middle one."""
+        return self.count // 2 / self.rate if self.rate else 0.0
+
+    @property
+    def after(self) -> float:
+        """Seconds from the middle frame of a clip to its last one."""
+        return (self.count - 1 - self.count // 2) / self.rate if self.rate else 0.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -57,7 +71,7 @@ class FramesInput:
 class Clip:
     """Frames and sound around one time."""
 
-    time: float  # seconds, of the frame in the middle and of the middle of the sound
+    time: float  # seconds, of the middle frame, on which the sound is centred
     frames: np.ndarray  # (T, H, W, 3)
     samples: np.ndarray  # (n, channels)
 
@@ -73,19 +87,19 @@ def count_windows(samples: int, window: int, hop_seconds: float, sample_rate: in
 
 
 def window_start(index: int, hop_seconds: float, sample_rate: int) -> int:
-    """Return the first sample of window `index`: the nearest to index * hop, so that nothing drifts."""
+    """Return the first sample of window `index`: the nearest to index * hop, so that starts don't drift."""
     return round(index * hop_seconds * sample_rate)
 
 
 def window_around(time: float, seconds: float, sample_rate: int) -> tuple[int, int]:
-    """Return where the window centred on a time begins and ends; it may begin before 0."""
+    """Return the start and the end, in samples, of the window centred on a time; it may start before 0."""
     length = round(seconds * sample_rate)
     start = round(time * sample_rate) - length // 2
     return start, start + length
 
 
 def cut(samples: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Cut samples `start` to `end` out of (n, channels); zeros beyond both ends."""
+    """Cut samples `start` to `end` out of (n, channels), with zeros beyond both ends."""
     window = np.zeros((end - start, *samples.shape[1:]), dtype=samples.dtype)
     first, last = max(0, start), min(end, len(samples))
     if first < last:
@@ -94,19 +108,19 @@ def cut(samples: np.ndarray, start: int, end: int) -> np.ndarray:
 
 
 def sound_around(samples: np.ndarray, sample_rate: int, time: float, seconds: float) -> np.ndarray:
-    """Cut the window of `seconds` centred on a time out of samples (n, channels); zeros beyond both ends."""
+    """Cut the window of `seconds` centred on a time out of samples (n, channels), with zeros beyond both ends."""
     return cut(samples, *window_around(time, seconds, sample_rate))
 
 
 def model_sound(blocks: Iterable[np.ndarray], rate: int, sound: SoundInput) -> Iterator[np.ndarray]:
-    """Turn blocks (n, c) at any rate into blocks (n, channels) at a network's."""
+    """Turn blocks (n, c) at any rate into blocks (n, channels) at a network's rate."""
     return resample_blocks((to_channels(block, sound.channels) for block in blocks), rate, sound.sample_rate)
 
 
 def warn_if_silent(
     blocks: Iterable[np.ndarray], name: str, sound: SoundInput, category: type[Warning] = UserWarning
 ) -> Iterator[np.ndarray]:
-    """Pass blocks on; at their end warn once if they were silent or shorter than a window."""
+    """Pass blocks on; at the end, warn once if they were silent or, in all, shorter than a window."""
     samples, loud = 0, False
     for block in blocks:
         samples, loud = samples + len(block), loud or bool(block.any())
@@ -134,19 +148,19 @@ def cut_stretches(
     starts : iterable of int, ascending
         First sample of each window; may be endless if `count` is given.
     length : int
-        Of a window, in samples.
+        Length of a window, in samples.
     count : callable, optional
-        Number of windows for a stream of so many samples.
+        Maps the number of samples in the stream to the number of windows.
     group : int
-        Windows of a stretch; the last may have fewer.
+        Number of windows in a stretch; the last one may have fewer.
 
     Yields
     ------
     starts : list of int
-        Of the windows in the stretch.
+        First sample of each window in the stretch.
     stretch : ndarray, shape (starts[-1] + length - starts[0], channels)
     """
-    waiting: collections.deque[tuple[int, np.ndarray]] = collections.deque()  # blocks, each with its first sample
+    waiting: collections.deque[tuple[int, np.ndarray]] = collections.deque()  # (first sample, block)
     latest = np.zeros((0, 1), dtype=np.float32)
     received, ended, done, starts = 0, False, 0, iter(starts)
     while inside := list(itertools.islice(starts, group)):
@@ -168,7 +182,7 @@ def cut_stretches(
 
 
 def _cut_blocks(waiting: Iterable[tuple[int, np.ndarray]], start: int, end: int, like: np.ndarray) -> np.ndarray:
-    """Cut samples `start` to `end` out of the blocks of a stream, each with its position; zeros where there is none."""
+    """Cut samples `start` to `end` out of the (first sample, block) pairs of a stream; zeros where there is none."""
     stretch = np.zeros((end - start, *like.shape[1:]), dtype=like.dtype)
     for position, block in waiting:
         first, last = max(start, position), min(end, position + len(block))
@@ -181,57 +195,55 @@ def _cut_blocks(waiting: Iterable[tuple[int, np.ndarray]], start: int, end: int,
 
 
 def frames_around(times: np.ndarray, time: float, count: int, rate: float | None) -> np.ndarray:
-    """Find the frames of a clip: those that are shown at `count` moments, `rate` a second, the middle one at a time.
+    """Find the frames of a clip: those shown at `count` moments, `rate` per second, the middle one at `time`.
 
     Parameters
     ----------
     times : ndarray, shape (n,)
-        When each frame is shown first, ascending.
+        Time when each frame is first shown, in seconds, ascending.
     time : float
-        Of the middle frame.
+        Time of the middle frame, in seconds.
     count : int
-        Frames of the clip; with an even number the later of the two in the middle is at `time`.
+        Number of frames; if it is even, the later of the two middle frames is at `time`.
     rate : float or None
         Frames a second; None for single pictures.
 
     Returns
     -------
     indices : ndarray of int, shape (count,)
-        The first frame and the last stand for what lies beyond them.
+        Beyond the ends, the first or the last frame is repeated.
     """
-    wanted = time + (np.arange(count) - count // 2) / (rate or 1.0)
+    wanted = time + ((np.arange(count) - count // 2) / rate if rate else np.zeros(count))
     return (np.searchsorted(times, wanted + ROUNDING, side="right") - 1).clip(0, len(times) - 1)
 
 
 def frame_runs(
     timed_frames: Iterable[tuple[float, np.ndarray]], frames: FramesInput, frame_rate: float | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Cut the clip around each frame of a video, or around those at a frame rate, as `frames_around` finds it.
+    """Cut a clip around each frame of a video, or around frames at a given rate, as `frames_around` does.
 
     Parameters
     ----------
     timed_frames : iterable of (float, ndarray (H, W, 3))
         All frames of the video with their times.
     frames : FramesInput
-        Its `count` and `rate`.
+        Only its `count` and `rate` are used.
     frame_rate : float, optional
         Clips a second; one around each frame by default.
 
     Yields
     ------
     time : float
-        Of the middle frame.
+        Time of the middle frame, in seconds.
     run : ndarray, shape (count, H, W, 3)
     """
     if frames.count == 1:
         for time, frame in sample_frames(iter(timed_frames), frame_rate):
             yield time, frame[None]
         return
-    count, rate = frames.count, frames.rate or 1.0
-    before, after = count // 2 / rate, (count - 1 - count // 2) / rate
     stream = iter(timed_frames)
-    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # frames that clips may hold yet
-    untried: collections.deque[tuple[float, None]] = collections.deque()  # those of them that may be middles
+    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # frames that further clips may contain
+    untried: collections.deque[tuple[float, None]] = collections.deque()  # frames not yet considered as a middle
 
     def read() -> bool:
         for time, frame in itertools.islice(stream, 1):
@@ -242,21 +254,21 @@ def frame_runs(
 
     def in_turn() -> Iterator[tuple[float, None]]:
         while untried or read():
+            while len(waiting) > 1 and waiting[1][0] <= untried[0][0] - frames.before + ROUNDING:
+                waiting.popleft()
             yield untried.popleft()
 
     for middle, _ in sample_frames(in_turn(), frame_rate):
-        while waiting[-1][0] <= middle + after + ROUNDING and read():
+        while waiting[-1][0] <= middle + frames.after + ROUNDING and read():
             pass
-        while len(waiting) > 1 and waiting[1][0] <= middle - before + ROUNDING:
-            waiting.popleft()
-        indices = frames_around(np.array([time for time, _ in waiting]), middle, count, rate)
+        indices = frames_around(np.array([time for time, _ in waiting]), middle, frames.count, frames.rate)
         yield middle, np.stack([waiting[index][1] for index in indices])
 
 
 def warn_if_slow(
     timed_frames: Iterable[tuple[float, np.ndarray]], frames: FramesInput, name: str
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Pass frames on; warn once if a network wants them much faster than they come, so that many are repeated."""
+    """Pass frames on; warn once if a network takes many more per second, so that many frames are repeated."""
     first = 0.0
     for intervals, (time, frame) in enumerate(timed_frames):
         first = first if intervals else time
@@ -280,19 +292,19 @@ def video_clips(
     crop: Callable[[np.ndarray], np.ndarray] = np.asarray,
     audio: str | os.PathLike | None = None,
 ) -> Iterator[Clip]:
-    """Cut the clips of a video, which is opened once and read in constant memory.
+    """Cut a video into clips; it is opened only once and read in constant memory.
 
     Parameters
     ----------
     path : str or Path
     sound, frames : SoundInput, FramesInput
-        What the network takes.
+        The inputs of the network.
     frame_rate : float, optional
         Clips a second; one around each frame by default.
     crop : callable
-        What is kept of each frame, (H, W, 3) uint8.
+        Applied to each frame, (H, W, 3) uint8.
     audio : str or Path, optional
-        Another file, whose sound takes the place of the video's own.
+        Another file, whose sound replaces the video's own.
 
     Yields
     ------
@@ -308,25 +320,25 @@ def video_clips(
     if audio is not None:
         timed = read_frames(path, every)
         blocks, rate = open_audio(audio, sound.dtype)
-        yield from _cut_clips(timed, blocks, rate, sound, frames, frame_rate, crop, str(audio))
+        heard = warn_if_silent(model_sound(blocks, rate, sound), str(audio), sound)
+        yield from _cut_clips(warn_if_slow(timed, frames, str(path)), heard, sound, frames, frame_rate, crop)
         return
     with Video(path, sound.dtype) as video:
-        timed, blocks = video.frames(every), video.sound()
-        yield from _cut_clips(timed, blocks, video.sample_rate, sound, frames, frame_rate, crop, str(path))
+        heard = warn_if_silent(model_sound(video.sound(), video.sample_rate, sound), str(path), sound)
+        timed = warn_if_slow(video.frames(every), frames, str(path))
+        yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
+        collections.deque(heard, maxlen=0)  # to its end, which tells whether it is silent
 
 
 def _cut_clips(
     timed: Iterator[tuple[float, np.ndarray]],
-    blocks: Iterator[np.ndarray],
-    rate: int,
+    heard: Iterator[np.ndarray],
     sound: SoundInput,
     frames: FramesInput,
     frame_rate: float | None,
     crop: Callable[[np.ndarray], np.ndarray],
-    name: str,
 ) -> Iterator[Clip]:
-    heard = warn_if_silent(model_sound(blocks, rate, sound), name, sound)
-    cropped = ((time, crop(frame)) for time, frame in warn_if_slow(timed, frames, name))
+    cropped = ((time, crop(frame)) for time, frame in timed)
     waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # the run whose window is being cut
 
     def starts() -> Iterator[int]:
@@ -336,4 +348,3 @@ def _cut_clips(
 
     for _, window in cut_stretches(heard, starts(), sound.samples):
         yield Clip(*waiting.popleft(), window)
-    collections.deque(heard, maxlen=0)  # to its end, which tells whether it is silent

@@ -1,4 +1,4 @@
-"""Containers of sound and pictures, opened and decoded by PyAV; damage costs only the packets it is in."""
+"""Containers of sound and pictures, opened and decoded by PyAV; only damaged packets are lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def existing_file(path: str | os.PathLike) -> Path:
-    """Return `path` as a Path; FileNotFoundError or IsADirectoryError unless it is a file."""
+    """Return `path` as a Path; raise FileNotFoundError or IsADirectoryError unless it is a file."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
@@ -21,19 +21,19 @@ def existing_file(path: str | os.PathLike) -> Path:
 
 
 def open_container(path: Path) -> Any:
-    """Open a file as a PyAV container; OSError with its name if it can't be opened."""
+    """Open a file as a PyAV container; raise OSError with its name if it can't be opened."""
     import av
 
-    # Titles needn't be UTF-8: PyAV 19 takes them as they are, those before only with this option.
+    # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
     options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        return av.open(f"file:{path}", **options)  # "file:", or 12:30.mkv would be a protocol
+        return av.open(f"file:{path}", **options)  # without "file:", 12:30.mkv would name a protocol
     except av.FFmpegError as error:
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
 
 
 def start_seconds(container: Any) -> float:
-    """Return when the first stream of a container begins, on the container's own clock."""
+    """Return when the first stream of a container begins, in seconds on the container's own clock."""
     import av
 
     return (container.start_time or 0) / av.time_base
@@ -42,15 +42,15 @@ def start_seconds(container: Any) -> float:
 class Demuxer:
     """Reads several streams of one container side by side.
 
-    What one stream is asked for decides how far the file is read; packets of the others wait, still compressed.
+    The file is read as far as the stream being decoded requires; packets of the others wait, still compressed.
 
     Parameters
     ----------
     container : av.container.InputContainer
     streams : list of av.stream.Stream
-        Those that will be read; packets of others are dropped.
+        Streams that will be read; packets of others are dropped.
     path : Path
-        For warnings.
+        Named in warnings.
     """
 
     def __init__(self, container: Any, streams: list, path: Path):
@@ -60,7 +60,7 @@ class Demuxer:
         self._errors = dict.fromkeys(self._waiting, 0)
 
     def decode(self, stream: Any) -> Iterator[Any]:
-        """Decode the frames of one stream; damaged packets are left out, with one warning."""
+        """Decode the frames of one stream, skipping damaged packets with one warning."""
         import av
 
         while True:
@@ -78,7 +78,7 @@ class Demuxer:
             warnings.warn(message, UserWarning, stacklevel=2)
 
     def _next(self, index: int) -> Any:
-        """Return the stream's next packet, or None at the end, which an error in the container brings about, too."""
+        """Return the stream's next packet, or None at the end; an error in the container also ends the stream."""
         waiting = self._waiting[index]
         while not waiting:
             packet = next(self._packets, None)

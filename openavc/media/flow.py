@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 20.0  # pixels from one frame to the next; ours, usual for flow that is kept in 8 bits
+LARGEST = 20.0  # pixels from one frame to the next; ours, the usual limit for flow stored in 8 bits
 
 
 def with_flow(run: np.ndarray, method: str = "dis") -> np.ndarray:
-    """Put the flow from each frame of a run to the next beside the colours of its middle frame.
+    """Append the flow from each frame of a run to the next to the colours of its middle frame.
 
     Returns
     -------
     image : ndarray, shape (H, W, 3 + 2 (T - 1)), float32 in [0, 1]
-        Flow to the right and flow downwards by turns, scaled as colours are: 0.5 is no motion, 0 and 1 are `LARGEST`
-        pixels or more backwards and forwards. The scale is ours.
+        After the colours, flow to the right and flow downwards alternate, scaled like colours: 0.5 is no motion, 0 and
+        1 are `LARGEST` pixels or more backwards and forwards. The scale is ours.
     """
     flow = np.concatenate(list(optical_flow(run, method)), axis=-1)  # (H, W, 2 (T - 1))
     colours = 0.5 + flow.clip(-LARGEST, LARGEST) / (2 * LARGEST)
@@ -26,24 +26,24 @@ def with_flow(run: np.ndarray, method: str = "dis") -> np.ndarray:
 
 
 def optical_flow(run: np.ndarray, method: str = "dis") -> np.ndarray:
-    """Find where each pixel of a frame is in the next.
+    """Find how far each pixel of a frame moves to the next frame.
 
     Parameters
     ----------
     run : ndarray, shape (T, H, W, 3)
     method : {"dis", "tvl1"}
-        DIS flow (Kroeger et al., ECCV 2016) as OpenCV has it by default; or TV-L1 as in Objects that Sound, which needs
+        DIS flow (Kroeger et al., ECCV 2016) with OpenCV's defaults; or TV-L1 as in Objects that Sound, which needs
         OpenCV's contributed modules and takes many times longer.
 
     Returns
     -------
     flow : ndarray, shape (T - 1, H, W, 2), float32
-        Pixels to the right, and pixels downwards.
+        Motion to the right and motion downwards, in pixels.
 
     Raises
     ------
     ValueError
-        If there is no such method, or OpenCV doesn't have it here.
+        If the method is unknown, or the installed OpenCV lacks it.
     """
     import cv2
 
@@ -53,7 +53,7 @@ def optical_flow(run: np.ndarray, method: str = "dis") -> np.ndarray:
 
 
 def check_flow_method(method: str) -> str:
-    """Return the method; ValueError if there is no such one."""
+    """Return the method; raise ValueError if it is unknown."""
     if method not in _METHODS:
         raise ValueError(f"flow_method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     return method

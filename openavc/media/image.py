@@ -1,6 +1,6 @@
-"""Pictures of arrays and files, (H, W, 3), RGB, float32 in [0, 1], at the size that a network takes.
+"""Pictures from arrays and files, (H, W, 3), RGB, float32 in [0, 1], at the size that a network takes.
 
-The same picture is the same whatever its dtype and its neighbours.
+A picture gives the same values whatever its dtype and whatever pictures it is stacked with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from .container import existing_file
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2"}
-_ROUNDING = 1e-4  # beyond [0, 1] that the arithmetic of a caller may leave
+_ROUNDING = 1e-4  # beyond [0, 1], which rounding in a caller's arithmetic may cause
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
 
@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     FileNotFoundError
         If there is no such file.
     OSError
-        If it can't be decoded, with its name.
+        If the file can't be decoded; the message names it.
     """
     import cv2
 
@@ -39,7 +39,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     encoded = np.fromfile(path, dtype=np.uint8)
     pixels = _decode(encoded, cv2.IMREAD_UNCHANGED) if encoded[:2].tobytes() != b"\xff\xd8" else None  # not a JPEG
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # turns it upright, makes grey BGR
+        pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # applies EXIF rotation, turns grey into BGR
     if pixels is None:
         raise OSError(f"{path} ({encoded.size} bytes) can't be decoded as a picture")
     try:
@@ -72,9 +72,9 @@ def to_images(image: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If it is empty, has another shape, or holds floats outside [0, 1].
+        If `image` is empty, has another shape, or contains floats outside [0, 1].
     TypeError
-        If it isn't an array of such numbers.
+        If `image` isn't an array of such numbers.
     """
     stack = to_stack(image)
     if stack.size == 0:
@@ -89,7 +89,7 @@ def to_images(image: Any) -> np.ndarray:
 
 
 def to_stack(image: Any) -> np.ndarray:
-    """Turn an array or tensor into pictures (N, H, W, C), values untouched; errors as `to_images`."""
+    """Turn an array or tensor into pictures (N, H, W, C) with unchanged values; raise errors as `to_images` does."""
     if hasattr(image, "detach"):
         image = image.detach().cpu()
         image = image.float().numpy() if image.is_floating_point() else image.numpy()
@@ -120,7 +120,7 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
 
 
 def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a picture so that it just covers 256 / 224 of a size, from which pieces of that size are cropped."""
+    """Resize a picture to just cover 256 / 224 of a size, so that pieces of that size can be cropped from it."""
     rows, columns = image.shape[:2]
     scale = max(round(height * _RESIZE) / rows, round(width * _RESIZE) / columns)
     if scale == 1:
@@ -129,9 +129,10 @@ def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def uncropped(image: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:
-    """Resize all of a picture to the scale of `shrink_to`, (H, W, 3), each side stretched to a `multiple` of pixels.
+    """Resize an entire picture to the scale of `shrink_to`, (H, W, 3), with sides stretched to a `multiple` of pixels.
 
-    The longer side is at most 4 times that of the size at this scale, or a stripe would take any amount of memory.
+    The longer side is limited to 4 times that of the size at this scale; otherwise a narrow stripe could take any
+    amount of memory.
     """
     rows, columns = image.shape[:2]
     scale = _RESIZE * min(max(height / rows, width / columns), 4 * max(height, width) / max(rows, columns))
@@ -139,7 +140,7 @@ def uncropped(image: np.ndarray, height: int, width: int, multiple: int) -> np.n
 
 
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a picture or a map: areas are averaged where it shrinks, pixels are interpolated where it grows."""
+    """Resize a picture or a map, averaging areas where it shrinks and interpolating pixels where it grows."""
     import cv2
 
     rows, columns = image.shape[:2]
@@ -150,15 +151,15 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def enlarge(heatmap: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a map (h, w) of values in [0, 1] to a picture's size, bilinearly: values stand at their cells' middles.
+    """Resize a map (h, w) of values in [0, 1] to a picture's size, bilinearly; values lie at the centres of cells.
 
     Where the picture has fewer pixels than the map has cells, each pixel gets the mean of the cells in it.
     """
-    return resize(heatmap, height, width).clip(0, 1)  # which rounding can leave
+    return resize(heatmap, height, width).clip(0, 1)  # rounding can leave [0, 1]
 
 
 def _centre(image: np.ndarray) -> np.ndarray:
-    """Return the middle of a picture more than 4 times as long as wide: the rest won't be seen, but costs memory."""
+    """Return the middle of a picture, at most 4 times as long as wide: the rest won't be seen but costs memory."""
     height, width = image.shape[:2]
     longest = 4 * min(height, width)
     top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
@@ -166,7 +167,7 @@ def _centre(image: np.ndarray) -> np.ndarray:
 
 
 def fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Crop the centre (height, width, 3) of a picture's shrunk copy, see `shrink_to`."""
+    """Shrink a picture by `shrink_to` and crop the centre, (height, width, 3)."""
     shrunk = shrink_to(_centre(image), height, width)
     top, left = (shrunk.shape[0] - height) // 2, (shrunk.shape[1] - width) // 2
     return shrunk[top : top + height, left : left + width]

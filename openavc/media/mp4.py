@@ -1,4 +1,4 @@
-"""Pictures and sound to an MP4 file, H.264 and AAC, each at its true time."""
+"""Pictures and sound written to an MP4 file, H.264 and AAC, each at its true time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-SOUND_RATE = 48_000  # Hz, which AAC takes
-_CLOCK = 90_000  # ticks a second, of the times of frames
+SOUND_RATE = 48_000  # Hz, which AAC supports
+_CLOCK = 90_000  # ticks per second, for the times of frames
 
 
 def write_mp4(
@@ -20,18 +20,18 @@ def write_mp4(
     blocks: Iterable[np.ndarray],
     cut_sound: bool = False,
 ) -> None:
-    """Write pictures and the sound of the same times side by side.
+    """Write pictures and sound, interleaved by time.
 
     Parameters
     ----------
     target : str or Path
-        Of any name.
+        The file to write, whatever its ending.
     pictures : iterable of (float, ndarray)
         Times in seconds, ascending, and pictures (H, W, 3), uint8 RGB, of even height and width.
     blocks : iterable of ndarray, shape (n, 1)
         Mono sound at `SOUND_RATE`.
     cut_sound : bool
-        Whether sound that goes on after the last picture is left out.
+        Whether to leave out sound after the last picture.
     """
     import av
 
@@ -48,9 +48,9 @@ def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_s
         while sound is not None and sound.time <= time:
             file.mux(audio.encode(sound))
             sound = next(sounds, None)
-        ticks = max(ticks + 1, round(time * _CLOCK))  # a damaged file's frames may share one time
+        ticks = max(ticks + 1, round(time * _CLOCK))  # frames of a damaged file may share one time
         file.mux(video.encode(_video_frame(picture, ticks, video)))
-        before, end = time, 2 * time - before if time > before else time + 1  # lasts as long as the one before
+        before, end = time, 2 * time - before if time > before else time + 1  # lasts as long as the previous one
     while sound is not None and not (cut_sound and sound.time >= end):
         file.mux(audio.encode(sound))
         sound = next(sounds, None)
@@ -58,7 +58,7 @@ def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_s
 
 
 def _video_stream(file: Any, height: int, width: int) -> Any:
-    # without B-frames, whose delay would make the duration of frames that come at uneven times wrong
+    # no B-frames: their delay would give unevenly timed frames wrong durations
     options = {"preset": "veryfast", "crf": "18", "bf": "0"}
     stream = file.add_stream("h264", rate=25, height=height, width=width, pix_fmt="yuv420p", options=options)
     context = stream.codec_context
@@ -69,7 +69,7 @@ def _video_stream(file: Any, height: int, width: int) -> Any:
 
 
 def _video_frame(picture: np.ndarray, ticks: int, stream: Any) -> Any:
-    """Convert a picture to a frame of the stream's size, should the video change its own on the way."""
+    """Convert a picture to a frame of the stream's size, in case the video's size changes midway."""
     import av
 
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")

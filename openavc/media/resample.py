@@ -1,4 +1,4 @@
-"""Resampling with the numbers of resampy's best filter, as one matrix product; whole or block by block alike."""
+"""Resampling with the results of resampy's best filter, as one matrix product; at once or block by block, alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LARGEST_FILTER_BANK = 4_000_000  # floats; rates whose ratio needs more go to r
 
 
 def resample(samples: np.ndarray, source_rate: int, target_rate: int) -> np.ndarray:
-    """Resample with the result of `resampy.resample(..., filter="kaiser_best")`, to rounding, much faster.
+    """Resample like `resampy.resample(..., filter="kaiser_best")`, equal up to rounding but much faster.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def resample(samples: np.ndarray, source_rate: int, target_rate: int) -> np.ndar
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, target_rate: int) -> Iterator[np.ndarray]:
-    """Resample a stream of blocks (n,) or (n, n_channels): together they are what `resample` makes of the whole."""
+    """Resample a stream of blocks (n,) or (n, n_channels), with the same samples as `resample` of all at once."""
     if source_rate == target_rate:
         yield from blocks
         return
-    # Cuts fall on whole seconds, where input and output samples coincide, with a second of context on both
-    # sides: longer than the filter.
+    # Cuts fall on full seconds, where input and output samples coincide, with at least a second of context on both
+    # sides, which is longer than the filter.
     context = max(1, math.ceil(400 * max(1, source_rate / target_rate) / source_rate))  # seconds
     before, after = context * source_rate, context * source_rate
     start = context * target_rate
@@ -75,7 +75,7 @@ def _resample_whole(samples: np.ndarray, source_rate: int, target_rate: int) -> 
 
         resampled = resampy.resample(samples, source_rate, target_rate, axis=0, filter="kaiser_best")
         return resampled.astype(samples.dtype)
-    filters, left, inputs = bank  # (taps, outputs a step), context to the left, inputs a step
+    filters, left, inputs = bank  # (taps, outputs per step), context to the left, inputs per step
     import torch
 
     taps, outputs = filters.shape
@@ -90,15 +90,16 @@ def _resample_whole(samples: np.ndarray, source_rate: int, target_rate: int) -> 
 
 @functools.lru_cache(maxsize=8)
 def _filter_bank(source_rate: int, target_rate: int, dtype: str) -> tuple[torch.Tensor, int, int] | None:
-    """Return resampy's interpolated filter, sampled once at each phase: (taps, phases), left context, inputs a step.
+    """Return resampy's interpolated filter, sampled once at each phase: (taps, phases), left context, inputs per step.
 
     Output sample t lies at input time t * source / target. Over one period of `inputs` input samples and
-    `outputs` output samples the phases repeat, so resampling is one matrix product. None if the matrix is too large.
+    `outputs` output samples the phases repeat, so resampling is one matrix product. Returns None if the matrix would be
+    too large.
     """
     from resampy.filters import get_filter
 
     ratio = Fraction(target_rate, source_rate)
-    repeat = math.ceil(64 / ratio.numerator)  # periods a step: wide products are fast ones
+    repeat = math.ceil(64 / ratio.numerator)  # periods per step: wide matrix products are faster
     outputs, inputs = ratio.numerator * repeat, ratio.denominator * repeat
     half, precision, _ = get_filter("kaiser_best")
     table = precision  # samples of the filter between two zero crossings

@@ -23,20 +23,20 @@ ROUNDING = 0.001  # seconds; some containers round times to milliseconds
 class Video:
     """A video file, opened once, whose frames and sound are decoded side by side.
 
-    Use it as a context manager. What is asked of one decides how far the file is read; packets of the other wait.
+    Use it as a context manager. The file is read as far as the one being decoded requires; packets of the other wait.
 
     Parameters
     ----------
     path : str or Path
     dtype : {"float32", "float64"}
-        Of the sound.
+        Type of the samples of the sound.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     OSError
-        If it can't be decoded, or lacks sound or pictures, with its name.
+        If the file can't be decoded, or lacks sound or pictures; the message names it.
     """
 
     def __init__(self, path: str | os.PathLike, dtype: str = "float32"):
@@ -61,24 +61,24 @@ class Video:
         self._container.close()
 
     def sound(self) -> Iterator[np.ndarray]:
-        """Give the sound in blocks (n_samples, n_channels), once."""
+        """Return the sound in blocks (n_samples, n_channels), which can be read only once."""
         return self._blocks
 
     def frames(self, frame_rate: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
-        """Give (time, frame), once, at a frame rate or all; OSError if there is none."""
+        """Yield (time, frame), of all frames or at a frame rate, only once; raise OSError if there are none."""
         return _decoded(self._frames, frame_rate, None, self.path)
 
 
 def read_frames(
     path: str | os.PathLike, frame_rate: float | None = None, size: tuple[int, int] | None = None
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Decode the frames of a video one after the other.
+    """Decode the frames of a video one by one.
 
     Parameters
     ----------
     path : str or Path
     frame_rate : float, optional
-        Frames a second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
+        Frames per second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
     size : (int, int), optional
         Width and height to scale frames to (bicubic), whatever their shape, before they are turned upright.
 
@@ -93,7 +93,7 @@ def read_frames(
     FileNotFoundError
         If there is no such file.
     OSError
-        If it can't be decoded or has no picture, with its name.
+        If the file can't be decoded or has no picture; the message names it.
     """
     path = existing_file(path)
     with open_container(path) as container:
@@ -103,13 +103,13 @@ def read_frames(
 
 
 def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
-    """Decode the frame (H, W, 3), uint8 RGB, that a video shows at a time in seconds, or its last one."""
+    """Decode the frame (H, W, 3), uint8 RGB, that a video shows at a time in seconds; its last frame after the end."""
     import av
 
     path = existing_file(path)
     with open_container(path) as container:
         stream = _picture_stream(container, path)
-        with contextlib.suppress(av.FFmpegError):  # a file that can't be sought in is read from its start
+        with contextlib.suppress(av.FFmpegError):  # a file that doesn't support seeking is read from its start
             container.seek(round(time * av.time_base) + (container.start_time or 0))
         shown = None
         for at, frame in _timed(Demuxer(container, [stream], path), stream, start_seconds(container)):
@@ -122,7 +122,7 @@ def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
 
 
 def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
-    """Keep, of (time, frame) pairs, the first at or after each multiple of 1 / frame_rate; all without a rate."""
+    """Keep the first (time, frame) pair at or after each multiple of 1 / frame_rate; all pairs without a rate."""
     if frame_rate is None:
         yield from frames
         return
@@ -135,7 +135,7 @@ def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
 
 
 def _picture_stream(container: Any, path: Path) -> Any:
-    """Return the video stream of a container; OSError if there is none."""
+    """Return the video stream of a container; raise OSError if there is none."""
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise OSError(f"{path} holds no pictures that can be decoded")
@@ -144,7 +144,7 @@ def _picture_stream(container: Any, path: Path) -> Any:
 
 
 def _timed(demuxer: Demuxer, stream: Any, origin: float) -> Iterator[tuple[float, Any]]:
-    """Give (time, frame) in order of presentation; times never go back, even where a damaged file's do."""
+    """Yield (time, frame) in order of presentation; times never go back, even where those of a damaged file do."""
     last = 0.0
     for frame in demuxer.decode(stream):
         last = last if frame.time is None else max(frame.time - origin, last)
@@ -163,7 +163,7 @@ def _decoded(
 
 
 def _upright(frame: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """Convert a frame to RGB, turned as the file asks players to; PyAV counts its rotation anticlockwise."""
+    """Convert a frame to RGB, rotated as the file tells players to; PyAV counts rotation anticlockwise."""
     scaling = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"} if size else {}
     pixels = frame.to_ndarray(format="rgb24", **scaling)
     quarter_turns = round(frame.rotation / 90) % 4

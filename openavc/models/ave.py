@@ -19,7 +19,7 @@ from .layers import ConvTower, TwoTowers, channels_first, check_widths, one_pass
 
 
 class AVENet(TwoTowers, Slices, HasSimilarity):
-    """Embeds pictures and sounds in one space, where the distance tells whether they belong together (Figure 2).
+    """Embeds pictures and sounds in one space, where their distance tells whether they belong together (Figure 2).
 
     Parameters
     ----------
@@ -30,20 +30,20 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
     image_size : int
         224 in the paper.
     one_pass : bool
-        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
+        Whether sound goes through the compact `layers.one_pass_tower` instead of the paper's tower.
     features : {"max", "blocks"}
-        What the "features" embedding is: the maximum of the last map, which is what the paper's fc1 sees, or, ours, the
-        maxima and means of the maps of the last three blocks side by side.
+        The "features" embedding: the maximum of the last map, which the paper's fc1 also takes; or, ours, the
+        concatenated maxima and means of the maps of the last three blocks.
     joint_size : int
-        Of the space that sound and pictures share; 128 in the paper.
+        Dimensions of the space that sound and pictures share; 128 in the paper.
     motion : {None, "frames", "flow"}
-        What is seen beside a picture: nothing; the frames around it, by 3-D convolutions (the paper's AVE+MF); or the
-        optical flow between these, by a second stream (AVE+OF).
+        The motion that the network sees: none; the frames around the picture, through 3-D convolutions (the paper's
+        AVE+MF); or the optical flow between these, through a second stream (AVE+OF).
     frames : int, optional
-        How many consecutive frames that takes, an odd number; by default the paper's 25 of AVE+MF, or 11, between which
-        lie the 10 fields of flow of AVE+OF.
+        Number of consecutive frames for `motion`, which must be odd; by default the paper's 25 of AVE+MF, or 11,
+        between which lie the 10 fields of flow of AVE+OF.
     frame_rate : float
-        Of these frames, in Hz; the paper's 25.
+        Rate of these frames, in Hz; 25 in the paper.
     flow_method : {"dis", "tvl1"}
         See `media.flow.optical_flow`; "tvl1" is the paper's, and needs OpenCV's contributed modules.
     """
@@ -85,20 +85,21 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
         self.image_head = _head(widths[3], joint_size)
         self.audio_head = _head(widths[3], joint_size)
         self.fc3 = nn.Linear(1, 2)
-        with torch.no_grad():  # section 3.2: a larger distance must speak against correspondence from the start
+        with torch.no_grad():  # section 3.2: a larger distance must count against correspondence from the start
             self.fc3.weight.copy_(torch.tensor([[1.0], [-1.0]]))
             self.fc3.bias.copy_(torch.tensor([-1.0, 1.0]))  # undecided at distance 1, halfway of [0, 2]
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
-        """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into what the picture tower takes, in [-1, 1].
+        """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into the input of the picture tower, in [-1, 1].
 
-        Pictures become (B, 3, H, W), runs of frames (B, 3, T, H, W); beside optical flow, (B, 3 + 2 (T - 1), H, W) of
-        clips, or of what `precompute_frames` made of them.
+        Pictures become (B, 3, H, W), runs of frames (B, 3, T, H, W). With optical flow, clips, or what
+        `precompute_frames` returned for them, become (B, 3 + 2 (T - 1), H, W).
         """
-        if self.motion == "flow" and frames.dim() == 4:  # with its flow already
+        if self.motion == "flow" and frames.dim() == 4:  # already with its flow
             return channels_first(frames)
         if frames.shape[1] != self.frames.count:
-            raise ValueError(f"{self.name} takes clips of {self.frames.count} frames, got {tuple(frames.shape)}")
+            takes = f"clips of {self.frames.count} frames" if self.motion else "single pictures, (B, 1, H, W, 3)"
+            raise ValueError(f"{self.name} takes {takes}, got {tuple(frames.shape)}")
         if self.motion == "flow":
             colours = frames if frames.is_floating_point() else frames / 255
             computed = [self.precompute_frames(clip) for clip in colours.float().cpu().numpy()]
@@ -113,7 +114,8 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
     def embed_slices(self, spectrogram: Tensor, embedding: str, hop_samples: int) -> Tensor:
         """Embed the windows in long spectrograms (B, 1, bins, frames) in one pass: (B, T, D).
 
-        They equal those of the windows cut out. `hop_samples`, between two windows, is a multiple of `slice_samples`.
+        The embeddings equal those of the windows cut out one by one. `hop_samples`, from one window to the next, must
+        be a multiple of `slice_samples`.
         """
         check_embedding(self, "audio", embedding)
         if self.slice_samples is None or hop_samples < 1 or hop_samples % self.slice_samples:
@@ -126,7 +128,7 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
         return self._embed_pooled(pooled, self.audio_head, embedding)
 
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
-        """Embed what `prepare_frames` gave: features (B, D) or unit vectors (B, 128)."""
+        """Embed the output of `prepare_frames`: features (B, D) or unit vectors (B, 128)."""
         check_embedding(self, "image", embedding)
         return self._embed(self._maps(self.image_tower, frames, embedding), self.image_head, embedding)
 
@@ -140,7 +142,7 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
         return self._embed_pooled([_pooled(m) for m in maps], head, embedding)
 
     def _embed_pooled(self, pooled: list[tuple[Tensor, Tensor]], head: nn.Module, embedding: str) -> Tensor:
-        """Join (maximum, mean) of each of the `_maps`, (..., C), to the embedding (..., D)."""
+        """Combine the (maximum, mean) of each of the `_maps`, (..., C), into the embedding (..., D)."""
         maximum = pooled[-1][0]  # (..., widths[3])
         if embedding == "joint":
             return F.normalize(head(maximum).float(), dim=-1)
@@ -149,26 +151,26 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
         return torch.cat([part for both in pooled for part in both], dim=-1)
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Return what `compare` takes: the joint embedding (B, 128)."""
+        """Return the input of `compare`: the joint embedding (B, 128)."""
         return self.embed_audio(spectrogram, "joint")
 
     def represent_frames(self, frames: Tensor) -> Tensor:
-        """Return what `compare` takes: the joint embedding (B, 128)."""
+        """Return the input of `compare`: the joint embedding (B, 128)."""
         return self.embed_frames(frames, "joint")
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of (no correspondence, correspondence) from the distance of unit vectors: (B, 2)."""
+        """Return the logits of (no correspondence, correspondence) from the distance of unit vectors: (B, 2)."""
         distance = ((frames - audio).square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
         weight, bias = self.fc3.weight[:, 0], self.fc3.bias  # no matrix product: autocast would round it
         return distance.to(weight.dtype) * weight + bias
 
     def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Take the scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""
+        """Return the scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""
         return frames @ audio.T
 
 
 def _embedding_sizes(widths: Sequence[int], features: str, joint_size: int, motion: str | None) -> dict:
-    """Sizes by modality and embedding; of "blocks", of which each has a maximum and a mean, flow doubles the first."""
+    """Return sizes by modality and embedding; blocks give a maximum and a mean each, and flow doubles the first two."""
     streams = {"audio": 1, "image": 2 if motion == "flow" else 1}
     blocks = {modality: 2 * (number * sum(widths[1:3]) + widths[3]) for modality, number in streams.items()}
     return {
@@ -178,7 +180,7 @@ def _embedding_sizes(widths: Sequence[int], features: str, joint_size: int, moti
 
 
 def _pooled(feature_map: Tensor) -> tuple[Tensor, Tensor]:
-    """Take the maximum and the mean over space, and time if there is any, of maps (B, C, ...): (B, C) each."""
+    """Return the maximum and the mean of maps (B, C, ...) over space, and over time if there is any: (B, C) each."""
     axes = tuple(range(2, feature_map.dim()))
     return feature_map.amax(dim=axes), feature_map.mean(dim=axes)
 

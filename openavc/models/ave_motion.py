@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from .layers import ConvTower, block_maps, channels_last, conv_block, initialised
 
 FRAME_RATE = 25.0  # frames a second, of both
-FRAME_COUNTS = {None: (1, 1), "frames": (25, 7), "flow": (11, 3)}  # by motion: the paper's, and the fewest that will do
+FRAME_COUNTS = {
+    None: (1, 1),
+    "frames": (25, 7),
+    "flow": (11, 3),
+}  # by motion: the paper's number, and the lowest
 
 
 class TwoStreamTower(nn.Module):
@@ -22,7 +26,7 @@ class TwoStreamTower(nn.Module):
     Parameters
     ----------
     flow_channels : int
-        20 in the paper: two of each of 10 fields.
+        20 in the paper: two for each of 10 fields.
     widths : sequence of 4 int
         As in `ConvTower`.
     """
@@ -34,38 +38,38 @@ class TwoStreamTower(nn.Module):
         self.together = initialised(nn.Sequential(*conv_block(2 * widths[2], widths[3])))
 
     def streams(self, x: Tensor) -> Tensor:
-        """Return pool3 of both, side by side: (B, 2 * widths[2], H, W)."""
+        """Return pool3 of both streams, concatenated: (B, 2 * widths[2], H, W)."""
         picture, flow = channels_last(x[:, :3]), channels_last(x[:, 3:])
         return torch.cat([self.picture(picture), self.flow(flow)], dim=1)
 
     def raw(self, x: Tensor) -> Tensor:
-        """As `ConvTower.raw`."""
+        """Return conv4_2 before BatchNorm and ReLU, as `ConvTower.raw` does."""
         return self.together[:-2](self.streams(x))
 
     def blocks(self, x: Tensor) -> list[Tensor]:
-        """Return the maps that the four blocks end with, the first three of both streams side by side."""
+        """Return the output maps of the four blocks; the first three concatenate both streams."""
         both = zip(block_maps(self.picture, x[:, :3]), block_maps(self.flow, x[:, 3:]), strict=True)
         *maps, pooled = [torch.cat(pair, dim=1) for pair in both]
         return [*maps, self.together(pooled)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """conv4_2 after BatchNorm and ReLU, from pictures beside flow (B, 3 + flow_channels, H, W)."""
+        """Return conv4_2 after BatchNorm and ReLU, for pictures with their flow (B, 3 + flow_channels, H, W)."""
         return self.together(self.streams(x))
 
 
 def motion_tower(widths: Sequence[int]) -> ConvTower:
     """Build the tower of AVE+MF: clips (B, 3, T, H, W) through 3-D convolutions to (B, widths[3], T / 8, H, W).
 
-    Objects that Sound says no more than that the convolutions are 3-D; the rest is ours. They are 3 x 3 x 3. Time is
-    halved where space is, by the stride of conv1_1 and by the pools, as maps of all 25 frames would cost 75 times what
-    those of a picture do; so it is 17 times. The last pool leaves time alone: of 25 frames there are 3 by then (25, 13,
-    6, 3), so that conv4_1 and conv4_2 see change, too.
+    Objects that Sound says only that the convolutions are 3-D; the rest is ours. Kernels are 3 x 3 x 3. Time is halved
+    together with space, by the stride of conv1_1 and by the pools: maps of all 25 frames would cost 75 times as much as
+    those of a picture; this way they cost 17 times as much. The last pool doesn't halve time: of 25 frames, 3 remain by
+    then (25, 13, 6, 3), so that conv4_1 and conv4_2 also see change.
     """
     return ConvTower(3, widths, first_stride=2, second_kernels=((3, 3, 3),) * 4, last_pool=(1, 2, 2))
 
 
 def check_frame_count(motion: str | None, frames: int | None) -> int:
-    """Return the number of frames, by default the paper's; ValueError for an unknown motion or an impossible number."""
+    """Return the number of frames, by default the paper's; raise ValueError for an unknown motion or invalid number."""
     if motion not in FRAME_COUNTS:
         raise ValueError(f"motion must be None, 'frames' or 'flow', got {motion!r}")
     usual, fewest = FRAME_COUNTS[motion]

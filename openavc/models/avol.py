@@ -13,10 +13,10 @@ from .layers import ConvTower, TwoTowers, check_widths, one_pass_tower, square_o
 
 
 class AVOLNet(TwoTowers, Localizes, HasSimilarity):
-    """Finds what sounds in a picture: the sound's vector is compared with that of every cell of its map (Figure 4).
+    """Finds what sounds in a picture by comparing the sound's vector with that of every cell of its map (Figure 4).
 
-    There is no "joint" embedding: a picture has a vector at each cell of its map and scores by the best of them, so
-    no single vector stands for it. `represent_audio` and `represent_frames` give what is compared.
+    There is no "joint" embedding: a picture has a vector at each cell of its map and is scored by the best of them, so
+    no single vector represents it. `represent_audio` and `represent_frames` return what is compared.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ class AVOLNet(TwoTowers, Localizes, HasSimilarity):
     frontend : str
         "linear257" as in the paper, or "mel64".
     image_size : int or (int, int)
-        Of the square picture, 224 in the paper, or its height and width.
+        Side of the square picture, 224 in the paper; or height and width.
     map_stride : {16, 8}
-        Pixels from one cell of the map to the next; 16 in the paper. 8 leaves out the last pool, for small pictures.
+        Pixels from one cell of the map to the next; 16 in the paper. 8 omits the last pool, for small pictures.
     one_pass : bool
-        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
+        Whether sound goes through the compact `layers.one_pass_tower` instead of the paper's tower.
     joint_size : int
-        Of the vectors that are compared; 128 in the paper.
+        Size of the vectors that are compared; 128 in the paper.
     pooling : {"max", "logsumexp"}
         How the map becomes one number in training (`forward`, `similarity`): its maximum as in the paper, or, ours,
-        the logarithm of its mean exponential, a softer maximum that lets every cell learn from every pair. The
-        score that `compare` gives is that of the maximum either way.
+        the logarithm of its mean exponential, a softer maximum that lets every cell learn from every pair. The score of
+        `compare` always uses the maximum.
     """
 
     def __init__(
@@ -62,54 +62,55 @@ class AVOLNet(TwoTowers, Localizes, HasSimilarity):
         # conv5, conv6: fc1 and fc2 at each cell. The paper doesn't name the ReLU between them; fc1 has it.
         self.image_head = nn.Sequential(nn.Conv2d(widths[3], 128, 1), nn.ReLU(), nn.Conv2d(128, joint_size, 1))
         self.conv7 = nn.Conv2d(1, 1, 1)  # scale and shift
-        # positive, or likeness would speak against correspondence; the size, which keeps products near 1, is ours
+        # positive, because similarity must not count against correspondence; the size, which keeps products near 1, is
+        # ours
         nn.init.constant_(self.conv7.weight, joint_size**-0.5)
         nn.init.zeros_(self.conv7.bias)
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Take the maximum over the last map of spectrograms (B, 1, bins, frames): (B, 512)."""
+        """Return the maximum over the last map of spectrograms (B, 1, bins, frames): (B, 512)."""
         check_embedding(self, "audio", embedding)
         return self.audio_tower(spectrogram).amax(dim=(2, 3))
 
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
-        """Take the maximum over the last map of pictures (B, 3, size, size): (B, 512)."""
+        """Return the maximum over the last map of pictures (B, 3, size, size): (B, 512)."""
         check_embedding(self, "image", embedding)
         return self.image_tower(frames).amax(dim=(2, 3))
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Return what `localize` and `compare` take: a vector, of any length, (B, 128)."""
+        """Return the input of `localize` and `compare`: a vector, not normalised, (B, 128)."""
         return self.audio_head(self.embed_audio(spectrogram))
 
     def represent_frames(self, frames: Tensor) -> Tensor:
-        """Return what `localize` and `compare` take: a vector, of any length, at each cell, (B, 128, 14, 14)."""
+        """Return the input of `localize` and `compare`: a vector, not normalised, at each cell, (B, 128, 14, 14)."""
         return self.image_head(self.image_tower(frames))
 
     def localize(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of "this cell sounds", whose sigmoid is the paper's map: (B, 14, 14)."""
+        """Return the logits of "this cell sounds", whose sigmoid is the paper's map: (B, 14, 14)."""
         product = torch.einsum("bdhw,bd->bhw", frames, audio)
         return self.conv7(product.unsqueeze(1)).squeeze(1)
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of (no correspondence, correspondence) from what `represent_*` gave: (B, 2).
+        """Return the logits of (no correspondence, correspondence) from the outputs of `represent_*`: (B, 2).
 
-        They are (0, z) with z the maximum of the map, so their softmax is the sigmoid of z, and two-way cross-entropy
-        the paper's logistic loss.
+        They are (0, z), where z is the maximum of the map, so their softmax is the sigmoid of z, and their two-way
+        cross-entropy is the paper's logistic loss.
         """
         return _against_zero(self.localize(frames, audio).amax(dim=(1, 2)))
 
     def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Take scalar products over the root of their size, pooled over cells, of all pictures and sounds: (N, M)."""
+        """Return scalar products over the root of their size, pooled over cells, of all pictures and sounds: (N, M)."""
         cells = torch.einsum("ndhw,md->nmhw", frames, audio) / audio.shape[1] ** 0.5
         return self._pool(cells)
 
     def _pool(self, cells: Tensor) -> Tensor:
-        """(..., H, W) to (...,)."""
+        """Pool maps (..., H, W) to numbers (...,)."""
         if self.pooling == "max":
             return cells.amax(dim=(-2, -1))
         return cells.logsumexp(dim=(-2, -1)) - math.log(cells.shape[-2] * cells.shape[-1])
 
     def forward(self, frames: Tensor, spectrogram: Tensor) -> Tensor:
-        """Give the logits of (no correspondence, correspondence) of each pair, pooled by `pooling`: (B, 2)."""
+        """Return the logits of (no correspondence, correspondence) of each pair, pooled by `pooling`: (B, 2)."""
         return _against_zero(
             self._pool(self.localize(self.represent_frames(frames), self.represent_audio(spectrogram)))
         )

@@ -1,7 +1,7 @@
-"""What every network states about its inputs, and what it can do: each ability is a class that it inherits.
+"""The contract of networks: the inputs that they state, and their abilities, each a class to inherit from.
 
-Sound goes through `prepare_audio` to what the sound tower takes, frames through `prepare_frames`; inference and
-training call the same two. Code asks `isinstance(model, Compares)`, never for the name of an architecture.
+`prepare_audio` turns sound into the input of the sound tower, `prepare_frames` does the same for frames; inference and
+training both call them. Code checks `isinstance(model, Compares)`, never the name of an architecture.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def unchanged(frames: np.ndarray) -> np.ndarray:
 
 
 class AudioVisualModel(nn.Module, ABC):
-    """A network that states what it takes and what it gives.
+    """A network that states its inputs and its embeddings.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class AudioVisualModel(nn.Module, ABC):
         None for a network that sees nothing.
     embedding_sizes : dict
         Modality -> embedding -> size, such as {"audio": {"features": 512, "joint": 128}, "image": {...}}. Modalities
-        that it doesn't embed are missing.
+        that the network doesn't embed are missing.
     """
 
     def __init__(
@@ -57,30 +57,31 @@ class AudioVisualModel(nn.Module, ABC):
         self.sound: SoundInput | None = sound
         self.frames: FramesInput | None = frames
         self.embedding_sizes = embedding_sizes
-        self.name = type(self).__name__  # `load_model` gives it the manifest's, and the two below
+        self.name = type(self).__name__  # `load_model` sets it to the manifest's, and sets the two below
         self.sha256 = ""  # of the weights file
         self.architecture: dict = {}  # for `build_model`
-        # What can be done with a clip's frames (T, H, W, 3) on the CPU, before they are batched; must be picklable.
+        self.options: dict = {}  # those of the architecture that `load_model` was given
+        # Processes a clip's frames (T, H, W, 3) on the CPU, before they are batched; must be picklable.
         self.precompute_frames: Callable[[np.ndarray], np.ndarray] = unchanged
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Data type of the weights."""
         return next(self.parameters()).dtype
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
-        """Turn samples (B, n, channels) into what the sound tower takes."""
+        """Turn samples (B, n, channels) into the input of the sound tower."""
         raise ValueError(f"{self.name} takes no sound")
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
-        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into what the picture tower takes.
+        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into the input of the picture tower.
 
-        Batches of what `precompute_frames` made of each clip are taken as well.
+        Also accepts batches of what `precompute_frames` returned for each clip.
         """
         raise ValueError(f"{self.name} takes no pictures")
 
@@ -92,7 +93,7 @@ class EmbedsAudio(AudioVisualModel):
 
     @abstractmethod
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Embed what `prepare_audio` gave: (B, D)."""
+        """Embed the output of `prepare_audio`: (B, D)."""
 
 
 class EmbedsFrames(AudioVisualModel):
@@ -102,7 +103,7 @@ class EmbedsFrames(AudioVisualModel):
 
     @abstractmethod
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
-        """Embed what `prepare_frames` gave: (B, D)."""
+        """Embed the output of `prepare_frames`: (B, D)."""
 
 
 class Compares(AudioVisualModel):
@@ -113,18 +114,18 @@ class Compares(AudioVisualModel):
 
     @abstractmethod
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Turn what `prepare_audio` gave into what `compare` takes: (B, ...)."""
+        """Turn the output of `prepare_audio` into an input of `compare`: (B, ...)."""
 
     @abstractmethod
     def represent_frames(self, frames: Tensor) -> Tensor:
-        """Turn what `prepare_frames` gave into what `compare` takes: (B, ...)."""
+        """Turn the output of `prepare_frames` into an input of `compare`: (B, ...)."""
 
     @abstractmethod
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of (no correspondence, correspondence) of each pair: (B, 2)."""
+        """Return the logits of (no correspondence, correspondence) of each pair: (B, 2)."""
 
     def forward(self, frames: Tensor, spectrogram: Tensor) -> Tensor:
-        """Give the logits that are trained, from what `prepare_*` gave: (B, 2)."""
+        """Return the logits to train, from the outputs of `prepare_*`: (B, 2)."""
         return self.compare(self.represent_frames(frames), self.represent_audio(spectrogram))
 
 
@@ -135,19 +136,19 @@ class Localizes(Compares):
 
     @abstractmethod
     def localize(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of "this cell sounds" from what `represent_*` gave: (B, h, w)."""
+        """Return the logits of "this cell sounds" from the outputs of `represent_*`: (B, h, w)."""
 
 
 class HasSimilarity(Compares):
-    """Compares any frames with any sound, which contrastive objectives need."""
+    """Compares all frames with all sounds, as contrastive objectives need."""
 
     @abstractmethod
     def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Compare what `represent_*` gave of N clips and of M sounds: (N, M)."""
+        """Compare the outputs of `represent_*` for N clips and M sounds: (N, M)."""
 
 
 class HasTowers(AudioVisualModel):
-    """Has convolutional towers, whose last maps (B, C, ..., h, w) can be looked at unit by unit."""
+    """Has convolutional towers, whose last maps (B, C, ..., h, w) can be inspected unit by unit."""
 
     image_tower: nn.Module
     audio_tower: nn.Module
@@ -156,7 +157,7 @@ class HasTowers(AudioVisualModel):
 class Slices(EmbedsAudio):
     """Embeds many windows of a recording in one pass, since a window's map is a slice of the recording's."""
 
-    slice_samples: int | None = None  # windows whole multiples of it apart can share a pass; None if none can
+    slice_samples: int | None = None  # windows that are multiples of it apart can share a pass; None if none can
 
     @abstractmethod
     def embed_slices(self, spectrogram: Tensor, embedding: str, hop_samples: int) -> Tensor:
@@ -164,24 +165,24 @@ class Slices(EmbedsAudio):
 
 
 class Fuses(AudioVisualModel):
-    """Turns frames and their sound into one vector, through one stream; its size is among those of "video"."""
+    """Turns frames and their sound into one vector, through one stream; its sizes are those of "video"."""
 
     sound: SoundInput
     frames: FramesInput
 
     @abstractmethod
     def embed_fused(self, frames: Tensor, spectrogram: Tensor, embedding: str = "joint") -> Tensor:
-        """Embed what `prepare_frames` and `prepare_audio` gave of the same moments: (B, D)."""
+        """Embed the outputs of `prepare_frames` and `prepare_audio` for the same moments: (B, D)."""
 
 
 def check_embedding(model: AudioVisualModel, modality: str, embedding: str) -> None:
-    """Raise ValueError unless the model embeds that modality in that way.
+    """Raise ValueError unless the model has that embedding of that modality.
 
     Parameters
     ----------
     model : AudioVisualModel
     modality : {"audio", "image", "video"}
-        The last of a network that fuses sound and frames.
+        "video" for a network that fuses sound and frames.
     embedding : str
         Such as "features" or "joint".
     """

@@ -1,10 +1,10 @@
-"""Spectrograms: what the networks hear of a waveform, as modules with their window and filters as buffers.
+"""Spectrograms, the networks' input from a waveform, as modules with their window and filters as buffers.
 
-L3-Net's log-spectrogram, a compact log-mel one of ours, and OpenL3's: three kinds, each in the variants that its
-releases have had. OpenL3's take one second at 48 kHz with a periodic Hann window and a hop of 242 samples, and end in
-decibels below the window's maximum, 80 at most, so that loudness is not in them. 10 log10 is taken of a magnitude, on
-purpose: 80 "dB" are 160, less than float32 rounding leaves of a bin without energy, so they are computed in float64.
-EdgeL3's, at 8 kHz, is the first variant in the small.
+There are L3-Net's log-spectrogram, a compact log-mel spectrogram of ours, and OpenL3's three kinds, each in the
+variants that its releases have had. OpenL3's take one second at 48 kHz with a periodic Hann window and a hop of 242
+samples, and end in decibels below the window's maximum, 80 at most, so they don't depend on loudness. They take 10
+log10 of a magnitude, on purpose: 80 such "dB" are really 160, less than float32 rounding leaves in a bin without
+energy, so they are computed in float64. EdgeL3's, at 8 kHz, is the first variant at a smaller size.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Frontend(nn.Module):
     shape : (int, int)
         Bins and frames of a window of one second.
     hop_samples : int
-        Between two frames.
+        Samples from one frame to the next.
     window_length, n_fft : int
-        Of the short-time Fourier transform, in samples: a periodic Hann window, followed by zeros up to `n_fft`.
+        Of the short-time Fourier transform, in samples; the periodic Hann window is followed by zeros up to `n_fft`.
     filters : ndarray, shape (bands, n_fft // 2 + 1), optional
-        Of mel bands.
+        Filters of mel bands.
     precision : torch.dtype
-        In which it computes.
+        Type of numbers to compute in.
     """
 
     seconds = 1.0  # of a window
@@ -67,17 +67,17 @@ class Frontend(nn.Module):
 
     @property
     def dtype(self) -> str:
-        """Name of the precision that waveforms are resampled in, too."""
+        """Name of the precision, in which waveforms are also resampled."""
         return str(self.precision).removeprefix("torch.")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Frontend:
-        """Follow a move to another device, but not to half precision."""
+        """Move the buffers along to another device, but not to half precision."""
         for name, buffer in self.named_buffers(recurse=False):
             self._buffers[name] = buffer.to(fn(buffer).device)
         return self
 
     def power(self, waveforms: Tensor) -> Tensor:
-        """Squared magnitudes of the short-time Fourier transform, nothing padded: (B, n_fft // 2 + 1, frames)."""
+        """Return squared magnitudes of the short-time Fourier transform, unpadded: (B, n_fft // 2 + 1, frames)."""
         return stft_power(waveforms.to(self.precision), self.window, self.hop_samples, self.n_fft)
 
 
@@ -87,7 +87,8 @@ class LogSpectrogram(Frontend):
     Parameters
     ----------
     scale : float
-        Divides them; 5 in a re-implementation that calls it the L3 paper's normalisation, which the paper doesn't give.
+        Divisor of the magnitudes; 5 in a re-implementation that calls it the L3 paper's normalisation, which the paper
+        doesn't give.
     """
 
     def __init__(self, scale: float = 1.0):
@@ -95,31 +96,31 @@ class LogSpectrogram(Frontend):
         self.scale = scale
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, n) to (B, 257, frames)."""
+        """Turn waveforms (B, n) into spectrograms (B, 257, frames)."""
         magnitudes = self.power(waveforms).clamp(min=1e-24).log() / 2
         return magnitudes if self.scale == 1 else magnitudes / self.scale
 
 
 class LogMel(Frontend):
-    """64 log-mel bands, 80 frames a second, nothing padded; about zero mean and unit spread."""
+    """64 log-mel bands, 80 frames per second, without padding; about zero mean and unit spread."""
 
     def __init__(self) -> None:
         filters = mel_filter_bank(24_000, 1024, 64, 50.0, 12_000.0)
         super().__init__(24_000, (64, 77), hop_samples=300, window_length=1024, n_fft=1024, filters=filters)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, n) to (B, 64, frames)."""
+        """Turn waveforms (B, n) into spectrograms (B, 64, frames)."""
         return ((self.filters @ self.power(waveforms) + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one bin
 
 
 class OpenL3Linear(Frontend):
-    """OpenL3's magnitudes of a 512-point transform in decibels, not padded; the same in all variants."""
+    """OpenL3's magnitudes of a 512-point transform in decibels, without padding; the same in all variants."""
 
     def __init__(self) -> None:
         super().__init__(48_000, (257, 197), 242, window_length=512, n_fft=512, precision=torch.float64)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, 48000) to (B, 257, 197), float32."""
+        """Turn waveforms (B, 48000) into spectrograms (B, 257, 197), float32."""
         return _decibels(self.power(waveforms).sqrt())
 
 
@@ -131,14 +132,15 @@ class OpenL3Mel(Frontend):
     bands : int
         128 or 256.
     scale : {"htk", "slaney"}
-        Of the filters, which have area 1.
+        Mel scale of the filters, which have area 1.
     padding : (int, int)
         Samples before and after the waveform.
     padding_mode : {"constant", "reflect"}
     of_power : bool
-        Whether the bands are of the power, and the root is taken of them; of the magnitude otherwise.
+        Whether the filters are applied to the power, and the root is taken of the bands; otherwise they are applied to
+        the magnitude.
     sample_rate, frames, hop_samples, n_fft : int
-        EdgeL3's differ.
+        EdgeL3 uses other values.
     """
 
     def __init__(
@@ -158,7 +160,7 @@ class OpenL3Mel(Frontend):
         self.padding, self.padding_mode, self.of_power = padding, padding_mode, of_power
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """(B, sample_rate) to (B, bands, frames), float32."""
+        """Turn waveforms (B, sample_rate) into spectrograms (B, bands, frames), float32."""
         power = self.power(F.pad(waveforms.to(self.precision), self.padding, mode=self.padding_mode))
         if self.of_power:
             return _decibels((self.filters @ power).sqrt())
@@ -166,16 +168,16 @@ class OpenL3Mel(Frontend):
 
 
 def _decibels(magnitude: Tensor) -> Tensor:
-    """(B, bins, frames) to decibels below the maximum, in [-80, 0], float32."""
-    level = 10 * magnitude.clamp(min=1e-10).log10()
-    return (level - level.amax(dim=(1, 2), keepdim=True)).clamp(min=-80).float()
+    """Turn magnitudes (B, bins, frames) into decibels below the maximum, in [-80, 0], float32."""
+    decibels = 10 * magnitude.clamp(min=1e-10).log10()
+    return (decibels - decibels.amax(dim=(1, 2), keepdim=True)).clamp(min=-80).float()
 
 
 # ----------------------------------------------------------------------------------------------------- arithmetic
 
 
 def stft_power(waveforms: Tensor, window: Tensor, hop_length: int, n_fft: int) -> Tensor:
-    """Take the squared magnitudes of the short-time Fourier transform, without padding.
+    """Compute the squared magnitudes of the short-time Fourier transform, without padding.
 
     Parameters
     ----------
@@ -213,11 +215,11 @@ def mel_filter_bank(
     n_mels : int
         Number of filters.
     low, high : float
-        Where the first begins and the last ends, in Hz.
+        Start of the first filter and end of the last, in Hz.
     scale : {"htk", "slaney"}
         The HTK book's 2595 log10(1 + f / 700), or that of Slaney's Auditory Toolbox, linear up to 1 kHz.
     equal_area : bool
-        Whether they have area 1 over the frequency in Hz; they have height 1 otherwise.
+        Whether filters have area 1 over the frequency in Hz; otherwise they have height 1.
 
     Returns
     -------
@@ -259,8 +261,8 @@ FRONTENDS: dict[str, Callable[[], Frontend]] = {
     "linear257-scaled": partial(LogSpectrogram, scale=5.0),
     "mel64": LogMel,
 }
-# Whose mel spectrogram: what OpenL3's weights were trained on (<= 0.3.1), the default of OpenL3 0.4, and its other one
-# with librosa before 0.9 or after.
+# Variants of the mel spectrogram: the one that OpenL3's weights were trained on (<= 0.3.1), the default of OpenL3 0.4,
+# and its alternative with librosa before 0.9 or since.
 VARIANTS: dict[str, Callable[[int], Frontend]] = {
     "kapre-0.1.4": partial(OpenL3Mel, scale="htk", padding=(982, 982), of_power=True),
     "kapre-0.3.5": partial(OpenL3Mel, scale="slaney", padding=(0, 1964)),
@@ -279,14 +281,14 @@ EDGEL3_FRONTENDS: dict[str, dict[str, Callable[[], Frontend]]] = {
 
 
 def build_frontend(name: str) -> Frontend:
-    """Build L3-Net's frontend or the compact one by name; ValueError with those that there are."""
+    """Build L3-Net's frontend or the compact one by name; raise ValueError with the known names for others."""
     if name not in FRONTENDS:
         raise ValueError(f"unknown frontend {name!r}; known: {', '.join(FRONTENDS)}")
     return FRONTENDS[name]()
 
 
 def openl3_frontend(input_repr: str, variant: str) -> Frontend:
-    """Build the spectrogram of one of OpenL3's representations in a variant; ValueError with those that there are."""
+    """Build a variant of one of OpenL3's spectrograms; raise ValueError with the known names for others."""
     known = OPENL3_FRONTENDS | EDGEL3_FRONTENDS
     if input_repr not in known:
         raise ValueError(f"unknown input_repr {input_repr!r}; known: {', '.join(known)}")

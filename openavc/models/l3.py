@@ -18,19 +18,19 @@ class L3Net(TwoTowers, Compares):
     Parameters
     ----------
     embedding_size : {6144, 512}, optional
-        Of the sound's "features": conv4_2, 32 x 24, max-pooled to 4 x 3 (the default), or to a point. Pictures then
-        give 8192 or 512.
+        Size of the sound's "features": conv4_2, 32 x 24, max-pooled to 4 x 3 (the default), or to a point. Those of
+        pictures then have 8192 or 512.
     widths : 4 int
         Channels of the towers' blocks; smaller ones than the paper's make a compact network, whose features
         have 12 or 1 times the last width for sound, 16 or 1 times for pictures.
     frontend : str
-        "linear257", "linear257-scaled" (divided by 5; unsure whether the paper does so), or the compact "mel64".
+        "linear257", "linear257-scaled" (divided by 5; it is unclear whether the paper does so), or the compact "mel64".
     image_size : int
         224 in the paper.
     first_stride : int
-        Of conv1_1 of both towers; 1 in the paper, 2 in the L3-Net that Objects that Sound compares with.
+        Stride of conv1_1 in both towers; 1 in the paper, 2 in the L3-Net that Objects that Sound compares with.
     one_pass : bool
-        Whether sound goes through the compact `layers.one_pass_tower`, instead of the paper's.
+        Whether sound goes through the compact `layers.one_pass_tower` instead of the paper's tower.
     """
 
     image_tower: ConvTower
@@ -65,26 +65,26 @@ class L3Net(TwoTowers, Compares):
         return pool_to_grid(self.image_tower.raw(frames), *((1, 1) if self.to_a_point else (4, 4)))
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Take pool4, the maximum over the map: (B, 512)."""
+        """Return pool4, the maximum over the map: (B, 512)."""
         return self.audio_tower(spectrogram).amax(dim=(2, 3))
 
     def represent_frames(self, frames: Tensor) -> Tensor:
-        """Take pool4, the maximum over the map: (B, 512)."""
+        """Return pool4, the maximum over the map: (B, 512)."""
         return self.image_tower(frames).amax(dim=(2, 3))
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give the logits of (no correspondence, correspondence) from what `represent_*` gave: (B, 2)."""
+        """Return the logits of (no correspondence, correspondence) from the outputs of `represent_*`: (B, 2)."""
         return self.fusion(torch.cat([frames, audio], dim=1))
 
 
 def pools_to_a_point(embedding_size: int | None, sizes: tuple[int, ...]) -> bool:
-    """Whether the size asked for is the last and smallest of two; ValueError if it is neither, nor None."""
+    """Whether the given size is the last and smallest one; raise ValueError unless it is among `sizes` or None."""
     if embedding_size is not None and embedding_size not in sizes:
         raise ValueError(f"embedding_size must be one of {', '.join(map(str, sizes))}, got {embedding_size!r}")
     return embedding_size == sizes[-1]
 
 
 def grid_sizes(width: int, to_a_point: bool) -> dict[str, dict[str, int]]:
-    """Sizes of the features: a map of `width` channels in 4 x 3 cells of sound, 4 x 4 of pictures, or one of each."""
+    """Return the sizes of features: `width` channels in 4 x 3 cells for sound, 4 x 4 for pictures, or one for each."""
     cells = {"audio": 1, "image": 1} if to_a_point else {"audio": 12, "image": 16}
     return {modality: {"features": count * width} for modality, count in cells.items()}

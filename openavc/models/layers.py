@@ -19,10 +19,10 @@ _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the 
 
 
 class ConvTower(nn.Module):
-    """Four blocks of two convolutions, each with BatchNorm and ReLU; max-pools between the blocks.
+    """Four blocks of two convolutions, each with BatchNorm and ReLU, and max-pools between the blocks.
 
-    As it stands, with 3x3 convolutions and 2x2 pools: L3 paper, Figure 2, and Objects that Sound, Figure 2, where
-    `first_stride` is 2.
+    With the defaults, 3x3 convolutions and 2x2 pools, it is the tower of the L3 paper, Figure 2; with a `first_stride`
+    of 2, that of Objects that Sound, Figure 2.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ class ConvTower(nn.Module):
     first_stride : int or (int, int)
         Stride of conv1_1, (frequency, time) for spectrograms.
     time_padding : bool
-        Whether convolutions pad the second axis. Without, the map of a long spectrogram holds the maps of all the
-        windows in it, each a slice.
+        Whether convolutions pad the second axis. Without padding, the map of a long spectrogram contains the maps of
+        all its windows, each as a slice.
     second_kernels : sequence of 4 (int, int) or of 4 (int, int, int)
-        Of the second convolution of each block. The first has 3 in as many dimensions.
+        Kernel of the second convolution of each block. That of the first has 3 in each dimension.
     last_pool : int or tuple of int
-        Of the pool between the last two blocks.
+        Kernel of the pool between the last two blocks.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class ConvTower(nn.Module):
         self.layers = initialised(nn.Sequential(*layers))
 
     def raw(self, x: Tensor) -> Tensor:
-        """conv4_2 before BatchNorm and ReLU, which the L3 paper's evaluation embeds: (B, widths[3], H, W)."""
+        """Return conv4_2 before BatchNorm and ReLU, as embedded in the L3 paper: (B, widths[3], H, W)."""
         return self.layers[:-2](channels_last(x))
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
-        """Return the columns of a window of `frames` in each block's map, and their stride, if time isn't padded."""
+        """Return (columns of a window of `frames`, their stride) in each block's map, if time isn't padded."""
         columns, stride, spans = frames, 1, []
         for layer in self.layers:
             if isinstance(layer, _POOLS):
@@ -77,11 +77,11 @@ class ConvTower(nn.Module):
         return [*spans, (columns, stride)]
 
     def blocks(self, x: Tensor) -> list[Tensor]:
-        """Return the maps that the four blocks end with."""
+        """Return the output maps of the four blocks."""
         return block_maps(self.layers, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
+        """Return conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
         return self.layers(channels_last(x))
 
 
@@ -101,7 +101,7 @@ def conv_block(
 
 
 def initialised(layers: nn.Sequential) -> nn.Sequential:
-    """Initialise convolutions He-normal, the usual choice: the papers don't say how they begin."""
+    """Initialise convolutions He-normal, the usual choice, as the papers don't specify any."""
     for layer in layers:
         if isinstance(layer, _CONVOLUTIONS):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -110,7 +110,7 @@ def initialised(layers: nn.Sequential) -> nn.Sequential:
 
 
 def block_maps(layers: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """Run a tower and keep what goes into each pool and what comes out in the end: the maps its blocks end with."""
+    """Run a tower and return the output maps of its blocks: the input of each pool and the final output."""
     maps, x = [], channels_last(x)
     for layer in layers:
         if isinstance(layer, _POOLS):
@@ -140,11 +140,15 @@ class TwoTowers(EmbedsAudio, EmbedsFrames, HasTowers):
         self.frontend = frontend
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
-        """Turn samples (B, n, 1), of a window or of many, into spectrograms (B, 1, bins, frames)."""
+        """Turn samples (B, n, 1), of one window or of many, into spectrograms (B, 1, bins, frames)."""
+        if samples.shape[-1] != 1:
+            raise ValueError(f"{self.name} takes mono sound, (B, n, 1), got {tuple(samples.shape)}")
         return self.frontend(samples[..., 0]).unsqueeze(1)
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """Turn pictures (B, 1, H, W, 3), uint8 or floats in [0, 1], into (B, 3, H, W) in [-1, 1]."""
+        if frames.shape[1] != 1:
+            raise ValueError(f"{self.name} takes single pictures, (B, 1, H, W, 3), got {tuple(frames.shape)}")
         return channels_first(frames[:, 0])
 
 
@@ -155,13 +159,13 @@ def channels_first(frames: Tensor) -> Tensor:
 
 
 def check_widths(widths: Sequence[int]) -> None:
-    """Raise ValueError unless they are those of 4 blocks."""
+    """Raise ValueError unless there are 4 widths, one per block."""
     if not isinstance(widths, list | tuple) or len(widths) != 4:
         raise ValueError(f"widths must be the channels of 4 blocks, got {widths!r}")
 
 
 def square_or_sides(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Return the height and width that the option `image_size` stands for; ValueError if it can't be one."""
+    """Return the height and width that the option `image_size` stands for; raise ValueError if it is invalid."""
     sides: list = list(image_size) if isinstance(image_size, list | tuple) else [image_size] * 2
     if len(sides) != 2 or not all(type(side) is int and side >= 16 for side in sides):
         raise ValueError(f"image_size must be at least 16 pixels, or such a (height, width), got {image_size!r}")
@@ -169,12 +173,12 @@ def square_or_sides(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Copy maps to channels last in memory, which all layers keep: max-pools are several times faster so."""
+    """Copy maps to channels-last memory, which all layers keep: it makes max-pools several times faster."""
     return x.clone(memory_format=_MEMORY_FORMATS[x.dim()])  # contiguous() leaves a single channel as it is
 
 
 def weights_channels_last(network: Network) -> Network:
-    """Lay out the weights of a network's convolutions in memory as its maps are; returns the network."""
+    """Lay out the weights of a network's convolutions channels-last, like its maps, and return the network."""
     for layer in network.modules():
         if isinstance(layer, _CONVOLUTIONS):
             layer.to(memory_format=_MEMORY_FORMATS[layer.weight.dim()])  # type: ignore[call-overload]
@@ -189,14 +193,14 @@ def one_pass_tower(widths: Sequence[int]) -> ConvTower:
     """Build the compact sound tower, ours: a window's map is a slice of the map of the whole recording.
 
     Nothing is padded in time, and the field of view is small enough (32 of 77 frames) to leave 12 columns of a window
-    to pool over: the last two blocks mix in time once, not twice, and the last pool is over frequency alone.
+    to pool over: the last two blocks mix in time once, not twice, and the last pool is only over frequency.
     """
     kernels = ((3, 3), (3, 3), (3, 1), (3, 1))
     return ConvTower(1, widths, (2, 1), time_padding=False, second_kernels=kernels, last_pool=(2, 1))
 
 
 def pool_windows(feature_map: Tensor, columns: int, step: int) -> tuple[Tensor, Tensor]:
-    """Take the maximum and the mean of each window of `columns`, `step` apart, of maps (B, C, H, W): (B, T, C) each."""
+    """Return the maximum and the mean of windows of `columns`, `step` apart, in maps (B, C, H, W): (B, T, C) each."""
     maximum = feature_map.amax(dim=2).unfold(2, columns, step).amax(dim=3)  # (B, C, T)
     mean = feature_map.mean(dim=2).unfold(2, columns, step).mean(dim=3)
     return maximum.transpose(1, 2), mean.transpose(1, 2)

@@ -13,20 +13,20 @@ from .layers import ConvTower, TwoTowers, check_widths, pool_to_grid, square_or_
 class OpenL3Net(L3Net):
     """L3-Net that normalises its inputs: BatchNorm before the first convolution of both towers.
 
-    As in L3-Net, features are max-pooled from raw conv4_2 and flattened row, column, channel: OpenL3's order. The
-    decision is L3-Net's too; OpenL3's files don't hold it, nor the last BatchNorm of the towers.
+    As in L3-Net, features are max-pooled from raw conv4_2 and flattened in OpenL3's order: row, column, channel. The
+    decision is also that of L3-Net; OpenL3's files contain neither it nor the last BatchNorm of the towers.
 
     Parameters
     ----------
     input_repr : {"linear", "mel128", "mel256"}
         The spectrogram: 257 x 197, 128 x 199 or 256 x 199.
     embedding_size : {6144, 512}, optional
-        Of the sound's features, 6144 by default; pictures then give 8192 or 512.
+        Size of the sound's features, 6144 by default; those of pictures then have 8192 or 512.
     widths : 4 int
         Channels of the towers' blocks; smaller ones than OpenL3's make a compact network, as in L3-Net.
     frontend : {"kapre-0.1.4", "kapre-0.3.5", "librosa", "librosa-0.10"}
-        Whose spectrogram: what OpenL3 was trained on and gave up to 0.3.1, its default since 0.4, or its other one,
-        with librosa before 0.9 or after. They differ for the mel representations.
+        Variant of the spectrogram: the one that OpenL3 was trained on and computed up to 0.3.1, its default since 0.4,
+        or its alternative with librosa before 0.9 or since. Only those of the mel representations differ.
     image_size : int
         224 in OpenL3. A multiple of 32 is pooled into equal cells; otherwise the map's last rows and columns are left
         out.
@@ -41,23 +41,23 @@ class OpenL3Net(L3Net):
         image_size=224,
     ):
         super().__init__(embedding_size, widths, openl3_frontend(input_repr, frontend), image_size)
-        _as_openl3s(self.image_tower, 3)
-        _as_openl3s(self.audio_tower, 1)
+        _convert_to_openl3(self.image_tower, 3)
+        _convert_to_openl3(self.audio_tower, 1)
 
 
 class OpenL3Towers(TwoTowers):
-    """What OpenL3's files hold: the towers up to raw conv4_2, of sound, of pictures or of both, and no decision.
+    """The networks in OpenL3's files: towers up to raw conv4_2, for sound, pictures or both, without a decision.
 
     Parameters
     ----------
     input_repr : {"linear", "mel128", "mel256", "mel64-8khz"}
         The spectrogram, as in `OpenL3Net`; the last, 64 x 50, is that of EdgeL3's small networks.
     embedding_size : int, optional
-        6144 (the default) or 512 of sound, with which pictures give 8192 or 512; 8192 stands for 6144.
+        6144 (the default) or 512 for sound, where those of pictures have 8192 or 512; 8192 stands for 6144.
     widths, frontend, image_size
         As in `OpenL3Net`.
     modalities : ("audio", "image"), ("audio",) or ("image",)
-        Whose towers there are.
+        Which towers there are.
     rectified : bool
         Whether BatchNorm and ReLU follow conv4_2, as in EdgeL3's small networks.
     """
@@ -85,7 +85,7 @@ class OpenL3Towers(TwoTowers):
         for modality, channels in (("audio", 1), ("image", 3)):
             if modality in modalities:
                 tower = ConvTower(channels, widths)
-                _as_openl3s(tower, channels)
+                _convert_to_openl3(tower, channels)
                 tower.layers = tower.layers if rectified else tower.layers[:-2]
                 self.add_module(f"{modality}_tower", tower)
 
@@ -102,12 +102,12 @@ class OpenL3Towers(TwoTowers):
         return pool_to_grid(self.get_submodule(f"{modality}_tower")(x), *((1, 1) if self.to_a_point else grid))
 
 
-def _as_openl3s(tower: ConvTower, channels: int) -> None:
-    """Turn L3-Net's tower into OpenL3's: a BatchNorm first, its epsilon, and a slip in the one of pictures."""
+def _convert_to_openl3(tower: ConvTower, channels: int) -> None:
+    """Turn L3-Net's tower into OpenL3's: a BatchNorm first, Keras' epsilon, and, for pictures, two swapped layers."""
     layers = tower.layers
-    if channels == 3:  # conv1_2 of pictures, alone: ReLU before BatchNorm; the published weights were trained so
+    if channels == 3:  # only conv1_2 of pictures has ReLU before BatchNorm; the published weights were trained this way
         layers[4], layers[5] = layers[5], layers[4]
     layers.insert(0, nn.BatchNorm2d(channels))
     for layer in layers:
         if isinstance(layer, nn.BatchNorm2d):
-            layer.eps, layer.momentum = 1e-3, 0.01  # Keras' defaults, which calls the latter 0.99
+            layer.eps, layer.momentum = 1e-3, 0.01  # the defaults of Keras, which calls the latter 0.99

@@ -1,7 +1,7 @@
-"""From the name of a model, or the path of a file, to a network that is ready for inference.
+"""Models by name or by file, loaded ready for inference.
 
-`manifest` says which models there are, `sources` where their files come from, `loading` makes networks of these. Files
-are safetensors, or OpenL3's and EdgeL3's HDF5, which `keras` reads; nothing is ever unpickled.
+`manifest` lists the models, `sources` provides their files, and `loading` builds networks from these. Files are
+safetensors, or OpenL3's and EdgeL3's HDF5, which `keras` reads; nothing is ever unpickled.
 """
 
 from .digests import sha256_of

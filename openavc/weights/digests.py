@@ -1,4 +1,4 @@
-"""Digests by which files are known."""
+"""Digests that identify files."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def sha256_of(path: str | Path) -> str:
 
 
 def git_blob_sha1(content: bytes) -> str:
-    """Return the hexadecimal SHA-1 by which git, and so GitHub, knows a file of this content."""
+    """Return the hexadecimal SHA-1 by which git, and so GitHub, identifies a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

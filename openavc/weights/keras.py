@@ -1,9 +1,9 @@
 """OpenL3's and EdgeL3's weights files: Keras' HDF5, read layer by layer, and their conversion to safetensors.
 
-The names that Keras gives layers depend on the session that saved them, so layers are told by their position, and every
-shape is checked: BatchNorm of the input, then, twice in each of four blocks, a convolution and its BatchNorm. OpenL3's
-files end with conv4_2, those of EdgeL3's small networks with its BatchNorm. Files before v0.4.0 begin with the
-spectrogram, as a layer.
+The names that Keras gives layers depend on the session that saved them, so layers are identified by their position, and
+every shape is checked: BatchNorm of the input, then, twice in each of four blocks, a convolution and its BatchNorm.
+OpenL3's files end with conv4_2, those of EdgeL3's small networks with its BatchNorm. Files from before v0.4.0 begin
+with the spectrogram, as a layer.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LARGEST = 1 << 28  # bytes, unpacked; the largest published file has about 40 MB
 _OPENL3_WIDTHS = [64, 128, 256, 512]
 _Layers = list[tuple[str, list]]  # (name, arrays) of the layers that have weights, in the model's order
 
-# Shapes of the arrays of a spectrogram as a layer: kernels of the real and the imaginary part, then mel filters.
+# Shapes of the arrays of a spectrogram layer: kernels of the real and the imaginary part, then mel filters.
 _SPECTROGRAMS = {
     ((512, 1, 1, 257), (512, 1, 1, 257)): "linear",
     ((2048, 1, 1, 1025), (2048, 1, 1, 1025), (1025, 128)): "mel128",
@@ -38,7 +38,7 @@ _SPECTROGRAMS = {
     ((1024, 1, 1, 513), (1024, 1, 1, 513), (513, 64)): "mel64-8khz",
 }
 
-# Git's SHA-1 of OpenL3's files without a version, v0.1: trained with a wrong spectrogram, replaced by their authors.
+# Git's SHA-1 of OpenL3's unversioned files, v0.1: trained with a wrong spectrogram, withdrawn by their authors.
 WITHDRAWN = set(
     """1cb1794ba105f7f8336ad7cca3631a88524d8e22 10fc4beb453e1d621e61f13a62dedb3243265f43
     04012b3399858de0ce3216046535059a063f8120 93447b54001ec4c1df7f9a11946ba534908bbc19
@@ -49,33 +49,33 @@ WITHDRAWN = set(
 )
 
 
-# --------------------------------------------------------------------------------------------------- what is public
+# -------------------------------------------------------------------------------------------------- public functions
 
 
 def read_openl3(*paths: str | Path, input_repr: str | None = None) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Read a file of OpenL3's or EdgeL3's, or one of sound and one of pictures together.
+    """Read one weights file of OpenL3 or EdgeL3, or one for sound and one for pictures together.
 
     Parameters
     ----------
     *paths : str or Path
-        One or two files: Keras' weights, or its entire model; packed by gzip or not.
+        One or two files: Keras weights or entire Keras models, packed by gzip or not.
     input_repr : {"linear", "mel128", "mel256"}, optional
-        The spectrogram that the tower of sound takes. By default the one that the file holds, or else the one that
-        OpenL3's name of the file tells.
+        The spectrogram that the tower of sound takes. By default, the one in the file, or else the one in OpenL3's file
+        name.
 
     Returns
     -------
     architecture : dict
-        For `build_model`.
+        Argument for `build_model`.
     tensors : dict of str to Tensor
         The state of that network.
 
     Raises
     ------
     OSError
-        If a file can't be read, is cut short, or is no HDF5.
+        If a file can't be read, is cut short, or isn't HDF5.
     ValueError
-        If it holds other layers than OpenL3's, is of the withdrawn v0.1, or doesn't tell its `input_repr`.
+        If a file has other layers than OpenL3's, is of the withdrawn v0.1, or doesn't indicate its `input_repr`.
     """
     towers: dict[str, tuple[dict, dict]] = {}
     for path in paths:
@@ -93,12 +93,12 @@ def read_openl3(*paths: str | Path, input_repr: str | None = None) -> tuple[dict
 
 
 def read_modality(path: str | Path) -> str:
-    """Return whose tower a file of OpenL3's or EdgeL3's holds: "audio" or "image".
+    """Return the modality of the tower in a file of OpenL3 or EdgeL3: "audio" or "image".
 
     Raises
     ------
     OSError, ValueError
-        As `read_openl3` does, as far as the first layer tells.
+        As `read_openl3` does, but only as far as the first layer shows.
     """
     path = Path(path)
     layers = _read_layers(path, _unpack(path, path.read_bytes()))
@@ -107,7 +107,7 @@ def read_modality(path: str | Path) -> str:
 
 
 def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[dict, bytes]:
-    """Convert what `read_openl3` reads to one safetensors file; the same files give the same bytes.
+    """Convert files that `read_openl3` reads into one safetensors file; the same files give the same bytes.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[d
     Returns
     -------
     architecture : dict
-        For `build_model`; the file's header holds it, too.
+        Argument for `build_model`; the file's header also contains it.
     content : bytes
-        Of the safetensors file.
+        Content of the safetensors file.
 
     Raises
     ------
@@ -133,24 +133,24 @@ def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[d
 
 
 def convert(*paths: str | Path, target: str | Path, input_repr: str | None = None) -> dict:
-    """Write what `to_safetensors` makes of files, whole or not at all.
+    """Convert files by `to_safetensors` and write the result, completely or not at all.
 
     Parameters
     ----------
     *paths, input_repr
         As in `read_openl3`.
     target : str or Path
-        The safetensors file to write, or to replace.
+        The safetensors file to write or to replace.
 
     Returns
     -------
     architecture : dict
-        For `build_model`.
+        Argument for `build_model`.
 
     Raises
     ------
     OSError, ValueError
-        As `read_openl3` does, and if the target can't be written.
+        As `read_openl3` does; also if the target can't be written.
     """
     architecture, content = to_safetensors(*paths, input_repr=input_repr)
     write_bytes(target, content)
@@ -175,7 +175,7 @@ def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict[str, tor
 
 
 def _unpack(path: Path, content: bytes) -> bytes:
-    """Return the content of a file as it was before gzip packed it, if it did."""
+    """Return the content of a file, unpacked if gzip packed it."""
     if not content.startswith(b"\x1f\x8b"):
         return content
     try:
@@ -191,14 +191,15 @@ def _unpack(path: Path, content: bytes) -> bytes:
 def _read_layers(path: Path, content: bytes) -> _Layers:
     """Read the layers of an HDF5 file.
 
-    OSError is raised if it is none or is damaged, ValueError if it isn't Keras', or has too few or too many layers.
+    Raises OSError if the file isn't HDF5 or is damaged, ValueError if it isn't from Keras or has too few or many
+    layers.
     """
     import h5py
     import numpy as np
 
     try:
         file = h5py.File(io.BytesIO(content))
-    except Exception as error:  # h5py raises whatever it stumbles over
+    except Exception as error:  # h5py raises errors of any type
         raise OSError(f"{path} is not an HDF5 file, or is cut short: {error}") from error
     with file:
         try:
@@ -213,7 +214,7 @@ def _read_layers(path: Path, content: bytes) -> _Layers:
 
 
 def _check_number(path: Path, layers: _Layers | None) -> _Layers:
-    """Return the layers; ValueError unless there are as many as OpenL3 or EdgeL3 has, besides the spectrogram."""
+    """Return the layers; raise ValueError unless there are as many as in OpenL3 or EdgeL3, besides the spectrogram."""
     if layers is None:
         raise ValueError(f"{path} is HDF5, but not of Keras: it has no layer_names, nor has a group model_weights")
     number = len(layers) - bool(layers and "spectrogram" in layers[0][0])
@@ -223,7 +224,7 @@ def _check_number(path: Path, layers: _Layers | None) -> _Layers:
 
 
 def _keras_layers(file: h5py.File) -> _Layers | None:
-    """Return the layers of a file, whose arrays aren't read yet; None if the file doesn't name its layers."""
+    """Return the layers of a file, with arrays that aren't read yet; None if the file doesn't name its layers."""
     group = file if "layer_names" in file.attrs else file.get("model_weights")
     if group is None or "layer_names" not in group.attrs:
         return None
@@ -239,12 +240,12 @@ def _keras_layers(file: h5py.File) -> _Layers | None:
 
 
 def _text(name: str | bytes) -> str:
-    """Return a name as text; old files hold bytes."""
+    """Return a name as text; old files contain bytes."""
     return name.decode() if isinstance(name, bytes) else name
 
 
 def _pop_spectrogram(path: Path, layers: _Layers) -> str | None:
-    """Remove the first layer if it is a spectrogram, and return which one it is."""
+    """Remove the first layer if it is a spectrogram, and return which one it is, or None."""
     if not layers or "spectrogram" not in layers[0][0]:
         return None
     name, arrays = layers.pop(0)
@@ -258,7 +259,7 @@ def _pop_spectrogram(path: Path, layers: _Layers) -> str | None:
 
 
 def _architecture(path: Path, layers: _Layers, spectrogram: str | None, input_repr: str | None) -> dict:
-    """Return the options of the network that as many layers, with this input, should belong to."""
+    """Return the options of the network that these layers and this input should belong to."""
     modality = _modality(path, layers)
     architecture: dict[str, Any] = {
         "architecture": "openl3-towers",
@@ -280,7 +281,7 @@ def _architecture(path: Path, layers: _Layers, spectrogram: str | None, input_re
 
 
 def _modality(path: Path, layers: _Layers) -> str:
-    """Return "audio" or "image", whichever the first BatchNorm is of."""
+    """Return "audio" or "image", according to the channels of the first BatchNorm."""
     name, arrays = layers[0]
     shape = arrays[0].shape
     if shape not in ((1,), (3,)):
@@ -292,7 +293,7 @@ def _modality(path: Path, layers: _Layers) -> str:
 
 
 def _choose_input_repr(path: Path, stored: str | None, asked: str | None) -> str:
-    """Return the spectrogram that a file holds, or that its name or the caller tells; ValueError if these disagree."""
+    """Return the spectrogram that a file, its name or the caller gives; raise ValueError if they disagree."""
     named = re.match("openl3_audio_(linear|mel128|mel256)_", path.name)
     stored = stored or (named and named[1])
     if stored and asked and stored != asked:
@@ -307,7 +308,7 @@ def _choose_input_repr(path: Path, stored: str | None, asked: str | None) -> str
 
 
 def _tensors(path: Path, layers: _Layers, architecture: dict) -> dict[str, torch.Tensor]:
-    """Return the state of a network, made of arrays each of which has the shape that the network expects."""
+    """Return the state of a network; raise ValueError unless every array has the shape that the network expects."""
     import torch
 
     from ..models import OpenL3Towers
@@ -335,7 +336,7 @@ def _tensors(path: Path, layers: _Layers, architecture: dict) -> dict[str, torch
 
 
 def _expected_arrays(module: nn.Conv2d | nn.BatchNorm2d) -> tuple[tuple[tuple[int, ...], ...], list[str]]:
-    """Return the shapes in which Keras stores a layer's arrays, and PyTorch's names of them, in the same order."""
+    """Return the shapes in which Keras stores a layer's arrays, and their names in PyTorch, in the same order."""
     from torch import nn
 
     if isinstance(module, nn.Conv2d):
@@ -345,7 +346,7 @@ def _expected_arrays(module: nn.Conv2d | nn.BatchNorm2d) -> tuple[tuple[tuple[in
 
 
 def _tensor(layer: str, array: np.ndarray) -> torch.Tensor:
-    """Return an array as PyTorch stores it, in float32; ValueError, which names the layer, if it holds no numbers."""
+    """Return an array as PyTorch stores it, in float32; raise ValueError unless it contains finite floats."""
     import numpy as np
     import torch
 
@@ -358,5 +359,5 @@ def _tensor(layer: str, array: np.ndarray) -> torch.Tensor:
 
 
 def _listed(shapes: tuple[tuple[int, ...], ...]) -> str:
-    """Return shapes as a text for messages."""
+    """Return shapes as text for messages."""
     return ", ".join(map(str, shapes)) or "none"

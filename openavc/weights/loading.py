@@ -1,4 +1,4 @@
-"""Weights files to networks: which file is meant, what its header says, and the network that takes its tensors."""
+"""Networks loaded from weights files: finding a file, reading its header, building the network for its tensors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..models.contract import AudioVisualModel
 
-# Options that the weights fix: no other value fits the tensors, or what the network was trained on.
+# Options that the weights fix: any other value would contradict the tensors or the training.
 FIXED_OPTIONS = ("input_repr", "widths", "modalities", "rectified", "motion", "frames", "frame_rate")
 
 
@@ -38,12 +38,12 @@ def load_model(
         `openavc import-openl3` wrote; an .h5 or .h5.gz file of OpenL3 or EdgeL3; or None for the default, which ships
         with the package.
     device : str or torch.device, optional
-        CUDA by default if there is one, else the CPU.
+        By default CUDA if there is one, otherwise the CPU.
     dtype : torch.dtype or str, optional
         float32 by default.
     **options
-        The architecture's own, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
-        OpenL3, and `input_repr="mel256"` for a file of OpenL3's whose name doesn't tell it. Those that the weights fix
+        Options of the architecture, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
+        OpenL3, and `input_repr="mel256"` for a file of OpenL3 whose name doesn't include it. Those that the weights fix
         (`input_repr`, `widths`, `modalities`, `rectified`, `motion`, `frames`, `frame_rate`) must be as in the file.
 
     Returns
@@ -55,6 +55,8 @@ def load_model(
     ------
     ValueError
         For an unknown name or option, or a file that doesn't fit.
+    TypeError
+        If `name_or_path` is neither a string nor a path.
     FileNotFoundError, OSError
         If the file is missing, damaged or can't be downloaded.
     """
@@ -73,7 +75,7 @@ def load_model(
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit {type(model).__name__}: {error}") from error
-    model.name, model.sha256, model.architecture = name, sha256_of(path), architecture
+    model.name, model.sha256, model.architecture, model.options = name, sha256_of(path), architecture, options
     model = weights_channels_last(model.to(device=device, dtype=dtype))
     return model.eval().requires_grad_(False)
 
@@ -89,7 +91,7 @@ def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
     Returns
     -------
     name : str
-        Of the manifest, or of the file without its ending.
+        Name in the manifest, or the file's name without its ending.
     path : Path
 
     Raises
@@ -109,7 +111,7 @@ def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
     endings = (".safetensors", *keras.ENDINGS)
     looks_like_path = isinstance(name_or_path, os.PathLike) or path.name.endswith(endings) or len(path.parts) > 1
     if name_or_path in list_models() or not (looks_like_path or path.is_file()):
-        return str(name_or_path), fetch(str(name_or_path))  # an unknown name is answered with the nearest ones
+        return str(name_or_path), fetch(str(name_or_path))  # the error for an unknown name lists the nearest ones
     if path.is_file():
         ending = next((ending for ending in endings if path.name.endswith(ending)), path.suffix)
         return path.name.removesuffix(ending), path
@@ -124,7 +126,7 @@ def modalities_of(path: str | Path) -> list[str]:
     Parameters
     ----------
     path : str or Path
-        A safetensors file, or one of OpenL3's or EdgeL3's.
+        A safetensors file, or one of OpenL3 or EdgeL3.
 
     Raises
     ------
@@ -164,12 +166,12 @@ def build_model(architecture: dict) -> AudioVisualModel:
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device asked for; by default CUDA if there is one, else the CPU.
+    """Return the requested device; by default CUDA if there is one, otherwise the CPU.
 
     Raises
     ------
     ValueError
-        If it can't be used here.
+        If the device can't be used here.
     """
     import torch
 
@@ -186,12 +188,12 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def to_dtype(dtype: str | torch.dtype | None = None) -> torch.dtype:
-    """Return the type of numbers asked for, by itself or by its name; float32 by default.
+    """Return the requested type of numbers, given as a torch.dtype or by name; float32 by default.
 
     Raises
     ------
     ValueError
-        If it isn't one of the four types of floats that networks compute in.
+        If `dtype` isn't one of the four types of floats that networks compute in.
     """
     import torch
 
@@ -204,7 +206,7 @@ def to_dtype(dtype: str | torch.dtype | None = None) -> torch.dtype:
 
 
 def _check_options(path: Path, architecture: dict, options: dict) -> None:
-    """Raise ValueError if an option that the weights fix is asked for with another value than the file's.
+    """Raise ValueError if an option that the weights fix is given another value than in the file.
 
     Options that the architecture lacks are left to `build_model`.
     """
@@ -214,9 +216,9 @@ def _check_options(path: Path, architecture: dict, options: dict) -> None:
     known = inspect.signature(kind).parameters if kind else {}
     for option in options.keys() & known.keys() & set(FIXED_OPTIONS):
         if option == "input_repr" and "audio" not in architecture.get("modalities", ("audio",)):
-            continue  # an option of sound, of which the file has no tower
+            continue  # an option of sound, for which the file has no tower
         fixed, asked = architecture.get(option, known[option].default), options[option]
-        if json.dumps(fixed) != json.dumps(asked, default=repr):  # a tuple and a list are the same
+        if json.dumps(fixed) != json.dumps(asked, default=repr):  # a tuple equals a list
             raise ValueError(f"{path} doesn't fit: its {option} is {fixed!r}, not {asked!r}: leave {option} out")
 
 
@@ -236,7 +238,7 @@ def _read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def _read_architecture(path: Path, header: str) -> dict:
-    """Return the architecture that a header holds; ValueError if it is no JSON object."""
+    """Return the architecture in a header; raise ValueError unless it is a JSON object."""
     try:
         architecture = json.loads(header)
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""`weights_manifest.json`: which models there are, and what is known of each."""
+"""`weights_manifest.json`: the list of models, and what is known about each."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ MANIFEST = next(
 
 
 def read_manifest() -> list[dict]:
-    """Return the entries of the manifest, the default model first; they are copies, which the caller may change."""
+    """Return the entries of the manifest, the default model first, as copies that the caller may change."""
     return json.loads(MANIFEST.read_text(encoding="utf-8"))["models"]
 
 
 def list_models() -> list[str]:
-    """Return the names of the models that can be loaded, the default first."""
+    """Return the names of the models that can be loaded.
+
+    Returns
+    -------
+    names : list of str
+        The default first.
+    """
     return [entry["name"] for entry in read_manifest()]
 
 
 def model_info(name: str) -> dict:
-    """Return what the manifest says of a model: architecture, sizes, file, licence, training data, measured figures.
+    """Return a model's entry in the manifest: architecture, sizes, file, licence, training data, measured figures.
 
     Parameters
     ----------
@@ -42,7 +48,7 @@ def model_info(name: str) -> dict:
     TypeError
         If `name` isn't a string.
     ValueError
-        If there is no such model, with the nearest names.
+        If there is no such model; the message lists the nearest names.
     """
     if not isinstance(name, str):
         raise TypeError(f"a model's name must be a str, got {type(name).__name__}")

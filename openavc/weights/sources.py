@@ -1,4 +1,4 @@
-"""The file of a model: inside the package, from the Hugging Face Hub, or converted from its authors' own files.
+"""The sources of a model's file: the package, the Hugging Face Hub, or the original authors' files, converted.
 
 The manifest names the sources of each model in the order in which they are tried. Every file is checked against its
 digest before it is used, and downloads are kept in a cache.
@@ -34,13 +34,13 @@ def fetch(name: str) -> Path:
     ValueError
         If there is no such model.
     OSError
-        If no source has the right file, with the reason of each and what to do.
+        If no source has the right file; the message gives the reason for each and what to do.
     """
     return fetch_entry(model_info(name))
 
 
 def fetch_entry(entry: dict) -> Path:
-    """Return the path of a model's verified file, as `fetch` does, for an entry that the manifest need not have yet.
+    """Return the path of a model's verified file, like `fetch`, for an entry that needn't be in the manifest yet.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def fetch_entry(entry: dict) -> Path:
     Raises
     ------
     OSError
-        If no source has the right file, with the reason of each and what to do.
+        If no source has the right file; the message gives the reason for each and what to do.
     """
     failures = []
     for source in entry["sources"]:
@@ -62,7 +62,7 @@ def fetch_entry(entry: dict) -> Path:
 
 
 def verify_local(name: str) -> Path | None:
-    """Return the verified file of a model if it is on this machine already, else None.
+    """Return the path of a model's verified file if it is already on this machine, otherwise None.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def verify_local(name: str) -> Path | None:
     ValueError
         If there is no such model.
     OSError
-        If the file is damaged. One that only the package has, and that is missing there, is damage too.
+        If the file is damaged, or if the package is its only source and lacks it.
     """
     entry = model_info(name)
     for source in entry["sources"]:
@@ -87,7 +87,7 @@ def verify_local(name: str) -> Path | None:
 
 
 def _verified(path: Path, entry: dict, advice: str) -> Path:
-    """Return `path` if it has the entry's SHA-256; otherwise raise OSError with what to do about it."""
+    """Return `path` if it has the entry's SHA-256; otherwise raise OSError with the advice."""
     actual = sha256_of(path)
     if actual != entry["sha256"]:
         raise OSError(
@@ -112,13 +112,13 @@ def _from_package(entry: dict, source: dict, local_only: bool = False) -> Path:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of downloads: OPENAVC_HOME/hub if that is set, else None, for the Hub's own (HF_HOME)."""
+    """Return the folder of downloads: OPENAVC_HOME/hub if that is set, otherwise None for the Hub's own (HF_HOME)."""
     home = os.environ.get("OPENAVC_HOME")
     return Path(home).expanduser() / "hub" if home else None
 
 
 def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
-    """Download a file, or take it from the cache; one that is damaged there is deleted and downloaded once more."""
+    """Download a file, or take it from the cache; a damaged one is deleted and downloaded once more."""
     if local_only:
         path = Path(_download_from_hub(entry, source, local_only=True))
         return _verified(path, entry, f"Run: openavc download {entry['name']}, which replaces it.")
@@ -138,7 +138,7 @@ def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
 
 
 def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> str:
-    """Return the path of a file of the Hub in the cache.
+    """Return the cached path of a file from the Hub, downloading it if necessary.
 
     hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once.
     """
@@ -157,7 +157,7 @@ def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> s
         ) from error
     except HfHubHTTPError as error:
         raise OSError(f"{address} can't be downloaded: {error}") from error
-    except Exception as error:  # a connection that breaks raises whatever the HTTP library raises
+    except Exception as error:  # a broken connection raises any error of the HTTP library
         raise OSError(f"{address} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
 
 
@@ -165,7 +165,7 @@ def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> s
 
 
 def converted_folder() -> Path:
-    """Return the folder of converted files: OPENAVC_HOME/converted if that is set, else HF_HOME/openavc."""
+    """Return the folder of converted files: OPENAVC_HOME/converted if that is set, otherwise HF_HOME/openavc."""
     from huggingface_hub import constants
 
     home = os.environ.get("OPENAVC_HOME")
@@ -173,9 +173,9 @@ def converted_folder() -> Path:
 
 
 def _from_url(entry: dict, source: dict, local_only: bool = False) -> Path:
-    """Return OpenL3's file of sound and that of pictures, converted to one; if need be, download and convert them.
+    """Return OpenL3's files for sound and pictures, converted to one; download and convert them if necessary.
 
-    The SHA-256 of the converted file is written beside it, in the form of the command `sha256sum`, and checked each
+    The SHA-256 of the converted file is written beside it, in the format of the command `sha256sum`, and checked every
     time. Processes wait for one another.
     """
     from filelock import FileLock
@@ -217,7 +217,7 @@ def _verified_conversion(target: Path, name: str) -> Path:
 
 
 def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
-    """Write the converted file, and its digest before it, so that no file without its own digest passes for good."""
+    """Download and convert files; write the digest first, so that no file without its own digest passes as valid."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -225,7 +225,9 @@ def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
             f"{target} is not in the cache and HF_HUB_OFFLINE is set: run `openavc download {entry['name']}` with a "
             "network, or copy the cache of another machine"
         )
-    downloads = target.with_suffix(".partial")  # one process at a time works here; what a killed one left is deleted
+    downloads = target.with_suffix(
+        ".partial"
+    )  # only one process at a time works here; what a killed one left is deleted
     shutil.rmtree(downloads, ignore_errors=True)
     downloads.mkdir()
     try:
@@ -240,7 +242,7 @@ def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
 
 
 def _download(file: dict, folder: Path, name: str) -> Path:
-    """Download a file from its address into a folder, if it has the digests that the manifest names."""
+    """Download a file from its address into a folder; raise OSError unless it has the digests in the manifest."""
     import http.client
     import urllib.request
 

@@ -15,6 +15,7 @@ from videos import RATE, noise, write_video
 
 import openavc
 from openavc.extraction.extraction import EXTENSIONS, Extraction
+from openavc.models.contract import FramesInput
 from openavc.weights import model_info
 
 ROOT = Path(__file__).parents[2]
@@ -151,3 +152,23 @@ def test_folders_are_searched_for_the_files_of_a_modality():
     assert {".png", ".jpg"} <= Extraction("image").extensions
     assert {".mp4", ".mkv"} <= Extraction("video").extensions
     assert ".wav" not in Extraction("video").extensions
+
+
+def test_a_loaded_model_is_moved_once(model):
+    extraction = Extraction("image", model, dtype="float64")
+    assert extraction.load() is extraction.load() is not model
+    assert Extraction("image", model).load() is model
+
+
+def test_options_that_change_the_numbers_are_recorded(model):
+    assert "dtype" not in Extraction("image", model).parameters
+    assert Extraction("image", model, dtype="float64").parameters["dtype"] == "float64"
+    plain = openavc.load_model()
+    assert "model_options" not in Extraction("audio", plain).record()
+    other = openavc.load_model(joint_size=128)
+    assert Extraction("audio", other).record()["model_options"] == {"joint_size": 128}
+
+
+def test_pictures_of_a_network_of_clips_are_refused_before_any_is_read():
+    with pytest.raises(ValueError, match="clips of 5 frames"):
+        Extraction("image", FakeModel(frames=FramesInput(16, 16, 5, 25.0))).check()

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from red_boxes import CLICK, LOUD, TIMES, Red, click, red_box, red_clip
-from videos import RATE
+from red_boxes import CLICK, LOUD, TIMES, Red, click, red_box, red_clip, redness
+from videos import RATE, write_video
 
 import openavc
 from openavc.inference.localization import (
     localize_sound,
     localize_video,
     map_logits,
-    picture_batches,
     represent_pictures,
+    uncropped_batches,
 )
 from openavc.media.video import Video, read_frames
+from openavc.models.contract import FramesInput
 
 SHAPES = [(64, 64), (120, 400), (400, 100), (121, 161), (10, 14), (7, 40), (600, 900)]
 
@@ -209,7 +210,7 @@ def test_pictures_of_different_shapes_are_represented_as_one_by_one(batch_size):
     assert len(together) == len(pictures)
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
-    rates = [batch.shape for batch in picture_batches(Red(), pictures, batch_size)]
+    rates = [batch.shape for batch in uncropped_batches(Red(), (picture[None] for picture in pictures), batch_size)]
     assert max(shape[0] for shape in rates) <= batch_size
     if batch_size > 2:
         assert [shape[0] for shape in rates] == [2, 1, 4]  # 64 x 64 and 70 x 70 are seen at one size
@@ -220,3 +221,26 @@ def test_logits_of_one_picture_are_those_of_each_sound():
     found = map_logits(Red(), seen, sounds)
     assert found.shape == (2, 3, 4)
     torch.testing.assert_close(found, 16 * seen * sounds[..., None] - 8)
+
+
+class LastFrameRed(Red):
+    """Sees clips of five frames, and of these only the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.frames = FramesInput(64, 64, 5, 25.0)
+        self.sees = lambda frames: redness(frames[:, -1:])
+
+
+def test_a_network_of_clips_is_given_clips_and_maps_their_middle_frame(tmp_path):
+    """Red from 0.4 s on: with clips of 0.16 s the map lights up two frames, 0.08 s, before."""
+    black, (red, _) = np.zeros((96, 128, 3), np.uint8), red_box(96, 128, (0, 1, 0, 1))
+    times = [k / 25 for k in range(20)]
+    pictures = [black if time < 0.399 else red for time in times]
+    path = write_video(tmp_path / "a.mkv", times, "mpeg4", pictures=pictures, sound=np.full(2 * RATE, 0.9, np.float32))
+    found = list(localize_video(path, LastFrameRed()))
+    assert [round(time, 3) for time, _, _ in found] == pytest.approx(times, abs=0.0011)
+    assert [bool(heatmap.mean() > 0.5) for _, _, heatmap in found] == [time >= 0.319 for time in times]
+    assert [bool(frame[..., 0].mean() > 100) for _, frame, _ in found] == [time >= 0.399 for time in times]
+    with pytest.raises(ValueError, match="clips of 5 frames, not single pictures"):
+        localize_sound(red, LOUD, RATE, LastFrameRed())

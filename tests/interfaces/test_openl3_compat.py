@@ -687,3 +687,11 @@ def test_openl3s_regression_inputs_give_its_values(regression, tmp_path):
             np.testing.assert_allclose(embedding, expected, rtol=0, atol=tolerance["atol"], err_msg=name)
         cosine = (embedding * expected).sum(1) / np.linalg.norm(embedding, axis=1) / np.linalg.norm(expected, axis=1)
         assert cosine.min() > tolerance.get("cosine", 0.9999), name
+
+
+def test_other_networks_than_openl3s_are_refused():
+    other = openavc.load_model()
+    with pytest.raises(openl3.OpenL3Error, match="load_audio_embedding_model"):
+        openl3.get_audio_embedding(np.zeros(48_000), 48_000, other, verbose=False)
+    with pytest.raises(openl3.OpenL3Error, match="load_image_embedding_model"):
+        openl3.get_image_embedding(np.zeros((224, 224, 3), np.uint8), model=other, verbose=False)

@@ -206,3 +206,13 @@ def test_a_library_is_written_by_one_process_at_a_time(lancedb, tmp_path):
     assert result.exit_code == 1
     assert "another openavc index" in result.stderr
     assert run("index", tmp_path / "a.npz", "--db", tmp_path / "db").exit_code == 0
+
+
+def test_vectors_of_sound_and_pictures_together_are_refused_with_a_reason(tmp_path):
+    write(tmp_path / "emb/a.npz", (vectors(0), vectors(1)), kind="video")
+    with np.load(tmp_path / "emb/a.npz") as archive:
+        arrays = {"joint": archive["audio"], "timestamps": archive["timestamps"], "metadata": archive["metadata"]}
+    np.savez(tmp_path / "emb/a.npz", **arrays)
+    indexed = index_embeddings(tmp_path / "emb", tmp_path / "db")
+    assert (indexed.added, len(indexed.failed)) == (0, 1)
+    assert "sound and pictures together" in next(iter(indexed.failed.values()))

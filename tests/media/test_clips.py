@@ -198,8 +198,8 @@ def test_clips_at_a_frame_rate_are_some_of_those_around_every_frame(frame_rate, 
     assert numbers == all_numbers[::step]
 
 
-@pytest.mark.parametrize("count, most", [(1, 2), (25, 28)])
-def test_no_more_frames_are_kept_than_a_clip_needs(count, most):
+@pytest.mark.parametrize("count, rate, most", [(1, None, 2), (25, None, 28), (25, 0.1, 28)])
+def test_no_more_frames_are_kept_than_a_clip_needs(count, rate, most):
     alive, peak = weakref.WeakSet(), 0
 
     class Frame(np.ndarray):
@@ -208,11 +208,20 @@ def test_no_more_frames_are_kept_than_a_clip_needs(count, most):
         __hash__ = object.__hash__
 
     def frames():
-        for number in range(300):
+        nonlocal peak
+        for number in range(600):
             frame = np.zeros((2, 2, 3), np.uint8).view(Frame)
             alive.add(frame)
+            peak = max(peak, len(alive))
             yield number / 25, frame
 
-    for _ in frame_runs(frames(), FramesInput(2, 2, count, 25.0)):
-        peak = max(peak, len(alive))
+    for _ in frame_runs(frames(), FramesInput(2, 2, count, 25.0), rate):
+        pass
     assert count <= peak <= most
+
+
+def test_clips_of_several_frames_need_a_rate():
+    assert (FramesInput(8, 8, 5, 25.0).before, FramesInput(8, 8, 5, 25.0).after) == (0.08, 0.08)
+    assert (FramesInput(8, 8).before, FramesInput(8, 8).after) == (0, 0)
+    with pytest.raises(ValueError, match="5 frames need a rate"):
+        FramesInput(8, 8, 5)

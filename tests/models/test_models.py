@@ -543,3 +543,12 @@ def test_the_fewest_frames_are_enough():
     for motion, fewest in (("frames", 7), ("flow", 3)):
         model = tiny_motion(motion, fewest).eval()
         assert model.embed_frames(clips_of_noise(model, 1)).shape == (1, 8)
+
+
+@pytest.mark.parametrize("network", ["small_avol", "small_ave"])
+def test_more_channels_or_frames_than_a_network_takes_are_refused(network, request):
+    model = request.getfixturevalue(network)
+    with pytest.raises(ValueError, match="mono"):
+        model.prepare_audio(torch.zeros(1, model.sound.samples, 2))
+    with pytest.raises(ValueError, match="single pictures"):
+        model.prepare_frames(torch.zeros(1, 2, 64, 64, 3))

@@ -1,1 +1,1 @@
-"""Corpora: shards of clips, their loud moments, published lists of videos, and what the renderer's player does."""
+"""Corpora: shards of clips, their loud moments, published lists of videos, and the scenes that are rendered."""

@@ -1,6 +1,6 @@
-"""Lists of videos: folders of files, the lists that AudioSet, Kinetics and Flickr publish, and who is held out.
+"""Lists of videos: folders of files, the published lists of AudioSet, Kinetics and Flickr, and who is held out.
 
-A video is found, and falls on its side, by an identifier that all its cuts share. Times are in seconds.
+Videos are found, and held out, by an identifier that all cuts of a video share. Times are in seconds.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from pathlib import Path
 
 from openavc.media.video import EXTENSIONS
 
-# ID_000010_000020; where ID is YouTube's, also ID_10.000_20.000 (seconds), ID_10000_20000 (milliseconds) or ID_10: a
-# shorter clip_000010 is more likely a video's own number
+# ID_000010_000020; where ID is YouTube's, also ID_10.000_20.000 (seconds), ID_10000_20000 (milliseconds) or ID_10: in
+# a shorter name, such as clip_000010, the number is more likely the video's own
 _CUT = re.compile(r"(.+)_\d{6}_\d{6}|([A-Za-z0-9_-]{11})(_\d+(\.\d+)?){0,2}")
 
 
 @dataclass(frozen=True)
 class ListedVideo:
-    """A stretch of a video file and what a list says of it."""
+    """A stretch of a video file, and what a list says about it."""
 
     path: str
     start: float = 0.0  # seconds
     end: float | None = None  # None: to its end
     labels: tuple[str, ...] = ()
-    identifier: str = ""  # shared with other cuts of one video; by default, what its file's name tells
+    identifier: str = ""  # shared by all cuts of a video; by default taken from the file's name
 
     @property
     def source(self) -> str:
-        """Identifier of the video that it was cut from."""
+        """Identifier of the video that the file was cut from."""
         return self.identifier or identify(Path(self.path).stem)
 
 
 def identify(name: str) -> str:
-    """Tell the identifier of the video that a file is of or was cut from.
+    """Return the identifier of the video that a file holds or was cut from.
 
-    Cuts named as the published downloaders do share the identifier `ID`, whatever folder they are in: an ID of any
-    length with two numbers of six digits (`ID_000010_000020`), or YouTube's 11 characters with one or two numbers of
-    any form (`ID_10`, `ID_10_20`, `ID_10000_20000`, `ID_10.000_20.000`). Any other name is its own identifier.
+    Cuts that are named as by the published downloaders share the identifier `ID`, in any folder: an ID of any length
+    with two numbers of six digits (`ID_000010_000020`), or YouTube's 11 characters with one or two numbers of any form
+    (`ID_10`, `ID_10_20`, `ID_10000_20000`, `ID_10.000_20.000`). Any other name is its own identifier.
 
     Parameters
     ----------
     name : str
-        Of the file, or its path, without the extension.
+        Name or path of the file, without the extension.
     """
     parts = _CUT.fullmatch(name.rpartition("/")[2])
     return (parts[1] or parts[2]) if parts else name
@@ -59,7 +59,7 @@ def find_videos(folder: Path) -> list[ListedVideo]:
 
 
 def is_held(source: str, share: float) -> bool:
-    """Whether a video is among the held-out share, by its identifier alone; a larger share only adds to a smaller."""
+    """Whether a video is held out, by its identifier only; a larger share includes the videos of a smaller one."""
     digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
@@ -67,7 +67,7 @@ def is_held(source: str, share: float) -> bool:
 def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], list[str]]:
     """Find the files of the videos that a published list names.
 
-    A file's name is the identifier, or begins with it and `_` (`ID_000030.mp4`: a cut of the original, which is taken
+    A file's name is the identifier, or begins with it and `_` (`ID_000030.mp4`: a cut of the original, which is used
     as it is).
 
     Parameters
@@ -75,18 +75,18 @@ def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], l
     path : Path
     kind : {"audioset", "kinetics", "flickr"}
         AudioSet: `YTID, start_seconds, end_seconds, "label,label"` after comment lines. Kinetics (and Kinetics-Sounds):
-        `label,youtube_id,time_start,time_end,split` with a header. Flickr-SoundNet: an identifier or path a line.
+        `label,youtube_id,time_start,time_end,split` with a header. Flickr-SoundNet: one identifier or path per line.
     folder : Path
-        Where the files are, at any depth.
+        Folder of the files, at any depth.
 
     Returns
     -------
     videos : list of ListedVideo
     missing : list of str
-        Identifiers of which there is no file.
+        Identifiers without a file.
     """
     originals: dict[str, Path] = {}
-    cuts: dict[str, Path] = {}  # by all that stands before an underscore
+    cuts: dict[str, Path] = {}  # by each beginning of the name that ends before an underscore
     for video in find_videos(folder):
         file = Path(video.path)
         originals.setdefault(file.stem, file)

@@ -1,4 +1,4 @@
-"""Loud moments: which times of a recording are loud enough to learn from, or to measure on.
+"""Loud moments: the times of a recording that are loud enough to learn from, or to measure on.
 
 Loudness is the root mean square of samples in [-1, 1], in dBFS.
 """
@@ -26,9 +26,9 @@ def loud_moments(
     Parameters
     ----------
     read : callable
-        Gives the samples around a time, (n,) or (n, channels).
+        Returns the samples around a time, (n,) or (n, channels).
     times : iterable
-        Times, or whatever else stands for one; each is read when it is its turn.
+        Times, or objects that stand for them; each is read only when its turn comes.
     quietest : float
         Least loudness, in dBFS.
 

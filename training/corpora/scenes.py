@@ -1,8 +1,8 @@
-"""Scenes that `training.simulate` renders: what is in a level, and what the player does there.
+"""Scenes that `training.simulate` renders: the contents of a level, and what the player does there.
 
-`Roam` wanders about a whole level. `Encounter` stays near one kind of monster (solo) or two (duo) among silent
-decoys, so that what is heard is in view. Positions are in map units (the player is 32 wide), angles in degrees,
-counted to the left from the x axis; times in seconds.
+`Roam` wanders about an entire level. `Encounter` stays near one kind of monster (solo) or two (duo) among silent
+decoys, so that the sources of sound are in view. Positions are in map units (the player is 32 wide), angles in
+degrees, counter-clockwise from the x axis; times in seconds.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ DECOYS = (
     "Medikit GreenArmor BlueArmor Shell Soulsphere RocketBox Backpack Column TallRedColumn Candelabra HeartColumn "
     "DeadDemon RedTorch EvilEye TechPillar"
 ).split()
-GROUP_SIZE = 8  # episodes that share all but the kinds of monster
-LARGEST_PROJECTILE = 0.004  # share of the picture; those of some kinds of monster are their own, and fill the view
+GROUP_SIZE = 8  # episodes that differ only in the kinds of monster
+LARGEST_PROJECTILE = 0.004  # share of the picture; some kinds of monster have their own, which fill the view
 
 
 def group_kinds(rng: np.random.Generator, game_name: str) -> list[str]:
-    """Draw the kinds of monster of a group's episodes, in their order, named as ViZDoom's labels name them."""
+    """Draw the kinds of monster of a group's episodes, in their order, by the names of ViZDoom's labels."""
     unfit = ("SpiderMastermind", "PainElemental")  # wider than most rooms; spawns monsters of another kind
     fit = [kind.replace("ZombieMan", "Zombieman") for kind in MONSTERS[game_name] if kind not in unfit]
     return rng.permutation(fit)[:GROUP_SIZE].tolist()
 
 
 def projectile_areas(objects: list[list[list]]) -> np.ndarray:
-    """Measure the share of the picture that the largest projectile, or its blast, takes up in each frame: (frames,)."""
+    """Measure the share of each frame that the largest projectile, or its blast, takes up: (frames,)."""
     areas = [[w * h for _, category, _, _, w, h in frame if category == "Explosive"] for frame in objects]
     return np.array([max(frame, default=0.0) for frame in areas])
 
 
 def frame_masks(objects: list[list[list]]) -> dict[str, list[bool]]:
-    """Say which frames a recipe may keep, by the names that its `mask` takes.
+    """Make the masks that a recipe's `mask` can name: for each frame, whether it is kept.
 
     `no_large_projectile`: frames without a projectile of more than `LARGEST_PROJECTILE` of the picture.
     """
@@ -51,13 +51,13 @@ def frame_masks(objects: list[list[list]]) -> dict[str, list[bool]]:
 
 
 class Clock:
-    """Says of several things whether they are due, each at random intervals."""
+    """Tells when actions are due, each at random intervals."""
 
     def __init__(self, rng: np.random.Generator, step_seconds: float):
         self.rng, self.step, self.left = rng, step_seconds, {}
 
     def due(self, what: str, shortest: float, longest: float) -> bool:
-        """Whether it is time: once every `shortest` to `longest` seconds, if asked once a step."""
+        """Whether an action is due: once every `shortest` to `longest` seconds, if asked once a step."""
         self.left[what] = self.left.get(what, 0.0) - self.step
         if self.left[what] > 0:
             return False
@@ -66,24 +66,24 @@ class Clock:
 
 
 def to_the_left(position: tuple[float, float], angle: float, target: tuple[float, float], offset: float) -> float:
-    """Return the degrees, -180 to 180, from where the player looks to `offset` left of the target."""
+    """Return the angle, -180 to 180 degrees, from the player's view to `offset` degrees left of the target."""
     bearing = math.degrees(math.atan2(target[1] - position[1], target[0] - position[0]))
     return (bearing - angle + offset + 180) % 360 - 180
 
 
 class Roam:
-    """Walks, turns towards monsters, shoots, and is warped about, all from one random stream."""
+    """A player that walks, turns towards monsters, shoots and is warped about, all from one random stream."""
 
     def __init__(self, rng: np.random.Generator, monsters: list[str], step_seconds: float):
         self.rng, self.monsters, self.step = rng, monsters, step_seconds
         self.trigger = rng.choice([0.0, 0.1, 0.25, 0.5])  # share of the time in which it shoots
-        self.attention = rng.uniform(0.5, 1.0)  # chance to choose a monster as what to look at
+        self.attention = rng.uniform(0.5, 1.0)  # probability of looking at a monster
         self.favourites = rng.choice(monsters, size=min(4, len(monsters)), replace=False)
         self.due = Clock(rng, step_seconds).due
         self.shooting, self.looking, self.walk, self.offset, self.spin = False, True, (0.0, 0.0), 0.0, 0.0
 
     def prepare(self, game: Any) -> None:
-        """Make the player fit for the level."""
+        """Make the player invulnerable, and equip it."""
         for command in ["god", "give all"] + (["give infrared"] if self.rng.random() < 0.5 else []):
             game.send_game_command(command)
 
@@ -114,7 +114,7 @@ class Roam:
         return [turn, *self.walk, int(self.shooting), int(self.rng.random() < 0.03), *weapons]
 
     def turn(self, state: Any) -> float:
-        """Return the degrees a tic, to the right, that bring the nearest monster, a visible one first, into view."""
+        """Return the turn to the right, in degrees a tic, towards the nearest monster, visible ones first."""
         visible = {label.object_id for label in state.labels}
         x, y, angle = state.game_variables
         candidates = [
@@ -130,12 +130,12 @@ class Roam:
 
 
 class Walls:
-    """The lines of a level that stop the eye or the feet.
+    """The lines of a level that block the view or the way.
 
     Parameters
     ----------
     lines : array_like, shape (n, 4)
-        x1, y1, x2, y2 of each.
+        x1, y1, x2, y2 of each line.
     """
 
     def __init__(self, lines: Any):
@@ -144,7 +144,7 @@ class Walls:
 
     @classmethod
     def of_sectors(cls, sectors: Any) -> Walls:
-        """Take walls, shut doors, and ledges too high to look over, from ViZDoom's sectors."""
+        """Collect walls, shut doors, and ledges too high to look over, from ViZDoom's sectors."""
         sides: dict[tuple, list] = {}
         for sector in sectors:
             for line in sector.lines:
@@ -179,20 +179,20 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def ring(rng: np.random.Generator, nearest: float, farthest: float, count: int = 96) -> np.ndarray:
-    """Draw offsets of `nearest` to `farthest` length: (count, 2)."""
+    """Draw offsets between `nearest` and `farthest` in length: (count, 2)."""
     length, angle = rng.uniform(nearest, farthest, count), rng.uniform(0, 2 * np.pi, count)
     return np.stack([length * np.cos(angle), length * np.sin(angle)], axis=1)
 
 
 class Encounter:
-    """Stays within sight of one or two kinds of monster among decoys; never hurts them.
+    """A player that stays within sight of one or two kinds of monster among decoys, and never hurts them.
 
-    Every draw is the same whatever the kinds, so the episodes of a group share decoys and route as far as the
-    monsters' own ways allow.
+    All draws are the same for all kinds, so the episodes of a group share decoys and route as far as the monsters' own
+    movements allow.
     """
 
-    NEAREST, FARTHEST = 100.0, 560.0  # of the player from a monster after a warp
-    LANDING = 150.0  # free length needed before the player to summon a monster there
+    NEAREST, FARTHEST = 100.0, 560.0  # distances of the player from a monster after a warp
+    LANDING = 150.0  # free distance needed ahead of the player to summon a monster
 
     def __init__(self, rng: np.random.Generator, kinds: list[str], step_seconds: float, walls: Walls):
         self.rng, self.kinds, self.walls, self.step = rng, kinds, walls, step_seconds
@@ -200,7 +200,7 @@ class Encounter:
         self.warps, self.warped_to, self.absent, self.offset, self.walk = 0, None, None, 0.0, (0, 0)
 
     def prepare(self, game: Any) -> None:
-        """Choose a stage, set up decoys and monsters and wake them; none of it is recorded."""
+        """Choose a stage, set up decoys and monsters, and wake the monsters; none of this is recorded."""
         for command in ["god"] + (["give infrared"] if self.rng.random() < 0.5 else []):
             game.send_game_command(command)
         state = game.get_state()
@@ -210,20 +210,20 @@ class Encounter:
         for name in self.rng.permutation(DECOYS)[: self.rng.integers(5, 10)]:
             spot = self._free_spot(ring(self.rng, 60, 400), ahead=56)
             if spot is not None:
-                self._obey(game, [_warp_to(spot), f"summon {name}"])
+                self._send(game, [_warp_to(spot), f"summon {name}"])
                 self.things.append(tuple(spot + self._ahead(56)))
         self.landings = {kind: self._landing() for kind in self.kinds}
         for kind, spot in self.landings.items():
-            self._obey(game, [_warp_to(spot), f"summon {kind}"])
+            self._send(game, [_warp_to(spot), f"summon {kind}"])
         game.make_action(self._buttons(swing=True), TICS_PER_SECOND)
 
-    def _obey(self, game: Any, commands: list[str]) -> None:
+    def _send(self, game: Any, commands: list[str]) -> None:
         for command in commands:
             game.send_game_command(command)
-            game.advance_action(1)  # else what is summoned lies below the floor: the player's height comes a tic later
+            game.advance_action(1)  # a tic sets the player's height; before it, things are summoned below the floor
 
     def _choose_stage(self) -> np.ndarray:
-        """Choose, of some spots where a thing stands, the one with the widest view."""
+        """Choose the spot with the widest view among some where a thing stands."""
         spots = np.array(self.things)[self.rng.integers(len(self.things), size=12)]
         rays = ring(self.rng, 250, 350, 24)
         return max(spots, key=lambda spot: sum(self.walls.free(spot, spot + ray) for ray in rays))
@@ -233,7 +233,7 @@ class Encounter:
         return distance * np.array([math.cos(angle), math.sin(angle)])
 
     def _free_spot(self, offsets: np.ndarray, ahead: float) -> np.ndarray | None:
-        """Find the first spot around the stage, in its sight, with room for something `ahead` of the player."""
+        """Find the first spot around the stage, within sight of it, with room for something `ahead` of the player."""
         for spot in self.stage + offsets:
             end = spot + self._ahead(ahead)
             if (
@@ -245,15 +245,16 @@ class Encounter:
         return None
 
     def _landing(self) -> np.ndarray:
-        """Find where the player stands to summon a monster in front."""
+        """Find a spot from which the player can summon a monster in front of it."""
         spot = self._free_spot(ring(self.rng, 0, 300), self.LANDING)
         return self.stage if spot is None else spot
 
     def commands(self, state: Any) -> list[str]:
         """Return the console commands to send before the next step.
 
-        Every 2 to 3 s the player is warped to another view of a monster, each kind in turn. One that is dead or out
-        of reach is replaced first, which takes a step: go where it shall be, then summon it and leave.
+        Every 2 to 3 s the player is warped to another view of a monster, each kind in turn. A monster that is dead or
+        out of reach is replaced first, which takes an extra step: the player is warped to the monster's landing, then
+        summons it and leaves.
         """
         self.warped_to, monsters = None, self._monsters(state)
         if self.absent:
@@ -265,26 +266,26 @@ class Encounter:
         self.offsets = ring(self.rng, self.NEAREST, self.FARTHEST)
         self.warps += 1
         wanted = self.kinds[self.warps % len(self.kinds)]
-        lost = wanted not in monsters or self._spot(monsters, wanted) is None
+        lost = wanted not in monsters or self._viewpoint(monsters, wanted) is None
         self.absent = wanted if lost else next((kind for kind in self.kinds if kind not in monsters), None)
         if self.absent:
             return [f"remove {self.absent}", _warp_to(self.landings[self.absent])]
         return self._warp(monsters, wanted)
 
     def _warp(self, monsters: dict[str, np.ndarray], wanted: str) -> list[str]:
-        self.targets, self.warped_to = monsters, self._spot(monsters, wanted)
+        self.targets, self.warped_to = monsters, self._viewpoint(monsters, wanted)
         return [] if self.warped_to is None else [_warp_to(self.warped_to)]
 
     def _monsters(self, state: Any) -> dict[str, np.ndarray]:
-        """Return where each kind of monster that lives is."""
+        """Return the position of each kind of monster that is alive."""
         return {
             thing.name: np.array([thing.position_x, thing.position_y])
             for thing in state.objects
             if thing.name in self.kinds
         }
 
-    def _spot(self, monsters: dict[str, np.ndarray], wanted: str) -> np.ndarray | None:
-        """Find the first spot around the wanted monster from which it, and if possible every one, is in free sight."""
+    def _viewpoint(self, monsters: dict[str, np.ndarray], wanted: str) -> np.ndarray | None:
+        """Find the first spot around the wanted monster with a free view of all monsters, or else of the wanted one."""
         second_best = None
         for spot in monsters[wanted] + self.offsets:
             distances = [np.hypot(*(spot - position)) for position in monsters.values()]
@@ -320,14 +321,14 @@ class Encounter:
         return self._buttons(turn if warped else float(np.clip(turn, -12, 12)), forward, sideways, distance > 160)
 
     def _middle(self, here: np.ndarray) -> np.ndarray:
-        """Find where to look: amid the monsters, as seen from here, if one view can hold them."""
+        """Choose where to look: between the monsters if one view can hold them all, else at the first."""
         ways = np.array(list(self.targets.values())) - here
         ways = ways / np.maximum(np.hypot(*ways.T)[:, None], 1e-9)
         together = (ways @ ways[0]).min() > math.cos(math.radians(80))
         return here + (ways.sum(0) if together else ways[0])
 
     def _buttons(self, turn=0.0, forward=0.0, sideways=0.0, swing=False) -> list[float]:
-        """Return the values of the buttons; a swing of the bare fist wakes who is near and makes no sound."""
+        """Return the values of the buttons; a swing of the bare fist silently wakes nearby monsters."""
         return [turn, forward, sideways, int(swing), 0, 1, *[0] * 6]
 
 

@@ -23,7 +23,7 @@ from openavc.media.video import ROUNDING
 
 @dataclass(frozen=True)
 class StoredClip:
-    """Where a clip's parts lie in its shard, when its frames were seen, and what is known of it."""
+    """A stored clip: the position of its parts in a shard, the times of its frames, and what is known about it."""
 
     key: str
     shard: int
@@ -31,11 +31,11 @@ class StoredClip:
     sample_rate: int  # Hz
     samples: int
     frame_times: np.ndarray  # seconds
-    frame_offsets: np.ndarray  # bytes, one more than frames
+    frame_offsets: np.ndarray  # bytes, one more than there are frames
     level: str  # of the game
     source: str  # the video that it was cut from
-    labels: tuple[str, ...] = ()  # what a list or the renderer says is in it
-    group: int | None = None  # clips that differ in what sounds alone, see `training.simulate`
+    labels: tuple[str, ...] = ()  # contents, according to a list or the renderer
+    group: int | None = None  # of clips that differ only in the source of sound, see `training.simulate`
     channels: int = 1
     masks: dict[str, np.ndarray] = field(default_factory=dict)  # name -> (frames,) bool, whether a frame may be used
 
@@ -46,7 +46,7 @@ class StoredClip:
 
     @property
     def seconds(self) -> float:
-        """Length of the sound."""
+        """Length of the sound, in seconds."""
         return self.samples / self.sample_rate
 
 
@@ -68,15 +68,15 @@ def encode_clip(
     samples : ndarray, shape (n,) or (n, channels)
         In [-1, 1]; kept in 16 bits.
     sample_rate : int
-        Of `samples`, in Hz.
+        Sample rate of `samples`, in Hz.
     frames : list of bytes
         JPEG files.
     frame_times : list of float
         Seconds from the first sample, one for each frame.
     about : dict
-        Whatever else is known: level, labels, boxes, masks, source.
+        Everything else that is known: level, labels, boxes, masks, source.
     sound_format : {"wav", "flac"}
-        flac is half the size, but a window of it takes longer to read.
+        flac is half the size, but reading a window of it takes longer.
 
     Returns
     -------
@@ -123,12 +123,12 @@ class Shards:
     Parameters
     ----------
     *folders : path
-        Hold `*.tar`, whose clips have members `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
+        Folders of `*.tar`, whose clips have `wav` or `flac`, `mjpeg` (JPEG files one after the other) and `json`.
 
     Raises
     ------
     FileNotFoundError
-        If there is no tar in one of them.
+        If there is no tar in one of the folders.
     """
 
     def __init__(self, *folders: str | Path):
@@ -168,7 +168,7 @@ class Shards:
         )
 
     def describe(self) -> list[list]:
-        """Name the shards with their sizes in bytes: [name, size] of each."""
+        """List the shards with their sizes in bytes: [name, size] of each."""
         return [[path.name, path.stat().st_size] for path in self.paths]
 
     def objects(self, clip: StoredClip) -> list[list[list]]:
@@ -182,7 +182,7 @@ class Shards:
         Raises
         ------
         ValueError
-            If nobody knows them: they come from `training.simulate`.
+            If the clip has no boxes, which only `training.simulate` writes.
         """
         about = json.loads(self._bytes(clip.shard, clip.members["json"]))
         if "objects" not in about:
@@ -190,7 +190,7 @@ class Shards:
         return about["objects"]
 
     def _open(self, shard: int, extent: tuple[int, int]) -> io.BufferedReader:
-        """Open a member. Anew each time: a corpus may have more shards than a process may hold open."""
+        """Open a member, anew each time, as a corpus may have more shards than a process may hold open."""
         return io.BufferedReader(_Member(self.paths[shard], extent))
 
     def _bytes(self, shard: int, extent: tuple[int, int]) -> bytes:
@@ -202,13 +202,13 @@ class Shards:
         return self.frames(clip, [index])[0]
 
     def frames(self, clip: StoredClip, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Decode frames of a clip; those between the first and the last of them are read along, in one go.
+        """Decode frames of a clip; all bytes from the first to the last of them are read at once.
 
         Parameters
         ----------
         clip : StoredClip
         indices : sequence of int
-            One that comes several times is decoded once.
+            Repeated indices are decoded once.
 
         Returns
         -------
@@ -228,19 +228,19 @@ class Shards:
         return np.stack([decoded[int(index)][..., ::-1].astype(np.float32) / 255 for index in indices])
 
     def sound(self, clip: StoredClip, time: float, seconds: float, sample_rate: int, channels: int = 1) -> np.ndarray:
-        """Read the sound around a time, zeros beyond the clip.
+        """Read the sound around a time, with zeros beyond the clip.
 
         Parameters
         ----------
         clip : StoredClip
         time : float
-            Of the middle, in seconds.
+            Middle, in seconds.
         seconds : float
-            Length.
+            Length, in seconds.
         sample_rate : int
-            To resample to, in Hz.
+            Rate to resample to, in Hz.
         channels : int
-            To mix to, as `openavc.media.audio.to_channels` does.
+            Number of channels to mix to, as `openavc.media.audio.to_channels` does.
 
         Returns
         -------
@@ -266,15 +266,15 @@ class Shards:
         return np.stack([fit(frame, frames.height, frames.width) for frame in seen])
 
     def clip_at(self, clip: StoredClip, index: int, sound: SoundInput, frames: FramesInput) -> Clip:
-        """Cut what a network takes out of a stored clip.
+        """Cut the clip that a network takes out of a stored clip.
 
         Parameters
         ----------
         clip : StoredClip
         index : int
-            Of the frame in the middle; the sound is that around its time.
+            Index of the middle frame; the sound is centred on its time.
         sound, frames : SoundInput, FramesInput
-            What the network takes.
+            Inputs of the network.
 
         Returns
         -------
@@ -287,14 +287,14 @@ class Shards:
 
 
 def clip_frames(clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
-    """Find the frames of the network's clip around a frame: (count,) int."""
+    """Return the indices of the frames of the network's clip around a frame: (count,) int."""
     if frames.count == 1:
         return np.array([index])
     return frames_around(clip.frame_times, float(clip.frame_times[index]), frames.count, frames.rate)
 
 
 def clip_middles(clip: StoredClip, frames: FramesInput) -> np.ndarray:
-    """Tell which frames can be the middle of a network's clip that lies inside the stored one: (frames,) bool."""
+    """Select the frames that can be the middle of a network's clip inside the stored one: (frames,) bool."""
     times = clip.frame_times
     if frames.count == 1:
         return np.ones(len(times), dtype=bool)

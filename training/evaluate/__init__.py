@@ -1,1 +1,1 @@
-"""The papers' evaluations, each beside chance and the same network untrained: `python -m training.evaluate --help`."""
+"""The papers' evaluations, each beside chance and an untrained network: `python -m training.evaluate --help`."""

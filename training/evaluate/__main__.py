@@ -46,7 +46,7 @@ for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localiz
 
 
 def run() -> None:
-    """Run the command; errors in its input are told in one line."""
+    """Run the command, and report errors in its input in one line."""
     try:
         main()
     except (ValueError, OSError) as error:

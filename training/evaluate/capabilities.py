@@ -1,4 +1,4 @@
-"""Which abilities of a network an evaluation needs."""
+"""Checks that a network has the capabilities that an evaluation needs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from openavc.models.contract import AudioVisualModel, Compares, HasTowers
 
 
 def check_compares(model: AudioVisualModel) -> None:
-    """Raise ValueError unless the model compares sound with what is seen."""
+    """Raise ValueError unless the model compares sounds with pictures."""
     if not isinstance(model, Compares):
         raise ValueError(f"{model.name} doesn't compare sounds with pictures; choose another of openavc.list_models()")
 
 
 def check_towers(model: AudioVisualModel) -> None:
-    """Raise ValueError unless the model has towers whose last maps can be looked at."""
-    if not isinstance(model, HasTowers):
+    """Raise ValueError unless the model has towers whose last maps can be inspected."""
+    if not isinstance(model, HasTowers) or not {"audio", "image"} <= model.embedding_sizes.keys():
         raise ValueError(f"{model.name} has no image_tower and audio_tower, whose units could be looked at")

@@ -1,4 +1,4 @@
-"""Figures of held-out pairs beside chance and the same network untrained: what `avc` and `retrieval` print."""
+"""Figures of held-out pairs beside chance and the same network untrained, as `avc` and `retrieval` print them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare_with_untrained(
     json_path: Path | None,
     seed: int,
 ) -> None:
-    """Measure a network and the same untrained; print both beside chance and write them as JSON."""
+    """Measure a network and its untrained copy; print both beside chance, and write them as JSON."""
     represented = represent(model, pairs)
     trained = measure(model, represented, seed)
     fresh = untrained(model, 0)

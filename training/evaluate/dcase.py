@@ -1,7 +1,8 @@
 """Acoustic scenes with frozen embeddings (DCASE2014).
 
-The L3 paper's probe (section 4.1): 60 evenly spaced 1 s windows a clip, features z-scored by the training clips, a
-one-against-all linear SVM whose C is chosen across five parts of the training clips, mean score over a clip's windows.
+The L3 paper's probe (section 4.1): 60 evenly spaced 1 s windows a clip, features z-scored by the training clips, and a
+one-against-all linear SVM, with C chosen across five parts of the training clips and scores averaged over a clip's
+windows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .options import shared_options, untrained_seeds_option
 from .report import print_published
 from .sound_probe import measure_probe
 
-WINDOWS = 60  # a clip, in the paper
+WINDOWS = 60  # per clip, in the paper
 
 
 @click.command()
@@ -44,7 +45,7 @@ def dcase(model: str, data: Path, seed: int, json_path: Path | None, untrained_s
 
 
 def probe(features: list[np.ndarray], recordings: Recordings) -> dict[str, list[float]]:
-    """Measure the accuracy on the test clips in percent, of which there is one split."""
+    """Measure the accuracy on the test clips in percent, for the only split."""
     train = recordings.folds != 0
     c = choose_c(features, recordings.labels, recordings.folds, train)
     return {"SVM, C chosen": [100 * svm_accuracy(features, recordings.labels, train, ~train, c)]}

@@ -1,10 +1,9 @@
 """Environmental sound classification with frozen embeddings: ESC-10, ESC-50 and folders like them.
 
-Features are z-scored with the training clips' statistics. `probe` takes 1 s windows at hop 0.5 s and reports a
-one-against-all linear SVM on windows whose scores are averaged over the clip; 5 nearest neighbours by the cosine of
-clip means; and the SVM trained on one fold and tested on the others ("few-shot": 8 clips a class on ESC-10).
-`paper_probe` is the L3 paper's (section 4.1): 10 evenly spaced windows a clip, and the SVM's C chosen on the training
-folds.
+Features are z-scored with the training clips' statistics. `probe` takes 1 s windows every 0.5 s and measures a
+one-against-all linear SVM on windows, with scores averaged over the clip; 5 nearest neighbours by the cosine of clip
+means; and the SVM trained on one fold and tested on the others ("few-shot": 8 clips a class on ESC-10). `paper_probe`
+is the L3 paper's (section 4.1): 10 evenly spaced windows a clip, and the SVM's C chosen on the training folds.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from .options import shared_options, untrained_seeds_option
 from .report import print_published
 from .sound_probe import measure_probe
 
-WINDOWS = 10  # a clip, in the paper
+WINDOWS = 10  # per clip, in the paper
 
 
 @click.command()
@@ -64,7 +63,7 @@ def probe(features: list[np.ndarray], recordings: Recordings) -> dict[str, list[
 
 
 def paper_probe(features: list[np.ndarray], recordings: Recordings) -> dict[str, list[float]]:
-    """Measure the accuracy of the L3 paper's SVM in percent, for each fold, its C chosen on the other folds alone."""
+    """Measure the accuracy of the L3 paper's SVM in percent, for each fold, with C chosen only on the others."""
     accuracy = []
     for fold in sorted(set(recordings.folds)):
         inside = recordings.folds == fold

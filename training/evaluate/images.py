@@ -1,7 +1,7 @@
 """Picture classification with a linear layer on frozen features (L3 paper, section 4.2): ImageNet, or arrays.
 
 The layer is trained with Adam on random crops and flips, and tested on centre crops. Before it, features are
-normalised by the running statistics of the training pictures (ours; without, features of different scale would
+normalised by the running statistics of the training pictures (ours; otherwise features of different scales would
 need different learning rates).
 """
 
@@ -29,10 +29,10 @@ from .report import print_published, write_report
 from .tables import spread, table
 from .untrained import untrained
 
-BATCH_SIZE = 64  # ours, as the following two
+BATCH_SIZE = 64  # ours, as are the next two
 LEARNING_RATE = 1e-3
 EPOCHS = 30
-RAW_SIDE = 16  # pixels, of the raw pictures
+RAW_SIDE = 16  # pixels, of the pictures in the baseline "raw pixels"
 
 
 @click.command()
@@ -90,7 +90,7 @@ def features_of(model: AudioVisualModel) -> Features:
     Raises
     ------
     ValueError
-        If it doesn't embed pictures.
+        If the network doesn't embed pictures.
     """
     check_embedding(model, "image", "features")
 
@@ -126,7 +126,7 @@ def linear_probe(
     features : Features
     train, test : Pictures
     classes : int
-        How many there are.
+        Number of classes.
     size : (int, int)
         Height and width of the crops, in pixels.
     seed : int
@@ -147,12 +147,12 @@ def linear_probe(
 
 
 def _batches(order: np.ndarray) -> list[np.ndarray]:
-    """Parts of nearly one size, so that none has a single picture, which can't be normalised."""
+    """Split into batches of nearly equal size: a batch of a single picture couldn't be normalised."""
     return np.array_split(order, max(1, round(len(order) / BATCH_SIZE)))
 
 
 def _augmented(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A random crop, flipped or not."""
+    """Crop a picture at random, and flip it half of the time."""
     height, width = size
     image = shrink_to(image, height, width)
     top, left = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)

@@ -1,4 +1,4 @@
-"""Localisation of sound (Objects that Sound, section 4.2): does the map point at what sounds?"""
+"""Localisation of sound (Objects that Sound, section 4.2): does the map point at the source?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retrieval by class (Objects that Sound, Table 1): nDCG@30 of sounds and pictures, of several networks."""
+"""Retrieval by class (Objects that Sound, Table 1): nDCG@30 of sounds and pictures, for several networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .report import print_published, write_report
 from .tables import table
 from .untrained import untrained
 
-Summary = dict[str, tuple[float, float, float]]  # direction -> mean and the ends of its interval
+Summary = dict[str, tuple[float, float, float]]  # direction -> mean and both ends of its interval
 
 
 @click.command()
@@ -79,7 +79,7 @@ def ndcg(
 
 
 def _networks(models: tuple[str, ...], seed: int) -> dict[str, AudioVisualModel]:
-    """Each model and the same untrained, by name; ValueError if two have one name."""
+    """Return each model and its untrained copy, by name; ValueError if two share a name."""
     networks: dict[str, AudioVisualModel] = {}
     for given in models:
         model = get_model(given)
@@ -96,23 +96,23 @@ def _rows(
     rows = {}
     for name, summary in summaries.items():
         rows[name] = {key: f"{mean:.3f} ({low:.3f}-{high:.3f})" for key, (mean, low, high) in summary.items()}
-        rows[f"{name}, queries mixed up"] = {key: _alone(value) for key, value in mixed[name].items()}
-    rows["chance"] = {direction: _alone(value) for direction, value in chance.items()}
+        rows[f"{name}, queries mixed up"] = {key: _without_interval(value) for key, value in mixed[name].items()}
+    rows["chance"] = {direction: _without_interval(value) for direction, value in chance.items()}
     return rows
 
 
-def _alone(value: float) -> str:
-    """A figure without an interval, aligned with those that have one."""
+def _without_interval(value: float) -> str:
+    """Format a figure without an interval, aligned with those that have one."""
     return f"{value:.3f}".ljust(len("0.000 (0.000-0.000)"))
 
 
 def choose_tree(videos: list[Video], own: ClassTree | None, ontology: Path | None) -> ClassTree:
-    """Read the tree of a file, else take the one that comes with the videos, else that of the rendered monsters.
+    """Read the class tree of a file, or else take the videos' own, or else that of the rendered monsters.
 
     Raises
     ------
     ValueError
-        If labels aren't in it.
+        If labels aren't in the tree.
     """
     tree = read_tree(ontology) if ontology else own or read_tree(MONSTERS)
     try:
@@ -128,12 +128,12 @@ def choose_tree(videos: list[Video], own: ClassTree | None, ontology: Path | Non
 def choose_videos(
     data: Path, ontology: Path | None, instruments: bool, kind: str, own_level: bool
 ) -> tuple[list[Video], ClassTree]:
-    """Find the labelled videos of `data`, with `instruments` only those of AudioSet-Instruments, and their class tree.
+    """Find the labelled videos of `data` and their class tree; with `instruments`, only those of AudioSet-Instruments.
 
     Raises
     ------
     ValueError
-        If there are fewer than two.
+        If there are fewer than two such videos.
     """
     everything, own = find_labelled(data, kind, own_level)
     videos = [video for video in everything if video.labels]

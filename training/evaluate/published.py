@@ -1,4 +1,4 @@
-"""Figures that the papers print, to read our own against: each with its source and how sure it is."""
+"""Figures that the papers print, to compare ours with, each with its source and how certain it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Published:
     """One row of a paper's table."""
 
     method: str
-    values: dict[str, float]  # column -> figure; percent but for nDCG and NMI
+    values: dict[str, float]  # column -> figure; percent, except nDCG and NMI
     source: str
     sure: str
 
@@ -154,7 +154,7 @@ LOCALIZATION = [
 
 
 def published_table(rows: list[Published]) -> str:
-    """Write the papers' rows as text, with their source and how sure they are."""
+    """Format the papers' rows as text, with their source and how certain they are."""
     columns = dict.fromkeys(column for row in rows for column in row.values)
     cells = {
         row.method: {column: f"{row.values[column]:g}" if column in row.values else "" for column in columns}

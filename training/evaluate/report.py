@@ -1,4 +1,4 @@
-"""What a command tells at its end: the papers' figures on the screen, its own in a JSON file."""
+"""The report at a command's end: the papers' figures on the screen, its own in a JSON file."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .published import Published, published_table
 
 
 def write_report(name: str, figures: dict[str, float], json_path: Path | None, **more: Any) -> None:
-    """Write figures to a JSON file, with the command that measured them and whatever `more` there is.
+    """Write figures to a JSON file, with the command that measured them and further entries.
 
     Parameters
     ----------
     name : str
-        Of the evaluation; begins the name of each metric.
+        Name of the evaluation, with which the name of each metric begins.
     figures : dict
     json_path : Path or None
-        None writes nothing.
+        File to write; None writes nothing.
     **more
         Further entries of the file, beside "metrics".
     """
@@ -36,6 +36,6 @@ def write_report(name: str, figures: dict[str, float], json_path: Path | None, *
 
 
 def print_published(rows: list[Published], note: str) -> None:
-    """Print the papers' figures under our own, and how far the two may be compared."""
+    """Print the papers' figures below our own, and a note on how far the two may be compared."""
     click.echo("\n" + published_table(rows))
     click.echo(note + "\n")

@@ -20,7 +20,7 @@ from .report import write_report
 from .tables import spread, table
 from .untrained import untrained
 
-HOP = 0.5  # seconds between windows, where they aren't evenly spaced
+HOP = 0.5  # seconds between windows, if no number of windows is given
 _BATCH = 64
 
 Probe = Callable[[list[np.ndarray], Recordings], dict[str, list[float]]]  # features of each recording -> percentages
@@ -36,20 +36,20 @@ def measure_probe(
     seeds: range,
     json_path: Path | None,
 ) -> None:
-    """Measure a network, the same untrained and log-mel statistics; print them beside chance and write them as JSON.
+    """Measure a network, the same untrained and log-mel statistics; print them beside chance, and write them as JSON.
 
     Parameters
     ----------
     title, name : str
-        Of the table, and of the figures in the JSON file.
+        Title of the table, and name of the figures in the JSON file.
     probe : callable
-        Measures features: percentages, one a fold.
+        Measures features; returns percentages, one for each fold.
     windows : int or None
-        As `embed_recordings` takes.
+        As in `embed_recordings`.
     model : AudioVisualModel
     recordings : Recordings
     seeds : range
-        Of the untrained networks.
+        Seeds of the untrained networks.
     json_path : Path or None
     """
     trained = probe(embed_recordings(model, recordings, windows), recordings)
@@ -79,7 +79,7 @@ def embed_recordings(model: AudioVisualModel, recordings: Recordings, windows: i
     model : EmbedsAudio
     recordings : Recordings
     windows : int, optional
-        Of a recording, evenly spaced; by default there is one every 0.5 s.
+        Number of evenly spaced windows of a recording; by default there is one every 0.5 s.
 
     Raises
     ------
@@ -101,13 +101,13 @@ def _embed_evenly(model: AudioVisualModel, path: Path, windows: int) -> np.ndarr
 
 
 def evenly_spaced(samples: np.ndarray, length: int, windows: int) -> np.ndarray:
-    """Cut windows from the first sample to the last; zeros follow sound shorter than one.
+    """Cut evenly spaced windows from the first sample to the last; sound shorter than a window is followed by zeros.
 
     Parameters
     ----------
     samples : ndarray, shape (n, channels)
     length : int
-        Of a window, in samples.
+        Length of a window, in samples.
     windows : int
 
     Returns
@@ -125,7 +125,7 @@ def log_mel_statistics(recordings: Recordings, windows: int | None = None) -> li
     Returns
     -------
     features : list of ndarray, shape (windows, 192)
-        Of each recording.
+        Statistics of each recording.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Table 1 of the L3 paper: baselines that learned from labels what L3-Net learns without."""
+"""Table 1 of the L3 paper: baselines that learn from labels what L3-Net learns without them."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def table1(
 
 
 class DirectCombination(Compares):
-    """Says of a picture and a sound how likely their labels are the same, from two classifiers.
+    """Estimates how likely a picture and a sound have the same label, from two classifiers.
 
-    The score is the scalar product of the two softmaxes (L3 paper, section 3.2, "supervised direct combination").
+    The score is the scalar product of their softmaxes (L3 paper, section 3.2, "supervised direct combination").
 
     Parameters
     ----------
     run : Path
-        Run of the objective `classification`.
+        Folder of a run with the objective `classification`.
 
     Raises
     ------
@@ -104,21 +104,21 @@ class DirectCombination(Compares):
         return self.model.prepare_frames(frames)
 
     def represent_frames(self, frames: Tensor) -> Tensor:
-        """Give the probabilities of the labels: (B, classes)."""
+        """Return the probabilities of the labels: (B, classes)."""
         return self.objective.image_classifier(self.model.represent_frames(frames)).softmax(dim=1)
 
     def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Give the probabilities of the labels: (B, classes)."""
+        """Return the probabilities of the labels: (B, classes)."""
         return self.objective.audio_classifier(self.model.represent_audio(spectrogram)).softmax(dim=1)
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
-        """Give logits whose softmax is (1 - s, s), with the scalar product s: (B, 2)."""
+        """Return logits whose softmax is (1 - s, s), with the scalar product s: (B, 2)."""
         score = (frames * audio).sum(dim=1).clamp(1e-6, 1 - 1e-6)
         return torch.stack([1 - score, score], dim=1).log()
 
 
 def check_pretrained(pretrained: Path, supervised: Path) -> None:
-    """Raise ValueError if weights are known to have begun with others than those of the run `supervised`."""
+    """Raise ValueError if weights are known not to have been trained from those of the run `supervised`."""
     record = pretrained.parent / "config.json"
     if not record.exists():
         return
@@ -136,11 +136,11 @@ def label_accuracy(classes: list[str], pairs: Represented, data: Path) -> dict[s
     Parameters
     ----------
     classes : list of str
-        That the towers learned.
+        Classes that the towers learned.
     pairs : Represented
-        By a `DirectCombination`: probabilities of the classes.
+        Pairs as a `DirectCombination` represents them, by the probabilities of the classes.
     data : Path
-        Where the pairs are from, for messages.
+        Folder that the pairs come from, for messages.
 
     Returns
     -------

@@ -20,7 +20,7 @@ def table(title: str, rows: dict[str, dict[str, str]]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Write the mean and the standard deviation of some values; of a single one, itself."""
+    """Format the mean and the standard deviation of some values, or only the value if there is one."""
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"

@@ -1,4 +1,4 @@
-"""PNG pictures of what units answer to: top moments, heatmaps, t-SNE."""
+"""PNG pictures of what units respond to: top moments, heatmaps, t-SNE."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .metrics.unit_maps import feature_maps
 def draw_units(path: Path, model: AudioVisualModel, modality: str, moments: Moments, units: Sequence[Unit]) -> None:
     """Draw a row of top moments for each unit, each with the unit's activation laid over it.
 
-    For pictures there are two lines a unit: the frame, and the frame under its heatmap. For sounds there are three: the
-    frame that accompanied it, the spectrogram (low frequencies below), and the spectrogram under its heatmap.
+    For pictures each unit has two lines: the frame, and the frame under its heatmap. For sounds it has three: the
+    accompanying frame, the spectrogram (low frequencies below), and the spectrogram under its heatmap.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def draw_units(path: Path, model: AudioVisualModel, modality: str, moments: Mome
     modality : {"image", "audio"}
     moments : Moments
     units : sequence of Unit
-        With as many top moments each.
+        Units, each with the same number of top moments.
     """
     from matplotlib.figure import Figure
 
@@ -69,7 +69,7 @@ def _draw_moment(
 
 
 def heatmap(feature_map: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Enlarge one unit's map (h, w) bilinearly to a shape (H, W), as if it covered all of the input."""
+    """Enlarge one unit's map (h, w) bilinearly to a shape (H, W), as if it covered the entire input."""
     enlarged = F.interpolate(torch.from_numpy(feature_map)[None, None], shape, mode="bilinear", align_corners=False)
     return enlarged[0, 0].numpy()
 
@@ -80,7 +80,7 @@ def _overlay(axis: Any, values: np.ndarray, origin: str, aspect: str) -> None:
 
 
 def draw_scatter(path: Path, points: np.ndarray, labels: np.ndarray, title: str) -> None:
-    """Draw points (n, 2), a colour a label; the legend names the 20 most frequent.
+    """Draw points (n, 2), coloured by label; the legend names the 20 most frequent labels.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""What single units of the towers answer to, without the other modality (L3 paper, section 4.3).
+"""Selectivity of single units of the towers, without the other modality (L3 paper, section 4.3).
 
-A unit is a channel of a tower's last map; its activation is the map's maximum (pool4). Moments are a clip of frames and
-the sound around it; units are ranked by the moments that excite them most, at most one of each video.
+A unit is a channel of a tower's last map; its activation is the map's maximum (pool4). A moment is a clip of frames and
+the sound around it; units are ranked by the moments that excite them most, at most one from each video.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .tables import table
 from .unit_pictures import draw_scatter, draw_units
 from .untrained import untrained
 
-CLUSTERS = 64  # unsure whether the paper's
+CLUSTERS = 64  # perhaps not the paper's number
 
 
 @click.command()
@@ -72,7 +72,7 @@ def units(
 def _figures(
     model: AudioVisualModel, moments: Moments, clusters: int, seed: int, output: Path | None = None, count: int = 0
 ) -> dict[str, float]:
-    """Figures of both towers; pictures of `count` units of each go to the folder `output`."""
+    """Measure both towers, and draw `count` units of each into the folder `output`, if given."""
     figures: dict[str, float] = {}
     for modality in ("image", "audio"):
         activation = activations(model, modality, moments)

@@ -1,4 +1,4 @@
-"""The same network untrained, which every evaluation measures beside the trained one."""
+"""Untrained copies of networks, which every evaluation measures beside the trained ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from openavc.media.image import fit
 from openavc.models.contract import AudioVisualModel, Compares
 from openavc.weights import build_model
 
-SETTLING = 256  # pictures and sounds that `settle` is given, at most
+SETTLING = 256  # pictures and sounds for `settle`, at most
 _BATCH = 64
 
 
@@ -26,9 +26,9 @@ def untrained(model: AudioVisualModel, seed: int) -> AudioVisualModel:
 
 
 def settle(network: Compares, pictures: Sequence[np.ndarray], sounds: Sequence[np.ndarray]) -> None:
-    """Give an untrained network's BatchNorm the statistics of some pictures and as many sounds.
+    """Set the BatchNorm statistics of an untrained network to those of some pictures and as many sounds.
 
-    With the statistics that it begins with, the padding at the borders decides where a map is highest.
+    With the initial statistics, the padding at the borders decides where a map is highest.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""What goes beside published weights: the model card, and files on the Hugging Face Hub."""
+"""Publication of weights: the model card, and files on the Hugging Face Hub."""

@@ -1,4 +1,4 @@
-"""The model card that goes beside published weights, and in words what a run was trained on."""
+"""The model card of published weights, and a description in words of the data that a run was trained on."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from openavc.models.contract import AudioVisualModel, Localizes
 from ..recipe import lineage, read_tables
 
 PROJECT = Path(__file__).parents[2]
-DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate
+DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate, which name folders
 _UNKNOWN = "shards without a record of their making"
 
 
 def describe_corpora(corpora: list[dict | None]) -> str:
-    """Say what shards hold, by the `corpus.json` of each folder; nothing if none has one."""
+    """Describe in words what shards hold, from the `corpus.json` of each folder; empty if none has one."""
     words = [_describe_corpus(corpus or {}) for corpus in corpora]
     return "; ".join(words) if set(words) - {_UNKNOWN} else ""
 
 
 def _describe_corpus(corpus: dict) -> str:
     if "episodes" in corpus:
-        scene = corpus.get("scene", "roam")  # the only one before there were others
+        scene = corpus.get("scene", "roam")  # the only scene when it wasn't recorded yet
         what = f"{scene}, split {corpus['split']}, seed {corpus['seed']}"
         return f"{corpus['episodes']} episodes of {corpus['seconds']:g} s rendered with ViZDoom ({what})"
     if "videos" in corpus:
@@ -45,24 +45,24 @@ def model_card(
     best: bool = False,
     tables: dict | None = None,
 ) -> str:
-    """Write the card: Markdown after the Hub's YAML header.
+    """Write the card: the Hub's YAML header, then Markdown.
 
     Parameters
     ----------
     entry : dict
-        Of the manifest.
+        Entry of the manifest.
     model : AudioVisualModel
-        Loaded, for what it says of its inputs.
+        Loaded model, for the description of its inputs.
     run : Path
-        With `config.json` and `log.jsonl`.
+        Folder with `config.json` and `log.jsonl`.
     repo : str
-        On the Hub, `owner/name`; empty if the weights aren't there.
+        Repository on the Hub, `owner/name`; empty if the weights aren't there.
     limits : str
         What the model is bad at, in words.
     best : bool
-        Whether the weights are those that were best on held-out shards, not the last.
+        Whether the weights are those that were best on held-out shards, instead of the last.
     tables : dict, optional
-        What to show of a command's measurement instead of its metrics: title -> row -> column -> cell.
+        Tables to show instead of a command's metrics, by command: title -> row -> column -> cell.
     """
     config = json.loads((run / "config.json").read_text())
     parts = [
@@ -84,7 +84,7 @@ def model_card(
 
 
 def header(entry: dict) -> str:
-    """Write the card's metadata as YAML, which the Hub's search and its table of results read."""
+    """Write the card's metadata as YAML, for the Hub's search and its table of results."""
     from huggingface_hub import EvalResult, ModelCardData
 
     results = [
@@ -170,15 +170,15 @@ def _last_step(run: Path) -> int | str:
 
 
 def _best_step(run: Path) -> int:
-    """Tell when `best.safetensors` was written: at the first of the highest figures, as training.record chooses."""
+    """Return the step of `best.safetensors`: the first with the highest figure, as training.record chooses."""
     lines = [json.loads(line) for line in (run / "validation.jsonl").read_text().splitlines()]
     return max(lines, key=lambda line: line["threshold"])["step"]
 
 
 def _recipe(recipe: str, config: dict) -> str:
-    """Quote the recipe with all that it extends, and say where the run departs from it.
+    """Quote the recipe with all that it extends, and list where the run departs from it.
 
-    If there is no such file, it is the run's own configuration.
+    If there is no such file, quote the run's own configuration.
     """
     paths = (PROJECT / recipe, PROJECT / "training" / "configs" / recipe)
     path = next((path for path in paths if path.is_file()), None)
@@ -194,14 +194,14 @@ def _recipe(recipe: str, config: dict) -> str:
 
 
 def departures(recipe: dict, config: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Compare what a recipe's file says with a run's configuration.
+    """Compare a recipe's file with a run's configuration.
 
     Yields
     ------
     key : str
-        Of a value that differs; in a table, after the table's name and a dot.
+        Key of a value that differs; in a table, preceded by the table's name and a dot.
     value
-        The run's own; None if it has no such key.
+        The run's own value; None if it has no such key.
     """
     for key, value in recipe.items():
         own = config.get(key)
@@ -212,10 +212,10 @@ def departures(recipe: dict, config: dict, prefix: str = "") -> Iterator[tuple[s
 
 
 def _agree(value: Any, own: Any) -> bool:
-    """Whether a run's own value is the recipe's; its tables may hold defaults beside what the recipe says."""
+    """Whether a run's own value equals the recipe's; its tables may hold further keys, the defaults."""
     if isinstance(value, dict) and isinstance(own, dict):
         return all(_agree(inner, own.get(key)) for key, inner in value.items())
-    if isinstance(value, dict) and isinstance(own, list):  # one table where there may be several
+    if isinstance(value, dict) and isinstance(own, list):  # one table where several are allowed
         value = [value]
     if isinstance(value, list) and isinstance(own, list) and len(value) == len(own):
         return all(map(_agree, value, own))
@@ -223,7 +223,7 @@ def _agree(value: Any, own: Any) -> bool:
 
 
 def _metrics(metrics: list[dict], tables: dict) -> str:
-    """Show the tables of each command, or one of its figures, after the command."""
+    """Show each command, followed by its tables, or by one table of its figures."""
     if not metrics:
         return "Not measured."
     groups = itertools.groupby(metrics, key=lambda metric: metric["command"])

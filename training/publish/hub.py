@@ -1,4 +1,4 @@
-"""Files to the Hugging Face Hub, and back once, to see that users will get them."""
+"""Uploads to the Hugging Face Hub, with one download to check that users will get the files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openavc.weights import fetch_entry
 
 
 def check_repo(repo: str) -> None:
-    """Raise ValueError unless `repo` is `owner/name` in the form that the Hub takes."""
+    """Raise ValueError unless `repo` is `owner/name`, in a form that the Hub accepts."""
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
@@ -22,9 +22,9 @@ def check_repo(repo: str) -> None:
 
 
 def push(repo: str, files: list[Path], message: str) -> str:
-    """Commit files to the top of a repository of the Hub, which is created if there is none.
+    """Commit files to the top folder of a repository of the Hub, which is created if it doesn't exist.
 
-    The token is that of `hf auth login` or HF_TOKEN.
+    The token comes from `hf auth login` or HF_TOKEN.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def push(repo: str, files: list[Path], message: str) -> str:
     ValueError
         If `repo` isn't `owner/name`.
     OSError
-        If there is no token, or the Hub refuses or can't be reached, with what to do.
+        If there is no token, or the Hub refuses or can't be reached; the message says what to do.
     """
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
 
@@ -48,15 +48,15 @@ def push(repo: str, files: list[Path], message: str) -> str:
         api.create_repo(repo, exist_ok=True)
         operations = [CommitOperationAdd(path.name, path) for path in files]
         return api.create_commit(repo, operations, commit_message=message).oid
-    except Exception as error:  # a connection that breaks raises whatever the HTTP library raises
+    except Exception as error:  # a broken connection raises whatever the HTTP library does
         raise OSError(f"{repo} was not pushed: {_explain(error, repo)}") from error
 
 
 def _explain(error: BaseException, repo: str) -> str:
-    """Say what went wrong and what to do about it, in one line."""
+    """Explain in one line what went wrong and what to do about it."""
     from huggingface_hub import constants
 
-    if isinstance(error, RuntimeError) and error.__cause__:  # says no more than which file was under way
+    if isinstance(error, RuntimeError) and error.__cause__:  # only says which file was being sent
         error = error.__cause__
     response = getattr(error, "response", None)
     status = None if response is None else response.status_code
@@ -72,7 +72,7 @@ def _explain(error: BaseException, repo: str) -> str:
 
 
 def fetch_back(entry: dict) -> None:
-    """Download an entry's file as a user would, into an empty cache; OSError if it isn't the right one."""
+    """Download an entry's file as a user would, into an empty cache; OSError if it isn't the right file."""
     before = os.environ.get("OPENAVC_HOME")
     with tempfile.TemporaryDirectory() as home:
         os.environ["OPENAVC_HOME"] = home

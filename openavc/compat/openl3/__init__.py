@@ -1,6 +1,6 @@
 """OpenL3's interface on today's Python: `from openavc.compat import openl3` in place of `import openl3`.
 
-Everything here, submodules included, is that of `openavc.interfaces.openl3`, under the name that users write.
+Everything here, including submodules, comes from `openavc.interfaces.openl3`, under the name that users import.
 """
 
 import sys

@@ -1,7 +1,7 @@
 """OpenL3's interface to openavc's models; users write `from openavc.compat import openl3` for `import openl3`.
 
-Signatures, names, defaults, file names and .npz keys are OpenL3 0.4's; its defects are mended. Where that changes a
-number, `strict_openl3=True` gives OpenL3's own. The page docs/migration.md lists the differences.
+Signatures, names, defaults, file names and .npz keys are OpenL3 0.4's; its defects are fixed. Where a fix changes a
+number, `strict_openl3=True` gives OpenL3's own. docs/migration.md lists the differences.
 """
 
 from . import models
@@ -10,7 +10,7 @@ from .files import get_output_path, process_audio_file, process_image_file, proc
 from .openl3_exceptions import OpenL3Error
 from .openl3_warnings import OpenL3Warning
 
-__version__ = "0.4.2"  # the OpenL3 whose interface this is
+__version__ = "0.4.2"  # of the OpenL3 whose interface this is
 __all__ = [
     "OpenL3Error",
     "OpenL3Warning",

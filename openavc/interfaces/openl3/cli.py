@@ -15,7 +15,7 @@ from .options import AUDIO_SIZES, CONTENT_TYPES, FRONTENDS, IMAGE_SIZES, INPUT_R
 
 
 def main(args: list[str] | None = None) -> None:
-    """Embed the files that the command line names; exit with -1 if there are none, with 1 if some of them failed."""
+    """Embed the files named on the command line; exit with status -1 if there are none, 1 if any failed."""
     options = parse_args(args)
     files = find_files(options.inputs, options.modality)
     if not files:
@@ -58,9 +58,9 @@ def _run(options: argparse.Namespace, files: list[str]) -> None:
 
 
 def find_files(inputs: list[str], modality: str) -> list[str]:
-    """Return the files named, and those in the folders named whose extension is of the modality.
+    """Return the given files, and the files in the given folders whose extension fits the modality.
 
-    Folders below these aren't searched.
+    Subfolders aren't searched.
     """
     files = []
     for item in inputs:
@@ -73,7 +73,7 @@ def find_files(inputs: list[str], modality: str) -> list[str]:
 
 
 def parse_args(args: list[str] | None = None) -> argparse.Namespace:
-    """Parse OpenL3's options, and ours, of a command line; that of the process by default."""
+    """Parse OpenL3's options and ours; `args` is the command line of the process by default."""
     parser = argparse.ArgumentParser(
         prog="python -m openavc.compat.openl3", description="Embed sounds, pictures or videos with OpenL3's networks."
     )

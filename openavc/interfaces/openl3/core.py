@@ -47,7 +47,7 @@ def get_audio_embedding(
     *,
     strict_openl3: bool = False,
 ) -> tuple[Any, Any]:
-    """Embed one recording, or a list of them, in windows of a second.
+    """Embed one recording, or a list of them, in windows of one second.
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def get_audio_embedding(
     sr : number, or list of them for a list
         In Hz.
     model : optional
-        What `models.load_audio_embedding_model` returned. That function's options have no effect here then, but are
-        checked.
+        A network that `models.load_audio_embedding_model` returned. That function's options then have no effect here,
+        but are still checked.
     input_repr : {"linear", "mel128", "mel256"}, optional
         "mel256" for the kapre frontends; required for those of librosa.
     content_type : {"music", "env"}
@@ -67,13 +67,13 @@ def get_audio_embedding(
     hop_size : float
         In seconds.
     batch_size : int
-        Windows that go through the network at once.
+        Windows per pass through the network.
     frontend : str
         See `models.load_audio_embedding_model`.
     verbose : bool
         Whether to show a progress bar, on a terminal.
     strict_openl3 : bool
-        Whether hops are cut down to full samples, and timestamps ignore that, as in OpenL3.
+        Whether hops are truncated to full samples, while timestamps ignore that, as in OpenL3.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def get_audio_embedding(
     Raises
     ------
     OpenL3Error
-        For sound and options that make no sense, NaN and infinity included.
+        For invalid sound, including NaN and infinity, or invalid options.
 
     Warns
     -----
@@ -130,18 +130,18 @@ def get_image_embedding(
     frame_rate : number, or list of them for a list, optional
         Frames a second; timestamps are returned only if it is given.
     model : optional
-        What `models.load_image_embedding_model` returned. That function's options have no effect here then, but are
-        checked.
+        A network that `models.load_image_embedding_model` returned. That function's options then have no effect here,
+        but are still checked.
     input_repr : {"linear", "mel128", "mel256"}
-        Of the network for sound that this one was trained with.
+        Spectrogram of the sound network that this one was trained with.
     content_type : {"music", "env"}
     embedding_size : {8192, 512}
     batch_size : int
-        Pictures that go through the network at once.
+        Pictures per pass through the network.
     verbose : bool
         Whether to show a progress bar, on a terminal.
     strict_openl3 : bool
-        Whether pictures are scaled as OpenL3 does, by their size and by the maximum of all N.
+        Whether pictures are scaled as in OpenL3, depending on their size and on the maximum of all N.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def get_image_embedding(
     Raises
     ------
     OpenL3Error
-        For pictures and options that make no sense.
+        For invalid pictures or options.
 
     Warns
     -----
@@ -196,24 +196,24 @@ def preprocess_audio(
     strict_openl3: bool = False,
     **kw: Any,
 ) -> np.ndarray:
-    """Cut sound into the windows that a network embeds, and take their spectrograms if asked for.
+    """Cut sound into the windows that a network embeds, and optionally compute their spectrograms.
 
     Parameters
     ----------
     audio, sr, hop_size, center, frontend, strict_openl3
         As in `get_audio_embedding`, for one recording.
     input_repr : {"linear", "mel128", "mel256"}, optional
-        Of the spectrograms; without it, windows are returned.
+        Kind of spectrograms; if it is missing, windows are returned.
 
     Returns
     -------
     windows : ndarray, shape (T, 1, 48000), float64
-        With `input_repr` spectrograms (T, frequencies, times, 1), float32, in decibels below their maximum.
+        With `input_repr`, spectrograms (T, frequencies, times, 1), float32, in decibels relative to their maximum.
 
     Raises
     ------
     OpenL3Error
-        For sound and options that make no sense.
+        For invalid sound or options.
     """
     if kw:
         raise OpenL3Error(f"preprocess_audio has no option {', '.join(map(repr, kw))}")

@@ -1,4 +1,4 @@
-"""Embeddings of files, written as .npz with OpenL3's signatures, names and keys; one that fails stops no other."""
+"""Embeddings of files, written as .npz with OpenL3's signatures, names and keys; a failure doesn't stop other files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .options import check_audio, check_choice, check_common, check_framing, che
 from .pictures import check_stack, crops, embed_crops, read_picture
 from .sound import Recording, embed_recordings, open_soundtrack
 
-_SQUASHED = (256, 256)  # pixels; OpenL3 scales all frames of videos to it, whatever their shape
+_SQUASHED = (256, 256)  # pixels; OpenL3 scales all frames of videos to this size, whatever their shape
 
 
 def process_audio_file(
@@ -51,11 +51,11 @@ def process_audio_file(
     ----------
     filepath : str, path, or list of these
     output_dir : str or path, optional
-        Made if it doesn't exist. By default each result lies beside its file.
+        Created if it doesn't exist. By default, each result is written beside its file.
     suffix : str, optional
-        Ends the names of the results.
+        Appended to the names of the results.
     overwrite : bool
-        Whether to embed files whose .npz exists.
+        Whether to embed files whose .npz already exists.
     verbose : bool
         Whether to print which files are written and skipped.
     model, input_repr, content_type, embedding_size, center, hop_size, batch_size, frontend, strict_openl3
@@ -64,7 +64,7 @@ def process_audio_file(
     Raises
     ------
     OpenL3Error
-        For options that make no sense. If files fail, after all others are embedded, with the reason of each.
+        For invalid options; or if files failed, after all others are embedded, with the reason for each.
     """
     check_common(content_type, batch_size, verbose)
     check_framing(hop_size, center)
@@ -80,7 +80,7 @@ def process_audio_file(
             recording = Recording(*open_audio(job.source, model.sound.dtype), str(job.source))
             [embedded] = embed_recordings(model, [recording], hop_size, center, batch_size, verbose, strict_openl3)
             _write(job.targets[0], verbose, *embedded)
-        except Exception as error:  # whatever a decoder raises for one file, the others go on
+        except Exception as error:  # decoders raise anything; the other files go on
             failures[job.source] = error
     _raise_failures(failures, len(jobs))
 
@@ -99,7 +99,7 @@ def process_image_file(
     *,
     strict_openl3: bool = False,
 ) -> None:
-    """Embed picture files into `<name>[_suffix].npz`, which has only `embedding` (1, D).
+    """Embed picture files into `<name>[_suffix].npz`, which holds only `embedding` (1, D).
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def process_video_file(
 ) -> None:
     """Embed videos into `<name>_audio[_suffix].npz` and `<name>_image[_suffix].npz`: `embedding` and `timestamps`.
 
-    Sound that ends before the file is followed by zeros. A video without sound gets a warning, and only the second
+    Sound that ends before the file is followed by zeros. A video without sound causes a warning and has only the second
     result.
 
     Parameters
@@ -172,8 +172,8 @@ def process_video_file(
     audio_model, image_model, and the rest
         As in `get_audio_embedding` and `get_image_embedding`.
     strict_openl3 : bool
-        Whether frames are squashed to 256 x 256, scaled by the maximum of all, and timed by the frame rate cut down to
-        a whole number, as in OpenL3. Otherwise they keep their shape and true times.
+        Whether frames are squashed to 256 x 256, scaled by their common maximum, and timed by the frame rate truncated
+        to a whole number, as in OpenL3. Otherwise they keep their shape and true times.
 
     Raises
     ------
@@ -185,7 +185,9 @@ def process_video_file(
     check_framing(audio_hop_size, audio_center)
     input_repr, frontend = check_audio(audio_model, input_repr, content_type, audio_embedding_size, audio_frontend)
     check_image(image_model, input_repr, content_type, image_embedding_size)
-    jobs = _plan(filepath, [f"audio{_tail(suffix)}", f"image{_tail(suffix)}"], output_dir, overwrite, verbose)
+    jobs = _plan(
+        filepath, [f"audio{_video_ending(suffix)}", f"image{_video_ending(suffix)}"], output_dir, overwrite, verbose
+    )
     if not jobs:
         return
     if audio_model is None:
@@ -223,7 +225,7 @@ def process_video_file(
 def _embed_frames(
     path: Any, model: EmbedsFrames, batch_size: int, verbose: bool, strict_openl3: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed the frames of a video: (embedding (N, D), timestamps (N,))."""
+    """Embed the frames of a video; return (embedding (N, D), timestamps (N,))."""
     times: list[float] = []
 
     def frames() -> Iterator[np.ndarray]:
@@ -240,7 +242,7 @@ def _embed_frames(
 
 
 def _truncated_frame_rate(path: Any) -> float:
-    """Return the frames a second, cut down to a whole number as in OpenL3, unless that would be 0."""
+    """Return the frames per second, truncated to a whole number as in OpenL3, unless that would be 0."""
     with open_container(existing_file(path)) as container:
         rate = float(container.streams.best("video").average_rate)
     return int(rate) or rate
@@ -271,8 +273,8 @@ def _ending(suffix: str | None) -> str:
     return f"{suffix or ''}.npz"
 
 
-def _tail(suffix: str | None) -> str:
-    """Return what follows "audio" and "image" in the names of a video's results."""
+def _video_ending(suffix: str | None) -> str:
+    """Return the part of a result's name after "audio" or "image"."""
     return f"_{suffix}.npz" if suffix else ".npz"
 
 
@@ -284,7 +286,7 @@ class _Job(NamedTuple):
 
 
 def _plan(filepath: Any, endings: list[str], output_dir: Any, overwrite: bool, verbose: bool) -> list[_Job]:
-    """Return a job for each file, once, unless all its results exist and aren't to be overwritten."""
+    """Return one job per file, except for files whose results all exist and aren't to be overwritten."""
     check_choice("overwrite", overwrite, (True, False))
     paths = filepath if isinstance(filepath, list) else [filepath]
     for path in paths:
@@ -300,10 +302,10 @@ def _plan(filepath: Any, endings: list[str], output_dir: Any, overwrite: bool, v
 
 
 def _targets(paths: list, endings: list[str], output_dir: Any) -> dict[Any, list[str]]:
-    """Return the results of each file, under OpenL3's names.
+    """Return the paths of each file's results, under OpenL3's names.
 
-    Files that would share a result go to folders like their own below `output_dir`; those that still would keep their
-    extension, as in clip.wav.npz.
+    Results that would share a name go to folders below `output_dir` that mirror those of the files; names that still
+    clash keep the extension, as in clip.wav.npz.
     """
     paths = list({os.path.abspath(path): path for path in paths}.values())
     targets = {path: [get_output_path(path, ending, output_dir) for ending in endings] for path in paths}
@@ -321,7 +323,7 @@ def _targets(paths: list, endings: list[str], output_dir: Any) -> dict[Any, list
 
 
 def _clashing(targets: dict[Any, list[str]]) -> list:
-    """Return the files whose results would have the name of another's."""
+    """Return the files whose results would have the same name as another file's."""
     uses = Counter(os.path.abspath(results[0]) for results in targets.values())
     return [path for path, results in targets.items() if uses[os.path.abspath(results[0])] > 1]
 
@@ -342,7 +344,7 @@ def _say(verbose: bool, message: str) -> None:
 
 
 def _raise_failures(failures: dict[Any, Exception], files: int) -> None:
-    """Raise OpenL3Error with the reason of each failure, if there are any."""
+    """Raise OpenL3Error with the reason for each failure, if there are any."""
     if not failures:
         return
     reasons = [_reason(path, error) for path, error in failures.items()]
@@ -353,7 +355,7 @@ def _raise_failures(failures: dict[Any, Exception], files: int) -> None:
 
 
 def _reason(path: Any, error: Exception) -> str:
-    """Say why a file failed, with its name."""
+    """Return the reason why a file failed, including its name."""
     expected = isinstance(error, OpenL3Error | OSError | ValueError | TypeError) and str(error)
     reason = str(error) if expected else f"{type(error).__name__}: {error}"
     return reason if str(path) in reason else f"{path}: {reason}"

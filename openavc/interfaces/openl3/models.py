@@ -1,7 +1,6 @@
-"""OpenL3's models by its names: `openl3.models.load_audio_embedding_model` and its kin.
+"""OpenL3's model loaders, under its names: `openl3.models.load_audio_embedding_model` and others.
 
-They return networks of openavc (PyTorch), to be passed as `model=`. `openavc.weights` knows the files and where they
-come from.
+They return networks of openavc (PyTorch), to be passed as `model=`. `openavc.weights` provides the files.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ def load_audio_embedding_model(
     content_type : {"music", "env"}
     embedding_size : {6144, 512}
     frontend : str
-        OpenL3's "kapre" (which is "kapre-0.3.5") or "librosa", or "kapre-0.1.4", the one that the weights were
-        trained on and that OpenL3 had up to 0.3.1, or "librosa-0.10", that of OpenL3 0.4 with librosa 0.9 or later.
+        OpenL3's "kapre" (the same as "kapre-0.3.5") or "librosa"; "kapre-0.1.4", which the weights were trained on and
+        OpenL3 used up to 0.3.1; or "librosa-0.10", that of OpenL3 0.4 with librosa 0.9 or later.
 
     Raises
     ------
     OpenL3Error
-        For values that don't exist.
+        For unknown values.
     OSError
         If the weights can't be downloaded.
     """
@@ -56,7 +55,7 @@ def load_image_embedding_model(input_repr: str, content_type: str, embedding_siz
     Parameters
     ----------
     input_repr : {"linear", "mel128", "mel256"}
-        Of the network for sound that it was trained with.
+        Spectrogram of the sound network that it was trained with.
     content_type : {"music", "env"}
     embedding_size : {8192, 512}
 
@@ -72,7 +71,7 @@ def load_image_embedding_model(input_repr: str, content_type: str, embedding_siz
 def load_audio_embedding_model_from_path(
     model_path: str | Path, input_repr: str, embedding_size: int, frontend: str = "kapre"
 ) -> EmbedsAudio:
-    """Load a network for sound from OpenL3's .h5 or .h5.gz, or from the .safetensors that openavc made of one.
+    """Load a network for sound from OpenL3's .h5 or .h5.gz, or from .safetensors that openavc converted from one.
 
     Parameters
     ----------
@@ -83,7 +82,7 @@ def load_audio_embedding_model_from_path(
     Raises
     ------
     OpenL3Error
-        For values that don't exist, and files that are missing, damaged, or hold no network for sound.
+        For unknown values, and for files that are missing, damaged or without a network for sound.
     """
     input_repr, frontend = check_audio(None, input_repr, "music", embedding_size, frontend)
     with as_openl3_error():
@@ -93,7 +92,7 @@ def load_audio_embedding_model_from_path(
 
 
 def load_image_embedding_model_from_path(model_path: str | Path, embedding_size: int) -> EmbedsFrames:
-    """Load a network for pictures from OpenL3's .h5 or .h5.gz, or from the .safetensors that openavc made of one.
+    """Load a network for pictures from OpenL3's .h5 or .h5.gz, or from .safetensors that openavc converted from one.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ def load_image_embedding_model_from_path(model_path: str | Path, embedding_size:
     Raises
     ------
     OpenL3Error
-        For values that don't exist, and files that are missing, damaged, or hold no network for pictures.
+        For unknown values, and for files that are missing, damaged or without a network for pictures.
     """
     check_choice("embedding_size", embedding_size, IMAGE_SIZES)
     with as_openl3_error():
@@ -112,7 +111,7 @@ def load_image_embedding_model_from_path(model_path: str | Path, embedding_size:
 
 
 def _check_modality(model_path: str | Path, modality: str) -> None:
-    """Raise OpenL3Error unless a weights file has the tower of a modality."""
+    """Raise OpenL3Error unless a weights file contains the tower of a modality."""
     _, path = weights.locate(model_path)
     modalities = weights.modalities_of(Path(path))
     if modality not in modalities:
@@ -121,12 +120,12 @@ def _check_modality(model_path: str | Path, modality: str) -> None:
 
 
 def get_audio_embedding_model_path(input_repr: str, content_type: str) -> str:
-    """Return the path of the weights for sound, which are downloaded unless they are in the cache."""
+    """Return the path of the weights for sound, downloading them unless they are cached."""
     return _path(input_repr, content_type)
 
 
 def get_image_embedding_model_path(input_repr: str, content_type: str) -> str:
-    """Return the path of the weights for pictures, which are downloaded unless they are in the cache."""
+    """Return the path of the weights for pictures, downloading them unless they are cached."""
     return _path(input_repr, content_type)
 
 
@@ -142,11 +141,11 @@ def _name(input_repr: str, content_type: str) -> str:
 
 @functools.lru_cache(maxsize=8)  # more combinations than one program uses
 def kept_audio_model(input_repr: str, content_type: str, embedding_size: int, frontend: str) -> EmbedsAudio:
-    """Return the network that calls without `model=` use; it is loaded once."""
+    """Return the network for calls without `model=`, which is loaded only once."""
     return load_audio_embedding_model(input_repr, content_type, embedding_size, frontend)
 
 
 @functools.lru_cache(maxsize=8)
 def kept_image_model(input_repr: str, content_type: str, embedding_size: int) -> EmbedsFrames:
-    """Return the network that calls without `model=` use; it is loaded once."""
+    """Return the network for calls without `model=`, which is loaded only once."""
     return load_image_embedding_model(input_repr, content_type, embedding_size)

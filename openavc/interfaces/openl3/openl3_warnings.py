@@ -2,4 +2,4 @@
 
 
 class OpenL3Warning(Warning):
-    """Issued for silence, black pictures, sound shorter than a second and videos without any, all embedded even so."""
+    """Issued for silence, black pictures, sound under a second and videos without sound; all are still embedded."""

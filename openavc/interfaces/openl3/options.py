@@ -1,4 +1,4 @@
-"""The options of OpenL3's functions and the values they take; others are refused with those that would work."""
+"""The options of OpenL3's functions and their values; errors for other values list those that would work."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...inference.arguments import check_batch_size, check_hop
-from ...media.clips import SoundInput
+from ...media.clips import FramesInput, SoundInput
 from ...models.contract import EmbedsAudio, EmbedsFrames
 from ...models.frontends import OPENL3_FRONTENDS, VARIANTS
 from .openl3_exceptions import OpenL3Error, as_openl3_error
@@ -15,18 +15,19 @@ INPUT_REPRS = tuple(OPENL3_FRONTENDS)
 CONTENT_TYPES = ("music", "env")
 AUDIO_SIZES, IMAGE_SIZES = (6144, 512), (8192, 512)
 FRONTENDS = {"kapre": "kapre-0.3.5"} | {name: name for name in VARIANTS}  # OpenL3's names and ours -> ours
+PICTURE = FramesInput(224, 224)  # pixels of the pictures that they take
 FRAMING = SoundInput(48_000, 1.0, dtype="float64")  # the windows that all of OpenL3's networks take
 
 
 def check_choice(name: str, value: Any, choices: Iterable) -> None:
-    """Raise OpenL3Error unless an option has one of its values."""
+    """Raise OpenL3Error unless the value of an option is one of its choices."""
     choices = tuple(choices)
     if value not in choices:
         raise OpenL3Error(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_common(content_type: Any, batch_size: Any, verbose: Any) -> None:
-    """Raise OpenL3Error for values of these options that don't exist."""
+    """Raise OpenL3Error for invalid values of the options that all functions share."""
     check_choice("content_type", content_type, CONTENT_TYPES)
     check_choice("verbose", verbose, (True, False))
     with as_openl3_error():
@@ -41,19 +42,19 @@ def check_framing(hop_size: Any, center: Any) -> None:
 
 
 def check_audio(model: Any, input_repr: Any, content_type: Any, embedding_size: Any, frontend: Any) -> tuple[str, str]:
-    """Fill in the options of a network for sound.
+    """Check the options of a network for sound and fill in missing ones.
 
     Returns
     -------
     input_repr : str
         "mel256" unless one is given.
     frontend : str
-        Under openavc's name.
+        The frontend's name in openavc.
 
     Raises
     ------
     OpenL3Error
-        For values that don't exist, or that contradict a model that is given.
+        For unknown values, or values that contradict a given model.
     """
     check_choice("frontend", frontend, FRONTENDS)
     if input_repr is None and FRONTENDS[frontend].startswith("librosa"):
@@ -63,13 +64,15 @@ def check_audio(model: Any, input_repr: Any, content_type: Any, embedding_size: 
     check_choice("content_type", content_type, CONTENT_TYPES)
     check_choice("embedding_size", embedding_size, AUDIO_SIZES)
     loaded = None if model is None else audio_model(model).architecture.get("frontend")
-    if loaded and frontend != "kapre" and FRONTENDS[frontend] != loaded:  # "kapre" may only be the default
+    if (
+        loaded and frontend != "kapre" and FRONTENDS[frontend] != loaded
+    ):  # "kapre" may be only the default, not a choice
         raise OpenL3Error(f"the model was loaded with frontend {loaded!r}, not {frontend!r}: leave frontend out")
     return input_repr, FRONTENDS[frontend]
 
 
 def check_image(model: Any, input_repr: Any, content_type: Any, embedding_size: Any) -> None:
-    """Raise OpenL3Error for options of a network for pictures that don't exist."""
+    """Raise OpenL3Error for invalid options of a network for pictures."""
     check_choice("input_repr", input_repr, INPUT_REPRS)
     check_choice("content_type", content_type, CONTENT_TYPES)
     check_choice("embedding_size", embedding_size, IMAGE_SIZES)
@@ -78,15 +81,15 @@ def check_image(model: Any, input_repr: Any, content_type: Any, embedding_size: 
 
 
 def audio_model(model: Any) -> EmbedsAudio:
-    """Return the model; OpenL3Error unless it is a network that embeds sound."""
-    if not isinstance(model, EmbedsAudio) or "audio" not in model.embedding_sizes:
+    """Return the model; raise OpenL3Error unless it is a network that embeds sound."""
+    if not isinstance(model, EmbedsAudio) or "audio" not in model.embedding_sizes or model.sound != FRAMING:
         raise _not_a_model(model, "audio")
     return model
 
 
 def image_model(model: Any) -> EmbedsFrames:
-    """Return the model; OpenL3Error unless it is a network that embeds pictures."""
-    if not isinstance(model, EmbedsFrames) or "image" not in model.embedding_sizes:
+    """Return the model; raise OpenL3Error unless it is a network that embeds pictures."""
+    if not isinstance(model, EmbedsFrames) or "image" not in model.embedding_sizes or model.frames != PICTURE:
         raise _not_a_model(model, "image")
     return model
 

@@ -1,8 +1,8 @@
-"""Pictures as OpenL3's network was trained on them, and as OpenL3 itself passes them to it.
+"""Pictures prepared for OpenL3's network: as in its training, or as OpenL3's own code prepares them.
 
-Both shrink a picture to a shorter side of 256 pixels, if it is longer, and crop the middle 224 x 224. The network was
-trained on values in [-1, 1]. OpenL3 keeps to that only for 8-bit pictures of exactly 224 x 224: it scales pictures that
-it shrinks to [0, 1], and divides all others by the maximum of their clip.
+Both shrink a picture to a shorter side of 256 pixels, if that side is longer, and crop the middle 224 x 224. The
+network was trained on values in [-1, 1]. OpenL3 keeps to that only for 8-bit pictures of exactly 224 x 224: it scales
+pictures that it shrinks to [0, 1], and divides all others by the maximum of their clip.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def crops(frames: Callable[[], Iterable[np.ndarray]], name: str, strict_openl3: 
     Parameters
     ----------
     frames : callable
-        Opens the frames (H, W, 3) of one picture or clip. It is called twice with `strict_openl3`, which scales by the
-        maximum of all.
+        Opens the frames (H, W, 3) of one picture or clip. It is called twice with `strict_openl3`, which scales by
+        their common maximum.
     name : str
-        For the warning.
+        Name of the input in the warning.
     strict_openl3 : bool
-        Whether they are scaled as by OpenL3, not as in training.
+        Whether to scale as OpenL3 does, not as in training.
 
     Yields
     ------
@@ -60,7 +60,7 @@ def crops(frames: Callable[[], Iterable[np.ndarray]], name: str, strict_openl3: 
 def embed_crops(
     model: EmbedsFrames, keyed_crops: Iterable[tuple[Key, np.ndarray]], batch_size: int, verbose: bool
 ) -> Iterator[tuple[Key, Tensor]]:
-    """Embed (key, crop) pairs: (key, row (D,)) of each."""
+    """Embed (key, crop) pairs; yield (key, row (D,)) for each."""
 
     def network(batch: Tensor) -> Tensor:
         return model.embed_frames(batch.permute(0, 3, 1, 2).to(model.dtype), "features")
@@ -69,7 +69,7 @@ def embed_crops(
 
 
 def check_stack(image: Any) -> np.ndarray:
-    """Turn an array or tensor (H, W, 3) or (N, H, W, 3) into a stack (N, H, W, 3); OpenL3Error for anything else."""
+    """Turn an array or tensor (H, W, 3) or (N, H, W, 3) into a stack (N, H, W, 3); refuse anything else."""
     if isinstance(image, Tensor):
         image = image.detach().cpu().numpy()
     if not isinstance(image, np.ndarray):
@@ -82,7 +82,7 @@ def check_stack(image: Any) -> np.ndarray:
 
 
 def read_picture(path: str | Path, strict_openl3: bool) -> np.ndarray:
-    """Read a picture (H, W, 3) as `read_image` does, or as OpenL3 does: as stored, less its transparency."""
+    """Read a picture (H, W, 3) as `read_image` does, or as OpenL3 does: as stored, without transparency."""
     if not strict_openl3:
         return read_image(path)
     import cv2
@@ -99,7 +99,7 @@ def _as_trained(frame: np.ndarray) -> np.ndarray:
 
 
 def _as_published(frame: np.ndarray) -> np.ndarray:
-    """Scale a frame as OpenL3 does, up to the division by the maximum of its clip."""
+    """Scale a frame as OpenL3 does, except for the division by the maximum of its clip."""
     exact = frame.shape[:2] == (SIZE, SIZE)
     if frame.dtype.kind in "iu" and (exact or min(frame.shape[:2]) > _SHRUNK):
         scaled = frame.astype(np.float32) / np.iinfo(frame.dtype).max

@@ -31,7 +31,7 @@ class Recording(NamedTuple):
 def cut_windows(
     recording: Recording, sound: SoundInput, hop_size: float, center: bool, strict_openl3: bool
 ) -> Iterator[np.ndarray]:
-    """Cut as many windows (n, 1) as cover every sample; with `center` they begin with half a window of zeros."""
+    """Cut windows (n, 1) that cover every sample; with `center`, half a window of zeros comes first."""
     sample_rate, length = sound.sample_rate, sound.samples
     hop = truncated_hop(hop_size, sound) if strict_openl3 else check_hop(hop_size, sound)
     resampled = model_sound(recording.blocks, recording.sample_rate, sound)
@@ -47,7 +47,7 @@ def cut_windows(
 
 
 def truncated_hop(hop_size: float, sound: SoundInput) -> float:
-    """Return the hop that OpenL3 really takes, in seconds: cut down to full samples, at least one."""
+    """Return the hop that OpenL3 actually uses, in seconds: truncated to full samples, at least one."""
     return max(1, int(check_hop(hop_size, sound) * sound.sample_rate)) / sound.sample_rate
 
 
@@ -55,7 +55,7 @@ def window_times(count: int, hop_size: float, sound: SoundInput, strict_openl3: 
     """Return when each window begins, in seconds: (count,) float64; with `strict_openl3` multiples of the hop."""
     hop = check_hop(hop_size, sound)
     samples = hop * sound.sample_rate
-    if strict_openl3 or abs(samples - round(samples)) < 1e-6:  # the same, but for rounding
+    if strict_openl3 or abs(samples - round(samples)) < 1e-6:  # the same, except for rounding
         return np.arange(count) * hop
     return np.array([window_start(k, hop, sound.sample_rate) for k in range(count)]) / sound.sample_rate
 
@@ -69,7 +69,7 @@ def embed_recordings(
     verbose: bool,
     strict_openl3: bool,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Embed recordings, whose windows share batches: (embedding (T, D), timestamps (T,)) of each."""
+    """Embed recordings, whose windows share batches; return (embedding (T, D), timestamps (T,)) of each."""
 
     def windows() -> Iterator[tuple[int, np.ndarray]]:
         for index, recording in enumerate(recordings):
@@ -86,14 +86,14 @@ def embed_recordings(
 
 
 def shown(items: Iterable[Item], verbose: bool, unit: str) -> Iterator[Item]:
-    """Pass items on, under a progress bar if that is wanted and there is a terminal."""
+    """Pass items on, with a progress bar if `verbose` and on a terminal."""
     from tqdm import tqdm
 
     return iter(tqdm(items, unit=unit, leave=False, disable=None if verbose else True))
 
 
 def open_soundtrack(path: str | Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
-    """Open the sound of a video, followed by zeros if the file lasts longer: blocks (n, channels) and their rate."""
+    """Open the sound of a video, followed by zeros if the file lasts longer: blocks (n, channels), rate in Hz."""
     path = Path(path)
     blocks, rate = open_audio(path, dtype)
     with open_container(path) as container:

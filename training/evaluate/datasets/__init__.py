@@ -1,1 +1,1 @@
-"""What is evaluated on: labelled sounds, pictures and videos, encounters, and boxes of what sounds."""
+"""Data for evaluations: labelled sounds, pictures and videos, encounters, and boxes of sound sources."""

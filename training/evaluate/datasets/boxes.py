@@ -6,12 +6,12 @@ Box = tuple[float, float, float, float]
 
 
 def area(box: Box) -> float:
-    """Share of the picture that a box takes up."""
+    """Return the share of the picture that a box covers."""
     return box[2] * box[3]
 
 
 def overlap(one: Box, other: Box) -> float:
-    """Area that two boxes share, as a part of the smaller one's."""
+    """Return the area that two boxes share, as a fraction of the smaller box's."""
     sides = [
         max(0.0, min(one[k] + one[k + 2], other[k] + other[k + 2]) - max(one[k], other[k])) for k in (0, 1)
     ]  # width and height
@@ -19,6 +19,6 @@ def overlap(one: Box, other: Box) -> float:
 
 
 def inside(point: tuple[float, float], box: Box) -> bool:
-    """Whether a point lies in a box; its right and its lower edge don't belong to it."""
+    """Whether a point lies in a box; the box's right and lower edges are excluded."""
     x, y, width, height = box
     return x <= point[0] < x + width and y <= point[1] < y + height

@@ -11,23 +11,23 @@ import numpy as np
 from .recordings import Recordings
 
 TRAIN, TEST = "scenes_stereo", "scenes_stereo_testset"
-PARTS = 5  # of the training clips, to choose C on
+PARTS = 5  # folds of the training clips, to choose C
 _SPLITS = {"train": True, "1": True, "test": False, "2": False}
 
 
 def read_dcase(folder: Path) -> Recordings:
-    """Read DCASE2014's folders `scenes_stereo` and `scenes_stereo_testset`, or `meta.csv` where there is one.
+    """Read DCASE2014's folders `scenes_stereo` and `scenes_stereo_testset`, or `meta.csv` if there is one.
 
     Files of the folders are named after their scene, as `bus01.wav`. `meta.csv` has the columns filename, split or
-    fold (train or 1, test or 2) and class. Test clips are fold 0; the training clips of each class are dealt out in
-    folds 1 to 5.
+    fold (train or 1, test or 2) and class. Test clips are fold 0; the training clips of each class are dealt into folds
+    1 to 5.
 
     Raises
     ------
     FileNotFoundError
-        If there is neither, or a file is missing.
+        If there are neither folders nor `meta.csv`, or a file is missing.
     ValueError
-        If a name doesn't tell its scene, a split is unknown, or a scene isn't in both splits.
+        If a file isn't named after its scene, a split is unknown, or a scene isn't in both splits.
     """
     clips = _listed(folder) if (folder / "meta.csv").exists() else _named(folder)
     classes = sorted({name for _, name, _ in clips})
@@ -45,7 +45,7 @@ def read_dcase(folder: Path) -> Recordings:
 
 
 def _named(folder: Path) -> list[tuple[Path, str, bool]]:
-    """(path, scene, whether to train on it) of each clip, from the data set's own folders."""
+    """List (path, scene, whether to train on it) of each clip, from the data set's own folders."""
     clips = []
     for name, train in ((TRAIN, True), (TEST, False)):
         paths = sorted(path for path in (folder / name).rglob("*.wav") if not path.name.startswith("."))
@@ -65,7 +65,7 @@ def _scene(path: Path) -> str:
 
 
 def _listed(folder: Path) -> list[tuple[Path, str, bool]]:
-    """(path, scene, whether to train on it) of each clip, from `meta.csv`."""
+    """List (path, scene, whether to train on it) of each clip, from `meta.csv`."""
     with open(folder / "meta.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     clips = []

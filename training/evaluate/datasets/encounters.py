@@ -1,7 +1,7 @@
-"""Pictures with the true boxes of what sounds, from held-out encounters (`training.simulate`, scenes solo and duo).
+"""Pictures with the true boxes of sound sources, from held-out encounters (`training.simulate`, scenes solo and duo).
 
 In a solo episode one kind of monster is heard and seen, so its sound belongs to its box. In a duo episode two kinds
-are in one picture: a solo recording of each, played in turn, asks whether the answer follows the sound.
+are in one picture: playing a solo recording of each in turn shows whether the map follows the sound.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .boxes import Box, area, overlap
 from .held_out import QUIETEST
 
 SMALLEST, LARGEST = 0.005, 0.25  # of a box, share of the picture
-LARGEST_PROJECTILE = 0.004  # share of the picture; those of some monsters fill the view
+LARGEST_PROJECTILE = 0.004  # share of the picture; some monsters' projectiles fill the view
 LARGEST_OVERLAP = 0.2  # of two boxes, share of the smaller
 APART = 0.5  # seconds between two frames of an episode
-PRIOR_SOUNDS = 64  # whose mean map stands for hearing nothing
+PRIOR_SOUNDS = 64  # sounds whose mean map stands for hearing nothing
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class Sound:
 
 @dataclass(frozen=True)
 class Encounters:
-    """Solo pictures with one box each, and duo pictures with two; sounds are numbers of those of the solo pictures."""
+    """Solo pictures with one box each, and duo pictures with two; sounds are named by their index in `sounds`."""
 
     solo: Shards
     scenes: list[Scene]
-    sounds: list[Sound]  # one a scene, its own
+    sounds: list[Sound]  # one for each scene, its own
     strangers: np.ndarray  # (scenes,) a sound of another kind
     prior: np.ndarray  # (PRIOR_SOUNDS,) sounds of all kinds
     duo: Shards
@@ -61,24 +61,24 @@ class Encounters:
 def read_encounters(
     model: AudioVisualModel, solo: Shards, duo: Shards, per_clip: int, windows: int, seed: int
 ) -> Encounters:
-    """Choose the pictures, and at random the sounds that are played to them.
+    """Choose the pictures, and draw the sounds that are played to them.
 
     Parameters
     ----------
     model : AudioVisualModel
-        For the length of its windows.
+        Model that sets the length of the windows.
     solo, duo : Shards
         Held-out episodes.
     per_clip : int
-        Pictures an episode, at most.
+        Largest number of pictures from an episode.
     windows : int
-        Of one recording, over whose maps a mean is taken.
+        Number of windows of a recording, whose maps are averaged.
     seed : int
 
     Raises
     ------
     ValueError
-        If there are no such pictures, all sounds are of one kind, or a kind of duo pictures has none.
+        If there are no such pictures, all sounds are of one kind, or a kind of the duo pictures has no sound.
     """
     scenes, sounds = solo_scenes(solo, model, per_clip, windows, seed)
     pairs = duo_scenes(duo, per_clip, seed)
@@ -99,8 +99,8 @@ def solo_scenes(
 ) -> tuple[list[Scene], list[Sound]]:
     """Choose up to `per_clip` pictures of each episode and, for each, its own sound.
 
-    The sound is the window at the frame and `windows` - 1 others of the episode, all loud enough. The monster is
-    visible exactly once.
+    The sound consists of the window at the frame and `windows` - 1 others of the episode, all loud enough. The monster
+    is visible exactly once.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def duo_scenes(shards: Shards, per_clip: int, seed: int) -> list[Scene]:
 
 
 def monster_boxes(kinds: Sequence[str], objects: list[list]) -> dict[str, Box] | None:
-    """Return the box of each kind among a frame's objects; None unless each is visible once, at a size that counts."""
+    """Return the box of each kind among a frame's objects; None unless each is visible once, at a valid size."""
     by_kind: dict[str, Box] = {}
     for kind in kinds:
         boxes = [tuple(box) for name, category, *box in objects if (name, category) == (kind, "Monster")]
@@ -152,7 +152,7 @@ def monster_boxes(kinds: Sequence[str], objects: list[list]) -> dict[str, Box] |
 
 
 def _scenes(shards: Shards, clip: StoredClip, rng: np.random.Generator) -> list[Scene]:
-    """All scenes of an episode, in random order."""
+    """List all scenes of an episode, in random order."""
     objects = shards.objects(clip)
     projectiles, scenes = projectile_areas(objects), []
     for frame in rng.permutation(len(objects)):
@@ -163,7 +163,7 @@ def _scenes(shards: Shards, clip: StoredClip, rng: np.random.Generator) -> list[
 
 
 def _spread_out(scenes: list[Scene], clip: StoredClip, count: int, times: np.ndarray) -> list[Scene]:
-    """The first `count` of the scenes that are at one of the times and lie apart from each other."""
+    """Keep the first `count` scenes that are at one of the times and lie apart from each other."""
     chosen: list[Scene] = []
     for scene in scenes:
         time = clip.frame_times[scene.frame]
@@ -174,7 +174,7 @@ def _spread_out(scenes: list[Scene], clip: StoredClip, count: int, times: np.nda
 
 
 def _loud_middles(shards: Shards, model: AudioVisualModel, clip: StoredClip, rng: np.random.Generator) -> np.ndarray:
-    """Times of the frames around which a window lies inside the episode and is loud enough, in random order."""
+    """List the times of frames whose window lies inside the episode and is loud enough, in random order."""
     seconds = model.sound.seconds
     inside = [time for time in clip.frame_times if seconds / 2 <= time <= clip.seconds - seconds / 2]
 

@@ -11,9 +11,9 @@ from .recordings import Recordings
 
 
 def read_esc(folder: Path) -> Recordings:
-    """Read `meta.csv` (filename, fold, class or category); files lie in the folder, `audio/` or a folder a class.
+    """Read `meta.csv` (filename, fold, class or category); files lie in the folder, `audio/` or a folder per class.
 
-    Where all clips are of one fold, three folds are made, see `deal_folds`, by the column src_file.
+    If all clips are in one fold, `deal_folds` makes three folds by the column src_file.
 
     Raises
     ------
@@ -34,9 +34,9 @@ def read_esc(folder: Path) -> Recordings:
 
 
 def deal_folds(sources: list[str], names: list[str]) -> list[int]:
-    """Deal clips out into three folds, so that none has a part of another's recording.
+    """Deal clips into three folds that have no recording in common.
 
-    The recordings of each class are dealt out in turn, so each class is in all folds if it has three recordings.
+    The recordings of each class are dealt in turn, so each class is in all folds if it has three recordings.
 
     Parameters
     ----------

@@ -15,18 +15,18 @@ from ...pairs import held_out_pairs
 from ..capabilities import check_compares
 from .moments import Span
 
-QUIETEST = -42.0  # dBFS, of a window that an evaluation takes
+QUIETEST = -42.0  # dBFS, least loudness of a window that an evaluation takes
 
 
 @dataclass(frozen=True)
 class HeldOut:
     """The pairs of some shards, cut for one network.
 
-    They are the same at each pass and are read anew each time, so memory holds only what is being worked on.
+    Each pass reads the same pairs anew, so memory holds only those in use.
     """
 
     shards: Shards
-    model: AudioVisualModel  # for its inputs alone
+    model: AudioVisualModel  # only its inputs are used
     per_clip: int
     seed: int
 
@@ -41,7 +41,7 @@ def load_pairs(model: AudioVisualModel, data: Path, per_clip: int, seed: int) ->
     Raises
     ------
     ValueError
-        If the model doesn't compare sound with what is seen, or all of `data` is too quiet or too short.
+        If the model doesn't compare sounds with pictures, or all of `data` is too quiet or too short.
     """
     check_compares(model)
     pairs = HeldOut(Shards(data), model, per_clip, seed)

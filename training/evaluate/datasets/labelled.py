@@ -1,6 +1,6 @@
 """Labelled videos for retrieval: shards, files in folders or a table, pairs of a picture and a sound.
 
-Of each video one moment is taken at random, from which every network cuts its clip.
+One moment of each video is taken at random; every network cuts its clip from that moment.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from .ontology import ClassTree, nested_tree
 
 @dataclass(frozen=True)
 class Video:
-    """What is known of a video, and how to take a moment of it."""
+    """A labelled video, and how to take a moment of it."""
 
-    name: str  # its source in shards, or the resolved path of its file; of a pair, of the sound
+    name: str  # its source in shards, or the resolved path of its file; for a pair, of its sound
     labels: tuple[str, ...]
-    group: str  # videos of one group are alike for other reasons than what sounds in them
-    moment: Callable[[np.random.Generator, Span], Moment]  # a random one, with so much around it
+    group: str  # videos of one group are alike for reasons other than their sources of sound
+    moment: Callable[[np.random.Generator, Span], Moment]  # takes a random moment, with a span around it
 
 
 def find_labelled(data: Path, kind: str = "sound", own_level: bool = False) -> tuple[list[Video], ClassTree | None]:
-    """Find the videos of `data`, and the class tree that comes with them, if one does.
+    """Find the videos of `data`, and the class tree that comes with them, if any.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def find_labelled(data: Path, kind: str = "sound", own_level: bool = False) -> t
         `file` and `labels` (several are separated by `;`); or one with `image`, `sound`, `label`, `group` and `kind`,
         or a folder with such a `pairs.csv`.
     kind : str
-        Of the rows of pairs that are taken.
+        Kind of the rows of pairs to take.
     own_level : bool
         Whether rendered episodes of one level count as videos of different groups.
 
@@ -62,7 +62,7 @@ def find_labelled(data: Path, kind: str = "sound", own_level: bool = False) -> t
             return _pairs(data, kind)
         return _listed(data), None
     if any(data.glob("*.tar")):
-        return _of_shards(Shards(data), own_level), None
+        return _shard_videos(Shards(data), own_level), None
     videos = [(video, Path(video.path).relative_to(data)) for video in find_videos(data)]
     in_classes = [
         _file(Path(video.path), (inside.parts[0],), video.source) for video, inside in videos if len(inside.parts) > 1
@@ -75,14 +75,14 @@ def find_labelled(data: Path, kind: str = "sound", own_level: bool = False) -> t
 def read_moments(
     videos: list[Video], span: Span, seed: int, per_video: int = 1
 ) -> Iterator[tuple[int, Moment | Exception]]:
-    """Read moments of each video, the same for one seed.
+    """Read moments of each video, which depend only on the seed.
 
     Yields
     ------
     number : int
-        Of the video.
+        Number of the video.
     moment : Moment or Exception
-        Or what was wrong with the video.
+        A moment, or the error if the video can't be read.
     """
     for number, video in enumerate(videos):
         rng = np.random.default_rng([seed, number])
@@ -96,10 +96,10 @@ def read_moments(
 
 def _rows(path: Path) -> list[dict[str, str]]:
     rows = []
-    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a mark in front
+    with open(path, newline="", encoding="utf-8-sig") as file:  # Excel puts a byte order mark in front
         reader = csv.DictReader(file)
         for row in reader:
-            if None in row or None in row.values():  # DictReader's way of telling too many columns, and too few
+            if None in row or None in row.values():  # DictReader's signs of too many columns, and of too few
                 raise ValueError(
                     f"line {reader.line_num} of {path} doesn't have the {len(reader.fieldnames)} columns "
                     f"{', '.join(reader.fieldnames)} (a comma inside one needs quotes): {list(row.values())}"
@@ -120,8 +120,8 @@ def _checked_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
 # ---------------------------------------------------------------------------------------------------------- shards
 
 
-def _of_shards(shards: Shards, own_level: bool) -> list[Video]:
-    """One video for each source; a clip cut from it is chosen with the moment."""
+def _shard_videos(shards: Shards, own_level: bool) -> list[Video]:
+    """Make one video of each source; one of its clips is drawn together with the moment."""
     sources: dict[str, list[StoredClip]] = {}
     for clip in shards.clips:
         sources.setdefault(clip.source, []).append(clip)
@@ -137,7 +137,7 @@ def _of_shards(shards: Shards, own_level: bool) -> list[Video]:
 
 
 def _shard_moment(shards: Shards, clips: list[StoredClip], rng: np.random.Generator, span: Span) -> Moment:
-    """A random moment that is loud enough; ValueError if there is none."""
+    """Draw a moment that is loud enough; ValueError if there is none."""
     for clip in (clips[number] for number in rng.permutation(len(clips))):
 
         def read(time: float, clip: StoredClip = clip) -> np.ndarray:
@@ -167,11 +167,11 @@ def _file(path: Path, labels: tuple[str, ...], group: str) -> Video:
 
 
 def _file_moment(path: Path, rng: np.random.Generator, span: Span) -> Moment:
-    """A random moment that lies inside the file; ValueError if there is none."""
+    """Draw a moment that lies inside the file; ValueError if there is none."""
     chosen = None
     with VideoFile(path) as video:
         for candidates, moment in enumerate(video_moments(video, span), start=1):
-            if rng.random() * candidates < 1:  # each is kept with the same probability
+            if rng.random() * candidates < 1:  # keeps each with the same probability
                 chosen = moment
     if chosen is None:
         raise ValueError(f"{path} has no frame with {span} around it")
@@ -182,7 +182,7 @@ def _file_moment(path: Path, rng: np.random.Generator, span: Span) -> Moment:
 
 
 def _pairs(path: Path, kind: str) -> tuple[list[Video], ClassTree]:
-    """Pictures with a sound; their tree has the groups, and in them the labels."""
+    """Read pairs of a picture and a sound, with a class tree of the groups and the labels in them."""
     rows = _checked_rows(path, {"image", "sound", "label", "group", "kind"})
     chosen = [row for row in rows if row["kind"] == kind]
     if not chosen:
@@ -203,7 +203,7 @@ def _pairs(path: Path, kind: str) -> tuple[list[Video], ClassTree]:
 
 
 def _pair_moment(image: Path, sound: Path, rng: np.random.Generator, span: Span) -> Moment:
-    """The picture, and a random stretch of the sound among those that are loud enough; else the loudest."""
+    """Take the picture, and draw a stretch of the sound that is loud enough, or else take the loudest."""
     samples, rate = read_audio(sound)
     mono, length = to_channels(samples, 1), round(span.seconds * rate)
     starts = rng.permutation(np.arange(0, max(1, len(samples) - length + 1), max(1, length // 4)))

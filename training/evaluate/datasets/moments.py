@@ -1,4 +1,4 @@
-"""Moments of videos: what was seen and heard around a time, from which every network cuts its clip.
+"""Moments of videos: frames and sound around a time, from which every network cuts its clip.
 
 Times are in seconds.
 """
@@ -32,14 +32,14 @@ from ...corpora.shards import Shards, StoredClip, clip_middles
 
 @dataclass(frozen=True)
 class Span:
-    """How much of a video some networks take around a time."""
+    """The stretch of a video that several networks need around a time."""
 
     seconds: float  # of sound, half before and half after
-    frames: tuple[FramesInput, ...] = ()  # clips of several frames
+    frames: tuple[FramesInput, ...] = ()  # of networks that see several
 
     @classmethod
     def of(cls, networks: Iterable[AudioVisualModel]) -> Span:
-        """Return what covers the clips of all networks."""
+        """Return the span that covers the clips of all networks."""
         networks = list(networks)
         several = dict.fromkeys(network.frames for network in networks if network.frames.count > 1)
         return cls(max(network.sound.seconds for network in networks), tuple(several))
@@ -61,18 +61,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Moment:
-    """What was seen and heard around one time of a video, at its own size and rates."""
+    """Frames and sound around one time of a video, at the video's own size and rates."""
 
     time: float
     times: np.ndarray  # (F,) of the frames
     frames: Sequence[np.ndarray]  # F of (H, W, 3), uint8 or float32 in [0, 1]
-    samples: np.ndarray  # (n, channels), whose middle is at `time`
+    samples: np.ndarray  # (n, channels), centred on `time`
     sample_rate: int  # Hz
 
     def clip(self, frames: FramesInput, sound: SoundInput) -> Clip:
-        """Cut the clip that a network takes; where there are too few frames or samples, they are repeated or zeros.
+        """Cut the clip that a network takes; missing frames are repeats, missing samples are zeros.
 
-        Of a picture, all frames are alike.
+        All frames of a still picture are the same.
         """
         shown = frames_around(self.times, self.time, frames.count, frames.rate)
         fitted = {k: fit(to_images(self.frames[k])[0], frames.height, frames.width) for k in set(shown.tolist())}
@@ -83,21 +83,21 @@ class Moment:
 
 
 def stored_times(clip: StoredClip, span: Span) -> np.ndarray:
-    """Return the times of a stored clip's frames that have all of `span` around them inside it: (n,)."""
+    """Return the times of a stored clip's frames for which all of `span` lies inside the clip: (n,)."""
     times = clip.frame_times
     inside = (times >= span.seconds / 2) & (times <= clip.seconds - span.seconds / 2)
     return times[np.logical_and.reduce([inside, *(clip_middles(clip, frames) for frames in span.frames)])]
 
 
 def stored_moment(shards: Shards, clip: StoredClip, time: float, samples: np.ndarray, span: Span) -> Moment:
-    """Read the frames around a time of a stored clip, whose sound (n, channels) is known."""
+    """Read the frames around a time of a stored clip, and join them with its sound (n, channels)."""
     first, last = (frames_around(clip.frame_times, at, 1, None)[0] for at in (time - span.before, time + span.after))
     indices = np.arange(first, last + 1)
     return Moment(time, clip.frame_times[indices], shards.frames(clip, indices), samples, clip.sample_rate)
 
 
 def video_moments(video: Video, span: Span) -> Iterator[Moment]:
-    """Give the moment around each frame of a video that has all of `span` around it, in one pass and bounded memory."""
+    """Yield the moment around each frame for which all of `span` lies in the video, in one pass and bounded memory."""
     received, middle = 0, 0.0
 
     def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -124,9 +124,9 @@ def video_moments(video: Video, span: Span) -> Iterator[Moment]:
 def _runs(
     timed_frames: Iterator[tuple[float, np.ndarray]], span: Span
 ) -> Iterator[tuple[float, np.ndarray, list[np.ndarray]]]:
-    """Give the time of each frame, and the times and pictures of those from `before` it to `after` it."""
+    """Yield the time of each frame, with the times and pictures of all frames from `before` it to `after` it."""
     waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()
-    middles: collections.deque[float] = collections.deque()  # times of frames that are still to be the middle
+    middles: collections.deque[float] = collections.deque()  # times of frames whose run is still to come
     for time, picture in timed_frames:
         waiting.append((time, picture))
         middles.append(time)
@@ -139,7 +139,7 @@ def _runs(
 def _run(
     waiting: collections.deque[tuple[float, np.ndarray]], middle: float, span: Span
 ) -> tuple[float, np.ndarray, list[np.ndarray]]:
-    """Drop what lies before a run, and take the rest."""
+    """Drop the frames before the run around `middle`, and return the run."""
     while len(waiting) > 1 and waiting[1][0] <= middle - span.before + ROUNDING:
         waiting.popleft()
     return middle, np.array([time for time, _ in waiting]), [picture for _, picture in waiting]

@@ -1,8 +1,8 @@
-"""Class trees, and how far apart classes lie in them: AudioSet's ontology, the rendered monsters, one's own.
+"""Class trees, and distances of classes in them: AudioSet's ontology, the rendered monsters, the user's own.
 
 Objects that Sound (retrieval, Table 1) counts the edges between two classes: 0 for the same, 2 for acoustic and
-electric guitar, 5 for acoustic guitar and drum. AudioSet's "tree" has classes with several parents; the shortest way up
-to a common ancestor and down again counts. Classes without a parent hang from one root.
+electric guitar, 5 for acoustic guitar and drum. AudioSet's "tree" has classes with several parents; the shortest path
+up to a common ancestor and down again counts. Classes without a parent hang from one root.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ROOT = ""
 
 
 class ClassTree:
-    """Classes and their parents.
+    """A tree of classes, in which a class may have several parents.
 
     Parameters
     ----------
     parents : dict
         Class -> its parents; () for one at the top.
     names : dict, optional
-        Class -> another name of it, as AudioSet's classes have an identifier and a name.
+        Class -> another name of it; AudioSet's classes have both an identifier and a name.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class ClassTree:
         except graphlib.CycleError as error:
             raise ValueError(f"a class of the tree lies below itself: {' > '.join(error.args[1])}") from None
         self.names = names or {}
-        self._keys: dict[str, str] = {}  # by any name, in any case
+        self._keys: dict[str, str] = {}  # by any of its names, in any case
         for key in parents:
             for name in {key.casefold(), self.names.get(key, key).casefold()}:
                 if self._keys.setdefault(name, key) != key:
@@ -63,7 +63,7 @@ class ClassTree:
         return self._keys[label.casefold()]
 
     def check(self, labels: Iterable[str]) -> None:
-        """Raise ValueError if labels aren't in the tree; it names them, each with the names nearest to it."""
+        """Raise ValueError if labels aren't in the tree; the message lists them, each with the nearest names."""
         unknown = sorted({label for label in labels if label not in self})
         if unknown:
             told = "; ".join(f"{label!r}{self._nearest(label)}" for label in unknown[:10])
@@ -86,7 +86,7 @@ class ClassTree:
         return steps
 
     def distances(self, labels: list[str]) -> np.ndarray:
-        """Count the edges between each two of the labels: (n, n) int; ValueError if one is unknown."""
+        """Count the edges between each pair of labels: (n, n) int; ValueError if a label is unknown."""
         self.check(labels)
         ways = [self.above(self.key(label)) for label in labels]
         column = {key: number for number, key in enumerate(self.parents)}
@@ -104,10 +104,10 @@ class ClassTree:
 
 
 def instrument_classes(tree: ClassTree) -> set[str]:
-    """Return the 110 classes of AudioSet-Instruments, of AudioSet's ontology.
+    """Return the 110 classes of AudioSet-Instruments, given AudioSet's ontology.
 
-    They are all at or below Musical instrument, Singing and Tools, these three included, and so are classes that
-    AudioSet's released labels don't use; without the latter there would be 98.
+    They are Musical instrument, Singing, Tools and all classes below these, including those that AudioSet's released
+    labels don't use; without the unused ones there would be 98.
     """
     return tree.at_or_below(INSTRUMENT_ROOTS)
 
@@ -115,14 +115,14 @@ def instrument_classes(tree: ClassTree) -> set[str]:
 def read_tree(path: Path) -> ClassTree:
     """Read a class tree from a JSON file.
 
-    It is AudioSet's `ontology.json`, a list of classes with `id`, `name` and `child_ids`; or one's own: objects whose
-    keys are classes and whose values are the classes below, an object again or a list of names, as in
-    `{"animals": {"birds": ["crow", "owl"], "pets": ["cat"]}}`. A name that stands in two branches has both parents.
+    The file is AudioSet's `ontology.json`, a list of classes with `id`, `name` and `child_ids`; or a tree of the user's
+    own: objects whose keys are classes and whose values are the classes below, again as an object or as a list of
+    names, such as `{"animals": {"birds": ["crow", "owl"], "pets": ["cat"]}}`. A name in two branches has both parents.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If the file is neither.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,14 +1,14 @@
-"""Public annotations of what sounds in videos, VGG-SS and Flickr-SoundNet, and the user's videos that they are of.
+"""Public annotations of sound sources in videos, VGG-SS and Flickr-SoundNet, and the user's copies of these videos.
 
-VGG-SS is a JSON list of {"file", "class", "bbox": [[x0, y0, x1, y1], ...]}, edges as fractions of the picture; all
-boxes sound. A few have no area, such as a lower edge above the picture; they stay, as in the LVS code.
+VGG-SS is a JSON list of {"file", "class", "bbox": [[x0, y0, x1, y1], ...]}, edges as fractions of the picture; each box
+holds a source. A few have no area, such as a lower edge above the picture; they are kept, as in the LVS code.
 
-Flickr-SoundNet is a folder of ID.xml, with a `bbox` element for each annotator whose last four children are x0, y0,
-x1 and y1 of a picture of 256 x 256; two annotators make a consensus. This layout is known from how the LVS and EZ-VSL
-code reads it (a first child is skipped), not from the files themselves. The 250 that are tested are in flickr_test.csv.
+Flickr-SoundNet is a folder of ID.xml, with a `bbox` element for each annotator, whose last four children are x0, y0,
+x1 and y1 of a picture of 256 x 256; two annotators make a consensus. We know this layout only from the LVS and EZ-VSL
+code that reads it (a first child is skipped), not from the files. The 250 test clips are listed in flickr_test.csv.
 
 A clip is the video NAME.mp4 (or another extension), anywhere in the folder, or a picture NAME.jpg and a sound
-NAME.wav, the layout of LVS. Picture and sound are those of the clip's middle.
+NAME.wav, the layout of LVS. Picture and sound are taken from the clip's middle.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SOUNDS = {".wav", ".flac", ".ogg", ".mp3", ".m4a"}
 
 @dataclass(frozen=True)
 class Annotation:
-    """What sounds in one clip."""
+    """Boxes of the sound sources in one clip."""
 
     name: str
     label: str  # of its sound; empty if not known
@@ -50,12 +50,12 @@ def read_annotations(path: Path, names: Path | None = None) -> list[Annotation]:
     ----------
     path : Path
     names : Path, optional
-        CSV whose first column holds the names to take, such as flickr_test.csv; all by default.
+        CSV whose first column lists the names to take, such as flickr_test.csv; all by default.
 
     Raises
     ------
     ValueError
-        If it isn't of the format, or lacks one of the names.
+        If `path` is in neither format, or lacks one of the names.
     """
     annotations = [_read_xml(file) for file in sorted(path.glob("*.xml"))] if path.is_dir() else _read_json(path)
     if not annotations:
@@ -97,7 +97,7 @@ def _box(edges: Any) -> tuple[float, ...]:
 
 
 def find_clips(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Find where the picture and the sound of each name are: one video, or a picture and a sound."""
+    """Find the files of the picture and the sound of each name: the same video, or a picture and a sound."""
     by_name: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.rglob("*")):
         for kind, extensions in (("video", VIDEOS), ("picture", PICTURES), ("sound", SOUNDS)):
@@ -118,16 +118,16 @@ def read_middle(picture: Path, sound: Path, wanted: SoundInput) -> tuple[np.ndar
     Parameters
     ----------
     picture, sound : Path
-        The same for a video, which is opened once.
+        Two files, or the same video twice, which is opened only once.
     wanted : SoundInput
         The window of sound.
 
     Returns
     -------
     frame : ndarray, shape (H, W, 3), float32 in [0, 1]
-        The first frame from the middle of the sound on, or the last one there is.
+        The first frame at or after the middle of the sound, or else the last one.
     samples : ndarray, shape (n, channels)
-        The window around the middle, zeros beyond the clip's ends.
+        The window around the middle, with zeros beyond the clip's ends.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def read_middle(picture: Path, sound: Path, wanted: SoundInput) -> tuple[np.ndar
         samples, rate = read_audio(sound)
         return read_image(picture), _middle_window(samples, rate, wanted)
     with Video(picture) as video:
-        # to its end, to know its middle; meanwhile the pictures wait undecoded
+        # read to its end to know its middle; meanwhile the pictures wait undecoded
         samples = np.concatenate([to_channels(block, wanted.channels) for block in video.sound()])
         frame = _frame_from(video.frames(), len(samples) / video.sample_rate / 2)
         return frame, _middle_window(samples, video.sample_rate, wanted)
@@ -150,7 +150,7 @@ def _middle_window(samples: np.ndarray, rate: int, wanted: SoundInput) -> np.nda
 
 
 def _frame_from(frames: Iterator[tuple[float, np.ndarray]], time: float) -> np.ndarray:
-    """The first frame at or after a time, else the last."""
+    """Return the first frame at or after a time, or else the last one."""
     for at, frame in frames:
         shown = frame
         if at >= time:
@@ -167,7 +167,7 @@ def read_clips(
     ------
     annotation : Annotation
     clip : tuple of ndarray, or str
-        Frame and samples as `read_middle` gives; or why there are none, "missing" where there is no file.
+        Frame and samples as returned by `read_middle`; or why there are none, "missing" if there is no file.
     """
     from tqdm import tqdm
 

@@ -1,6 +1,6 @@
-"""Moments that units are looked at with: evenly spaced frames of each clip, the clips around them and their sounds.
+"""Moments for inspecting units: evenly spaced frames of each clip, with the frames and the sound around them.
 
-Labels are a clip's first one, or the level it was rendered in.
+A moment's label is the first one of its clip, or the level that the clip was rendered in.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from ...corpora.shards import Shards, StoredClip, clip_middles
 
 @dataclass(frozen=True)
 class Moments:
-    """Chosen frames of stored clips, and what is known of each; frames and sound are read when they are asked for."""
+    """Chosen frames of stored clips, with their labels; frames and sound are read on demand."""
 
     shards: Shards
-    chosen: list[tuple[StoredClip, int]]  # a clip and the number of a frame
+    chosen: list[tuple[StoredClip, int]]  # clip, and the index of a frame of it
     labels: np.ndarray  # (n,) str
     videos: np.ndarray  # (n,) int, number of the video
 
@@ -28,12 +28,12 @@ class Moments:
         return len(self.chosen)
 
     def frames(self, model: AudioVisualModel, indices: Iterable[int]) -> Iterator[np.ndarray]:
-        """Read the clips (T, H, W, 3), float32, that a model takes around some of the moments."""
+        """Read the clips (T, H, W, 3), float32, that a model takes around the given moments."""
         for clip, frame in (self.chosen[index] for index in indices):
             yield self.shards.frames_at(clip, frame, model.frames)
 
     def sounds(self, model: AudioVisualModel, indices: Iterable[int]) -> Iterator[np.ndarray]:
-        """Read the windows (n, channels) of sound that a model takes around some of the moments."""
+        """Read the windows (n, channels) of sound that a model takes around the given moments."""
         sound = model.sound
         for clip, frame in (self.chosen[index] for index in indices):
             time = clip.frame_times[frame]
@@ -41,7 +41,7 @@ class Moments:
 
 
 def choose_moments(shards: Shards, model: AudioVisualModel, per_clip: int) -> Moments:
-    """Choose evenly spaced frames of each clip among those whose window and clip lie within it; else the middle one."""
+    """Choose evenly spaced frames of each clip whose sound and frames lie inside it, or else its middle frame."""
     numbers = {source: number for number, source in enumerate(dict.fromkeys(clip.source for clip in shards.clips))}
     chosen = [(clip, int(frame)) for clip in shards.clips for frame in _spaced(clip, model, per_clip)]
     labels = np.array([(clip.labels or (clip.level,))[0] for clip, _ in chosen])

@@ -1,1 +1,1 @@
-"""Figures of merit: how embeddings, scores and maps are measured, whatever they were measured on."""
+"""Figures of merit of embeddings, scores and maps."""

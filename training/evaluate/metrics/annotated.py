@@ -1,4 +1,4 @@
-"""Localisation on annotated videos: the field's figures beside an untrained network's and controls.
+"""Localisation on annotated videos: the field's figures, beside those of an untrained network and of controls.
 
 A model hears one window (1 s) at the middle of each clip, where LVS and EZ-VSL hear 3 s or more.
 """
@@ -30,15 +30,15 @@ OWN, OTHER = "own sound", "another clip's sound"
 
 @dataclass
 class Clips:
-    """What a model makes of the clips."""
+    """A model's representations of the clips."""
 
-    seen: list[Tensor] = field(default_factory=list)  # (D, h, w) of each
-    heard: list[Tensor] = field(default_factory=list)  # (1, D) of each
+    seen: list[Tensor] = field(default_factory=list)  # (D, h, w) of each picture
+    heard: list[Tensor] = field(default_factory=list)  # (1, D) of each sound
 
 
 @dataclass
 class Represented:
-    """What several networks make of the annotated clips that could be read."""
+    """The annotated clips that could be read, and several networks' representations of them."""
 
     annotations: list[Annotation]
     clips: list[Clips]  # of each network
@@ -47,7 +47,7 @@ class Represented:
 
 
 def represent(networks: list[Localizes], annotations: list[Annotation], folder: Path) -> Represented:
-    """Run networks, which hear the same windows, over the middle of each clip."""
+    """Represent the middle of each clip by networks that hear the same windows."""
     result = Represented([], [Clips() for _ in networks], [], {})
     for annotation, clip in read_clips(annotations, folder, networks[0].sound):
         if isinstance(clip, str):
@@ -65,13 +65,13 @@ def represent(networks: list[Localizes], annotations: list[Annotation], folder: 
 def measure(
     model: Localizes, fresh: Localizes, annotations: list[Annotation], folder: Path, seed: int
 ) -> tuple[Report, dict[str, str]]:
-    """Measure a model on annotated videos, beside an untrained network (`fresh`), which is settled, and controls.
+    """Measure a model on annotated videos, beside an untrained network (`fresh`, which is settled) and controls.
 
     Returns
     -------
     report : Report
     failures : dict of str to str
-        Names of clips that are left out, and why.
+        Name of each clip that is left out -> why.
 
     Raises
     ------
@@ -99,10 +99,10 @@ def measure(
 
 
 def _maps(model: Localizes, fresh: Localizes, represented: Represented, seed: int) -> Maps:
-    """Maps of each picture by what is played, by the untrained network, and by nothing but the picture."""
+    """Map each picture for several sounds, by the untrained network, and from the picture only."""
     kept, (clips, blank) = represented.annotations, represented.clips
     rng, nothing = np.random.default_rng(seed), silence(model)
-    strangers = [_stranger(kept, number, rng) for number in range(len(kept))]
+    strangers = [_draw_stranger(kept, number, rng) for number in range(len(kept))]
     prior = torch.cat([clips.heard[number] for number in rng.choice(len(kept), PRIOR_SOUNDS)])
     maps: Maps = {}
     for number, seen in enumerate(clips.seen):
@@ -116,13 +116,13 @@ def _maps(model: Localizes, fresh: Localizes, represented: Represented, seed: in
 
 
 def pointed(heatmap: np.ndarray, target: np.ndarray) -> float:
-    """Give 1 if the highest cell of a map lies where the annotators agree, else 0."""
+    """Return 1 if the highest cell of a map lies where the annotators agree, else 0."""
     x, y = highest(heatmap)
     return float(target[int(y * ciou.SIZE), int(x * ciou.SIZE)] == 1)
 
 
-def _stranger(kept: list[Annotation], number: int, rng: np.random.Generator) -> int:
-    """Another clip, of another class where classes are known."""
+def _draw_stranger(kept: list[Annotation], number: int, rng: np.random.Generator) -> int:
+    """Draw another clip, of another class where classes are known."""
     label = kept[number].label
     others = [k for k, other in enumerate(kept) if k != number and (not label or other.label != label)]
     return int(rng.choice(others or [k for k in range(len(kept)) if k != number]))

@@ -1,4 +1,4 @@
-"""How sure a mean is: 95 % intervals by bootstrapping.
+"""The uncertainty of means: 95 % intervals by bootstrapping.
 
 Samples of one group are correlated, so groups are resampled whole.
 """
@@ -17,10 +17,10 @@ def interval(values: np.ndarray, groups: np.ndarray, seed: int, draws: int = 200
     ----------
     values : ndarray, shape (n,)
     groups : ndarray, shape (n,)
-        What each value belongs to.
+        Group of each value.
     seed : int
     draws : int
-        Resamplings.
+        Number of resamplings.
 
     Returns
     -------
@@ -46,6 +46,6 @@ class Share:
 
 
 def share(values: np.ndarray, groups: np.ndarray, seed: int) -> Share:
-    """Give the mean of `values` (n,) in percent, and its interval by bootstrapping over `groups` (n,)."""
+    """Return the mean of `values` (n,) in percent, and its interval by bootstrapping over `groups` (n,)."""
     values = 100 * np.asarray(values, np.float64)
     return Share(float(np.mean(values)), *interval(values, groups, seed))

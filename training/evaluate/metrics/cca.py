@@ -1,6 +1,6 @@
-"""Canonical correlation analysis in closed form: it turns two spaces into one.
+"""Canonical correlation analysis in closed form, which projects two spaces into one.
 
-The L3-Net of Objects that Sound has no space that sounds and pictures share; its paper gives it one by CCA, with 128
+The L3-Net of Objects that Sound has no space that sounds and pictures share; the paper adds one by CCA, with 128
 components (Table 1).
 """
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RIDGE = 0.1  # of the mean variance; ours
+RIDGE = 0.1  # share of the mean variance; ours
 
 
 @dataclass(frozen=True)
 class CCA:
-    """Projections of two spaces, x and y, to the components that correlate most over the pairs it was fitted on."""
+    """Projections of two spaces, x and y, onto the components that correlate most over the fitted pairs."""
 
     mean_x: np.ndarray  # (Dx,)
     mean_y: np.ndarray  # (Dy,)
@@ -38,7 +38,7 @@ def fit_cca(x: np.ndarray, y: np.ndarray, components: int, ridge: float = RIDGE)
     Parameters
     ----------
     x, y : ndarray, shape (n, Dx) and (n, Dy)
-        Rows k belong together.
+        Row k of x and row k of y belong together.
     components : int
     ridge : float
         Added to the variances, as a share of their mean. With 0, dimensions that don't vary are left out.
@@ -67,7 +67,7 @@ def fit_cca(x: np.ndarray, y: np.ndarray, components: int, ridge: float = RIDGE)
 
 
 def _whitening(x: np.ndarray, ridge: float) -> np.ndarray:
-    """Find a matrix W such that x W has the covariance 1, for centred x: (D, rank)."""
+    """Compute a matrix W such that x W has the identity as covariance, for centred x: (D, rank)."""
     variances, axes = np.linalg.eigh(x.T @ x / len(x))
     variances = variances + ridge * variances.mean()
     varying = variances > 1e-10 * variances.max()

@@ -1,6 +1,6 @@
-"""Do held-out sounds and pictures find each other? AVC accuracy and retrieval, for any network that compares.
+"""AVC accuracy and retrieval on held-out pairs, for any network that compares sounds with pictures.
 
-A negative pairs a clip's frames with a sound of another clip, or of another moment of the same clip, which is harder.
+A negative pairs a clip's frames with the sound of another clip or, harder, of another moment of the same clip.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..capabilities import check_compares
 
 @dataclass(frozen=True)
 class Represented:
-    """What a model's `compare` takes, for n true pairs: rows k of both belong together."""
+    """Representations of n true pairs, as a model's `compare` takes them: rows k of both belong together."""
 
     frames: Tensor  # (n, ...)
     audio: Tensor  # (n, D)
-    video: np.ndarray  # (n,) number of the video that each comes from
-    labels: tuple[str | None, ...] = ()  # (n,) the first label of each one's clip
+    video: np.ndarray  # (n,) number of each pair's video
+    labels: tuple[str | None, ...] = ()  # (n,) first label of each pair's clip
 
     def __len__(self) -> int:
         return len(self.video)
@@ -40,7 +40,7 @@ def represent(model: AudioVisualModel, pairs: Iterable[tuple[np.ndarray, np.ndar
     Raises
     ------
     ValueError
-        If the model doesn't compare sound with what is seen.
+        If the model doesn't compare sounds with pictures.
     """
     check_compares(model)
     frames, audio, clips = [], [], []
@@ -63,7 +63,7 @@ def avc(model: Compares, pairs: Represented, seed: int) -> dict[str, float]:
     -------
     figures : dict
         "own decision": balanced accuracy at probability 0.5; "threshold": with the threshold that is best on the other
-        half of the clips; "2AFC other clip" and "2AFC same clip": how often the true sound beats one negative;
+        half of the videos; "2AFC other clip" and "2AFC same clip": how often the true sound beats one negative;
         "AUC": area under the ROC curve of the score, times 100; and the mean scores of both kinds of pair.
     """
     rng = np.random.default_rng(seed)
@@ -84,7 +84,7 @@ def avc(model: Compares, pairs: Represented, seed: int) -> dict[str, float]:
 
 
 def _scores(model: Compares, pairs: Represented, partners: np.ndarray | None) -> np.ndarray:
-    """Score each one's frames with its own sound, or with those of `partners` (n,): (n,)."""
+    """Score each pair's frames with its own sound, or with that of its partner in `partners` (n,): (n,)."""
     audio = pairs.audio if partners is None else pairs.audio[partners]
     return probabilities(model, pairs.frames, audio).cpu().numpy()
 
@@ -95,7 +95,7 @@ def _wins(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def _threshold_accuracy(positive: np.ndarray, negative: np.ndarray, test: np.ndarray) -> float:
-    """Balanced accuracy on `test` with the threshold that is best on the rest."""
+    """Measure the balanced accuracy on `test` with the threshold that is best on the rest."""
     candidates = np.unique(np.concatenate([positive[~test], negative[~test]]))
     accuracy = [(positive[~test] >= value).mean() + (negative[~test] < value).mean() for value in candidates]
     best = candidates[int(np.argmax(accuracy))]
@@ -111,8 +111,8 @@ def score_matrix(model: Compares, frames: Tensor, audio: Tensor) -> np.ndarray:
 def retrieval(model: Compares, pairs: Represented, seed: int, size: int = 100, draws: int = 50) -> dict[str, float]:
     """Measure how often the partner is among the best of `size` candidates of different videos, in percent.
 
-    Figures are means over `draws` random galleries. Among candidates of one score the partner stands anywhere: a model
-    that scores all alike is at chance.
+    Figures are means over `draws` random galleries, and over all orders of candidates with equal scores: a model that
+    gives all candidates the same score is at chance.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def retrieval(model: Compares, pairs: Represented, seed: int, size: int = 100, d
 
 
 def _recalls(scores: np.ndarray) -> dict[int, float]:
-    """Share of queries (rows) whose own partner, on the diagonal, is among the best 1, 5 and 10."""
+    """Measure the share of queries (rows) whose own partner, on the diagonal, is among the best 1, 5 and 10."""
     true = np.diag(scores)[:, None]
     better, ties = (scores > true).sum(axis=1), (scores == true).sum(axis=1)
     return {k: float(np.clip((k - better) / ties, 0, 1).mean()) for k in (1, 5, 10)}

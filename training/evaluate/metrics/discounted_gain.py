@@ -1,11 +1,11 @@
 """Discounted cumulative gain, nDCG@30, of rankings by distance: how related the first 30 are to the query, by class.
 
-As in Objects that Sound (Table 1): relevance r = 20 - d with d the distance of two videos' nearest classes in a class
-tree. The paper leaves the rest open. Here the gain is 2^r - 1, the discount 1 / log2(rank + 1), and the best possible
-ranking of the entire database scores 1; other usual choices give chance far from the paper's 0.407.
+As in Objects that Sound (Table 1), relevance is r = 20 - d, with d the distance of two videos' nearest classes in a
+class tree. The paper leaves the rest open. Here the gain is 2^r - 1, the discount 1 / log2(rank + 1), and the best
+possible ranking of the entire database scores 1; with other usual choices chance is far from the paper's 0.407.
 
-Videos at one distance are ranked in all possible orders, and the figure is the mean over these: a model to which all
-videos are alike scores exactly what random rankings do on average.
+Figures are means over all orders of videos at equal distances: a model that places all videos at the same distance
+scores exactly what random rankings do on average.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _DECIMALS = 10  # of distances; smaller differences are rounding
 
 
 def gains(labels: list[tuple[str, ...]], tree: ClassTree) -> np.ndarray:
-    """Compute 2^r - 1 between each two videos, from the nearest pair of their labels.
+    """Compute 2^r - 1 between each pair of videos, from the nearest pair of their labels.
 
     Parameters
     ----------
     labels : list of tuple of str
-        Of each video.
+        Labels of each video.
     tree : ClassTree
 
     Returns
@@ -36,7 +36,7 @@ def gains(labels: list[tuple[str, ...]], tree: ClassTree) -> np.ndarray:
     Raises
     ------
     ValueError
-        If labels aren't in the tree.
+        If a label isn't in the tree.
     """
     classes = sorted({label for of_video in labels for label in of_video})
     apart = tree.distances(classes)
@@ -58,7 +58,7 @@ def ndcg(
     database : ndarray, shape (m, D)
     gain : ndarray, shape (n, m)
     allowed : ndarray of bool, shape (n, m)
-        Which of the database each query searches.
+        Rows of the database that each query searches.
     depth : int
         Ranks that count.
 
@@ -72,7 +72,7 @@ def ndcg(
     scores = [np.empty(0)]
     for first in range(0, len(query), _BLOCK):
         rows = slice(first, first + _BLOCK)
-        apart = np.round(lengths - 2 * query[rows] @ database.T, _DECIMALS)  # squared, but for the query's own length
+        apart = np.round(lengths - 2 * query[rows] @ database.T, _DECIMALS)  # squared, less the query's length
         apart[~allowed[rows]] = np.inf
         order = np.argsort(apart, axis=1)
         ranked = np.take_along_axis(np.where(allowed[rows], gain[rows], 0.0), order, axis=1)
@@ -82,9 +82,9 @@ def ndcg(
 
 
 def chance(gain: np.ndarray, allowed: np.ndarray, depth: int = DEPTH) -> np.ndarray:
-    """Give the nDCG of each query's ranking when it is random, the mean over all orders: (n,)."""
+    """Return the nDCG of a random ranking for each query, the mean over all orders: (n,)."""
     best, counts = _best(gain, allowed, depth), allowed.sum(axis=1)
-    ranks = np.arange(gain.shape[1]) < counts[:, None]  # those for which a query has videos
+    ranks = np.arange(gain.shape[1]) < counts[:, None]  # ranks that a query's videos fill
     mean = np.where(allowed, gain, 0.0).sum(axis=1) / counts
     return mean * (ranks[:, :depth] @ _discounts(gain, depth)) / best
 
@@ -99,7 +99,7 @@ def _discounts(ranked: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _best(gain: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
-    """DCG of the best ranking: (n,)."""
+    """Compute the DCG of each query's best ranking: (n,)."""
     if not np.where(allowed, gain, 0).any(axis=1).all():
         raise ValueError("a query has nothing to find: all other videos are of its own place, or as unlike as can be")
     depth, best = min(depth, gain.shape[1]), []
@@ -111,7 +111,7 @@ def _best(gain: np.ndarray, allowed: np.ndarray, depth: int) -> np.ndarray:
 
 
 def _mean_over_ties(ranked: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Gains in order of distance, each the mean over those at one distance: (n, m)."""
+    """Replace gains, in order of distance, by their means over equal distances: (n, m)."""
     first = np.ones(apart.shape, bool)
     first[:, 1:] = apart[:, 1:] != apart[:, :-1]
     tied = np.cumsum(first).reshape(apart.shape) - 1

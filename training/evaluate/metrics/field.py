@@ -17,7 +17,7 @@ Maps = dict[str, list[np.ndarray]]  # name -> map (h, w) of each picture
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured: tables to print, and the figures that sum it up."""
+    """The results of a measurement: tables to print, and the figures that sum them up."""
 
     tables: dict[str, Rows]  # by title
     figures: dict[str, float]
@@ -40,22 +40,22 @@ def field_report(
     groups: np.ndarray,
     seed: int,
 ) -> Report:
-    """Measure maps by what is played: cIoU, AUC, and AP and F1 against sounds that aren't there.
+    """Measure the maps for several sounds: cIoU, AUC, and AP and F1 against sounds that aren't in the picture.
 
     Parameters
     ----------
     maps : dict of str to list of ndarray, shape (h, w)
-        Maps of the same pictures; "own sound" is one of them.
+        Maps of the same pictures, by name; "own sound" is one of them.
     targets : list of ndarray, shape (224, 224)
-        As `ciou.target_of` gives.
+        As returned by `ciou.target_of`.
     hits : dict of str to ndarray, shape (pictures,)
         1 where the map's highest cell is right, by the same names.
     negatives : tuple of str
         Names of maps whose sound isn't in the picture.
     groups : ndarray, shape (pictures,)
-        As `bootstrap.share` takes.
+        As in `bootstrap.share`.
     seed : int
-        Of the intervals.
+        Seed of the intervals.
     """
     maps = maps | {"centre": [centre_map()] * len(targets)}
     ious = {name: _ious(heatmaps, targets, [0.5] * len(targets)) for name, heatmaps in maps.items()}
@@ -89,7 +89,7 @@ def _iou_figures(ious: dict[str, np.ndarray], known: dict[str, np.ndarray]) -> d
 
 
 def _detection(maps: Maps, right: dict[str, np.ndarray], negatives: tuple[str, ...]) -> tuple[Rows, dict[str, float]]:
-    """Rows and figures of AP and F1: each picture once with its own sound, once with one that isn't there."""
+    """Measure AP and F1 of each picture once with its own sound, and once with one that isn't there."""
     rows: Rows = {}
     figures: dict[str, float] = {}
     for negative in negatives:

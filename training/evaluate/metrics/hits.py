@@ -1,4 +1,4 @@
-"""Whether a map points at a box: the middle of its highest cell lies in it (Objects that Sound, section 4.2)."""
+"""Hits: whether the middle of a map's highest cell lies in a box (Objects that Sound, section 4.2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def highest(heatmap: np.ndarray) -> tuple[float, float]:
 
 
 def box_hits(heatmaps: Sequence[np.ndarray], boxes: Sequence[Box]) -> np.ndarray:
-    """Give 1 for each map (h, w) whose highest cell lies in its box, else 0: (n,)."""
+    """Return 1 for each map (h, w) whose highest cell lies in its box, else 0: (n,)."""
     return np.array([inside(highest(heatmap), box) for heatmap, box in zip(heatmaps, boxes, strict=True)], float)
 
 

@@ -1,4 +1,4 @@
-"""Maps of pictures for the sounds that are played to them.
+"""Maps of pictures for sounds that are played to them.
 
 Maps are logits: probabilities that round to 1 would tie.
 """
@@ -17,30 +17,30 @@ from openavc.models.contract import Localizes
 
 
 def hear(model: Localizes, windows: Iterable[np.ndarray]) -> Tensor:
-    """Give what `localize` takes of some windows of sound, each (n, channels): (windows, D)."""
+    """Represent windows of sound, each (n, channels), as `localize` takes them: (windows, D)."""
     return torch.stack([row for _, row in represent_windows(model, enumerate(windows))])
 
 
 def silence(model: Localizes) -> Tensor:
-    """Give what `localize` takes of no sound at all: (1, D)."""
+    """Represent a window of silence as `localize` takes it: (1, D)."""
     return hear(model, [np.zeros((model.sound.samples, model.sound.channels), np.float32)])
 
 
 def mean_maps(model: Localizes, seen: Tensor, sounds: dict[str, Tensor]) -> dict[str, np.ndarray]:
-    """Map one picture for each of some sounds.
+    """Map one picture for each of several sounds.
 
     Parameters
     ----------
     model : Localizes
     seen : Tensor, shape (D, h, w)
-        What `localize` takes of the picture.
+        The picture as `localize` takes it.
     sounds : dict of str to Tensor, shape (windows, D)
-        What it takes of each sound.
+        Each sound, by its windows, as `localize` takes it.
 
     Returns
     -------
     maps : dict of str to ndarray, shape (h, w)
-        For each sound the mean logits over its windows.
+        Mean logits over the windows of each sound.
     """
     logits = map_logits(model, seen, torch.cat(list(sounds.values()))).float().cpu().numpy()
     ends = np.cumsum([len(rows) for rows in sounds.values()])[:-1]

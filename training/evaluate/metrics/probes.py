@@ -1,4 +1,4 @@
-"""Classifiers on frozen features of recordings: a list of (windows, D), one array a recording."""
+"""Classifiers on frozen features of recordings: a list of arrays (windows, D), one for each recording."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def svm_accuracy(
     Parameters
     ----------
     features : list of ndarray, shape (windows, D)
-        Of each clip.
+        Features of each clip.
     labels : ndarray of int, shape (clips,)
     train, test : ndarray of bool, shape (clips,)
 
     Returns
     -------
     accuracy : float
-        Of test clips, in [0, 1].
+        Accuracy on the test clips, in [0, 1].
     """
     from sklearn.svm import LinearSVC
 
@@ -47,20 +47,20 @@ def svm_accuracy(
 
 
 def _scores(classifier: Any, windows: np.ndarray) -> np.ndarray:
-    """Score windows for each class, (windows, classes); scikit-learn gives only the second of two classes."""
+    """Score windows for each class, (windows, classes); of two classes, scikit-learn scores only the second."""
     scores = classifier.decision_function(windows)
     return scores if scores.ndim == 2 else np.stack([-scores, scores], axis=1)
 
 
 def choose_c(features: list[np.ndarray], labels: np.ndarray, folds: np.ndarray, train: np.ndarray) -> float:
-    """Choose the C of `CANDIDATES` that is best on each training fold in turn, learned from the other training folds.
+    """Choose the C of `CANDIDATES` that is best by cross-validation over the training folds.
 
-    Clips outside `train` have no part in it. Of several that are equally good the smallest is taken.
+    Clips outside `train` aren't used. If several values are equally good, the smallest is taken.
 
     Raises
     ------
     ValueError
-        If all training clips are of one fold.
+        If all training clips are in one fold.
     """
     inner = sorted(set(folds[train]))
     if len(inner) < 2:
@@ -73,7 +73,7 @@ def choose_c(features: list[np.ndarray], labels: np.ndarray, folds: np.ndarray, 
 
 
 def neighbour_accuracy(features: list[np.ndarray], labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """Classify clips by the majority of the 5 nearest neighbours, by the cosine of clip means; give the accuracy."""
+    """Measure the accuracy of the majority of the 5 nearest neighbours, by the cosine of clip means."""
     from sklearn.neighbors import KNeighborsClassifier
 
     means = np.stack([clip.mean(axis=0) for clip in standardised(features, train)])

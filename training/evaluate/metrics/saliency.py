@@ -1,4 +1,4 @@
-"""Maps of what stands out in a picture without any sound, from the features of a network's picture tower."""
+"""Maps of what stands out in a picture, without any sound, from the features of a network's picture tower."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-from openavc.inference.localization import picture_batches
+from openavc.inference.localization import uncropped_batches
 from openavc.models.contract import Localizes
 
 from ..capabilities import check_towers
@@ -19,14 +19,14 @@ def tower_features(model: Localizes, pictures: Iterable[np.ndarray]) -> list[np.
     Parameters
     ----------
     model : Localizes
-        That has towers, too.
+        Must also have towers.
     pictures : iterable of ndarray, shape (H, W, 3)
         Float32 in [0, 1].
 
     Returns
     -------
     features : list of ndarray, shape (C, h, w)
-        In half precision, as those of an entire corpus are kept.
+        In half precision, as the features of an entire corpus are kept.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def tower_features(model: Localizes, pictures: Iterable[np.ndarray]) -> list[np.
     """
     check_towers(model)
     features = []
-    for batch in picture_batches(model, pictures):
+    for batch in uncropped_batches(model, (picture[None] for picture in pictures)):
         with torch.inference_mode():
             features += list(model.image_tower(batch).float().cpu().numpy().astype(np.float16))
     return features

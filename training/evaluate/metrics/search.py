@@ -1,6 +1,6 @@
 """Retrieval by class within and across sounds and pictures (Objects that Sound, Table 1).
 
-Each video gives one picture and one sound; each of these queries all pictures and all sounds.
+Each video contributes one picture and one sound; each of these searches all pictures and all sounds.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from . import discounted_gain
 from .bootstrap import interval
 
 DIRECTIONS = {"im-im": (0, 0), "im-aud": (0, 1), "aud-im": (1, 0), "aud-aud": (1, 1)}
-_MIXED_UP = 1000  # queries, at least
+_MIXED_UP = 1000  # at least this many queries
 
 
 class Search:
-    """The database and its queries: what each video may find, and how good that is.
+    """A database of videos that are also its queries: what each may find, and how good its ranking is.
 
     Parameters
     ----------
     videos : list of Video
     tree : ClassTree
-        That knows their labels.
+        Class tree with their labels.
     partner : bool
-        Whether a query also searches its own video, across sound and picture; no other of its group either way.
+        Whether a query also searches its own video, across sound and picture; others of its group are never searched.
     """
 
     def __init__(self, videos: list[Video], tree: ClassTree, partner: bool = False):
@@ -53,9 +53,9 @@ class Search:
         Parameters
         ----------
         vectors : tuple of ndarray, shape (n, D)
-            Of pictures and of sounds.
+            Vectors of pictures and of sounds.
         queries : ndarray of int, shape (n,), optional
-            The videos whose vectors search in place of each one's own.
+            Videos whose vectors replace each query's own.
 
         Returns
         -------
@@ -71,16 +71,16 @@ class Search:
     def mixed_up(self, vectors: tuple[np.ndarray, np.ndarray], seed: int) -> dict[str, float]:
         """Measure the mean nDCG when each video searches with the vectors of another.
 
-        It is above chance where videos of frequent classes are found whatever the query, which chance doesn't tell.
+        It exceeds chance where any query finds videos of frequent classes, which the figure for chance doesn't show.
         """
         rng, count = np.random.default_rng(seed), len(self.groups)
         runs = [self.scores(vectors, rng.permutation(count)) for _ in range(math.ceil(_MIXED_UP / count))]
         return {name: float(np.mean([run[name] for run in runs])) for name in runs[0]}
 
     def chance(self) -> dict[str, np.ndarray]:
-        """Give the nDCG of random rankings in each direction: (n,) each."""
+        """Return the nDCG of random rankings in each direction: (n,) each."""
         return {name: discounted_gain.chance(self.gain, self.allowed[name]) for name in DIRECTIONS}
 
     def summary(self, scores: dict[str, np.ndarray], seed: int) -> dict[str, tuple[float, float, float]]:
-        """Give the mean in each direction, and the ends of its 95 % interval."""
+        """Return the mean in each direction, and both ends of its 95 % interval."""
         return {name: (float(values.mean()), *interval(values, self.groups, seed)) for name, values in scores.items()}

@@ -1,4 +1,4 @@
-"""What single units answer to: which labels their strongest moments have, and whether units cluster by label.
+"""Selectivity of single units: the labels of their strongest moments, and whether moments cluster by label.
 
 Labels serve only to name what a unit prefers. Activations are (moments, units).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TOP = 5  # moments shown of each unit, in the paper
+TOP = 5  # moments shown of each unit, as in the paper
 _PERMUTATIONS = 10
 
 
@@ -20,9 +20,9 @@ class Unit:
 
     number: int
     top: np.ndarray  # (TOP,) indices of moments, the strongest first
-    label: str  # the most frequent one among them
-    purity: float  # its share
-    contrast: float  # mean activation of the top over that of all, in standard deviations
+    label: str  # the most frequent label among them
+    purity: float  # share of that label among them
+    contrast: float  # mean activation of the top minus that of all moments, in standard deviations
 
 
 def rank_units(activation: np.ndarray, labels: np.ndarray, videos: np.ndarray) -> list[Unit]:
@@ -33,7 +33,7 @@ def rank_units(activation: np.ndarray, labels: np.ndarray, videos: np.ndarray) -
     activation : ndarray, shape (moments, units)
     labels : ndarray of str, shape (moments,)
     videos : ndarray, shape (moments,)
-        Which video each moment is from; a unit's top has at most one of each.
+        Video of each moment; a unit's top has at most one moment from each.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def _unit(number: int, activation: np.ndarray, labels: np.ndarray, videos: np.nd
 
 
 def class_units(units: Iterable[Unit]) -> list[str]:
-    """Name the labels that have a unit whose top moments, TOP of different videos, are all theirs.
+    """List the labels that have a unit whose top moments, TOP from different videos, all have that label.
 
-    The paper counts classes with a unit that prefers them; how it decides is unsure, so this criterion is ours.
+    The paper counts classes with a unit that prefers them; its criterion isn't certain, so this one is ours.
     """
     return sorted({unit.label for unit in units if unit.purity == 1 and len(unit.top) == TOP})
 
@@ -92,14 +92,14 @@ def cluster_nmi(activation: np.ndarray, labels: np.ndarray, clusters: int, seed:
 def chance_nmi(assigned: np.ndarray, labels: np.ndarray, videos: np.ndarray, seed: int) -> float:
     """Compare clusters with labels that are permuted among the videos.
 
-    Moments of one video are correlated without any label, so labels are dealt to entire videos.
+    Moments of one video are correlated whatever their labels, so labels are permuted by video.
 
     Parameters
     ----------
     assigned : ndarray of int, shape (moments,)
-        As `cluster_nmi` gives.
+        As returned by `cluster_nmi`.
     labels, videos : ndarray, shape (moments,)
-        As `rank_units` takes.
+        As in `rank_units`.
     seed : int
     """
     from sklearn.metrics import normalized_mutual_info_score
@@ -111,7 +111,7 @@ def chance_nmi(assigned: np.ndarray, labels: np.ndarray, videos: np.ndarray, see
 
 
 def embed_2d(activation: np.ndarray, seed: int) -> np.ndarray:
-    """Lay moments out in the plane by t-SNE: (moments, 2)."""
+    """Embed moments in the plane by t-SNE: (moments, 2)."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30, (len(activation) - 1) / 3)

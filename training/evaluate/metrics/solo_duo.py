@@ -1,7 +1,7 @@
 """Localisation on held-out encounters: solo pictures with one monster, duo pictures with two.
 
-Solo alone proves little: what stands out is the monster, so a map that hears nothing may hit it, too. The fall with
-another kind's sound, and in duo pictures the gain of a box's own sound over the other's, are the evidence.
+Solo pictures prove little by themselves: the monster stands out, so even a map that hears nothing may hit it. The
+evidence is the drop with another kind's sound and, in duo pictures, the gain of a box's own sound over the other's.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .saliency import saliency, tower_features
 
 OWN, OTHER, PRIOR = "own sound", "another kind's sound", "mean map of many sounds"
 CHANCE, REACHABLE = "chance (area of the box)", "reachable (the box holds a place's middle)"
-_SIZES = {"under 1.5 %": (0, 0.015), "1.5 to 4 %": (0.015, 0.04), "4 % or more": (0.04, 2)}  # of a box
+_SIZES = {"under 1.5 %": (0, 0.015), "1.5 to 4 %": (0.015, 0.04), "4 % or more": (0.04, 2)}  # areas of boxes
 
-Hits = dict[str, np.ndarray]  # name -> whether each picture's map, or each box of a pair, is hit
+Hits = dict[str, np.ndarray]  # name -> 1 if a picture's box, or a box of a pair, is hit, else 0
 
 
 def measure(model: Localizes, fresh: list[Localizes], encounters: Encounters, seed: int) -> Report:
-    """Measure solo and duo figures of a model, beside untrained networks (`fresh`), which are settled, and controls."""
+    """Measure solo and duo figures of a model, beside untrained networks (`fresh`, which are settled) and controls."""
     for network in fresh:
         settle(network, *_examples(network, encounters, seed))
     networks = [model, *fresh]
@@ -46,7 +46,7 @@ def measure(model: Localizes, fresh: list[Localizes], encounters: Encounters, se
 
 
 def hear_sounds(model: Localizes, shards: Shards, sounds: list[Sound]) -> list[Tensor]:
-    """Give what `localize` takes of each sound: (windows, D)."""
+    """Represent each sound as `localize` takes it: (windows, D)."""
     windows = (
         (number, _window(model, shards, sound, middle))
         for number, sound in enumerate(sounds)
@@ -59,17 +59,17 @@ def hear_sounds(model: Localizes, shards: Shards, sounds: list[Sound]) -> list[T
 
 
 def see_scenes(model: Localizes, shards: Shards, scenes: list[Scene]) -> Iterator[Tensor]:
-    """Give what `localize` takes of each picture: (D, h, w)."""
+    """Represent each picture as `localize` takes it: (D, h, w)."""
     return represent_pictures(model, (shards.frame(scene.clip, scene.frame) for scene in scenes))
 
 
 def _window(model: Localizes, shards: Shards, sound: Sound, middle: float) -> np.ndarray:
-    """The window (n, channels) of a recording around a time, as the model takes it."""
+    """Read the window (n, channels) of a recording around a time, as the model takes it."""
     return shards.sound(sound.clip, middle, model.sound.seconds, model.sound.sample_rate, model.sound.channels)
 
 
 def _examples(network: Localizes, encounters: Encounters, seed: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Some of the solo pictures, and their sounds."""
+    """Draw some of the solo pictures, with their sounds."""
     chosen = np.random.default_rng(seed).permutation(len(encounters.scenes))[:SETTLING]
     scenes, sounds = ([each[k] for k in chosen] for each in (encounters.scenes, encounters.sounds))
     pictures = [encounters.solo.frame(scene.clip, scene.frame) for scene in scenes]
@@ -77,7 +77,7 @@ def _examples(network: Localizes, encounters: Encounters, seed: int) -> tuple[li
 
 
 def _groups(scenes: list[Scene]) -> np.ndarray:
-    """Whose pictures are correlated: those of one level, or else of one video."""
+    """Group scenes whose pictures are correlated: by level, or else by video."""
     return np.array([scene.clip.level or scene.clip.source for scene in scenes])
 
 
@@ -94,13 +94,13 @@ def _saliency(model: Localizes, shards: Shards, scenes: list[Scene]) -> Maps:
 
 
 def solo_maps(model: Localizes, heard: list[Tensor], encounters: Encounters) -> Maps:
-    """Map each solo picture by what is played, and by nothing but the picture.
+    """Map each solo picture for several sounds, and from the picture only.
 
     Parameters
     ----------
     model : Localizes
     heard : list of Tensor, shape (windows, D)
-        As `hear_sounds` gives.
+        As returned by `hear_sounds`.
     encounters : Encounters
 
     Returns
@@ -133,13 +133,13 @@ def _solo(networks: list[Localizes], heard: list[list[Tensor]], encounters: Enco
     off = int((hits["centre"] == 0).sum())
     title = f"solo, {len(boxes)} pictures of {len(set(groups))} levels, {off} off-centre"
     tables = {title: rows} | {f"solo, {name}": rows for name, rows in field.tables.items()}
-    # few of these boxes are large enough for an IoU of 0.5, so AP and F1 by it say nothing
+    # few of these boxes are large enough for an IoU of 0.5, so AP and F1 by IoU say nothing
     telling = {f"solo {name}": value for name, value in field.figures.items() if "right if IoU" not in name}
     return Report(tables, figures | telling)
 
 
 def _solo_rows(hits: Hits, groups: np.ndarray, seed: int) -> tuple[Rows, dict[str, float]]:
-    """Rows of the table and figures of the hits, all (pictures,)."""
+    """Make the table's rows and the figures from hits, (pictures,) each."""
     off = hits["centre"] == 0
     rows: Rows = {}
     figures: dict[str, float] = {}
@@ -158,7 +158,7 @@ def _solo_rows(hits: Hits, groups: np.ndarray, seed: int) -> tuple[Rows, dict[st
 
 
 def duo_hits(model: Localizes, heard: list[Tensor], encounters: Encounters) -> Hits:
-    """Whether each box is hit, (pairs, 2), by what is played: its own sound, the other kind's, or many."""
+    """Measure whether each box is hit, (pairs, 2), for its own sound, the other kind's, or many."""
     hits: dict[str, list] = {OWN: [], OTHER: [], PRIOR: []}
     prior = _prior(heard, encounters)
     for number, seen in enumerate(see_scenes(model, encounters.duo, encounters.pairs)):
@@ -173,7 +173,7 @@ def duo_hits(model: Localizes, heard: list[Tensor], encounters: Encounters) -> H
 
 
 def _deaf_hits(model: Localizes, encounters: Encounters) -> Hits:
-    """Whether each box is hit, (pairs, 2), by maps of the picture alone."""
+    """Measure whether each box is hit, (pairs, 2), by maps that hear nothing."""
     boxes = [list(pair.boxes.values()) for pair in encounters.pairs]
     return {
         name: np.stack([box_hits(heatmaps, [pair[k] for pair in boxes]) for k in (0, 1)], axis=1)
@@ -182,7 +182,7 @@ def _deaf_hits(model: Localizes, encounters: Encounters) -> Hits:
 
 
 def _mean_hits(runs: Sequence[Hits]) -> Hits:
-    """The mean over several networks."""
+    """Average hits over several networks."""
     return {name: np.mean([run[name] for run in runs], axis=0) for name in runs[0]}
 
 
@@ -221,7 +221,7 @@ def _duo(networks: list[Localizes], heard: list[list[Tensor]], encounters: Encou
 
 
 def _rows_by_size(own: Hits, encounters: Encounters, groups: np.ndarray, seed: int) -> Rows:
-    """Rows of the model's hits for boxes of three sizes, those of which there are none left out."""
+    """Make the rows of the model's hits for boxes of three sizes; sizes without boxes are left out."""
     sizes = np.array([area(box) for pair in encounters.pairs for box in pair.boxes.values()])
     rows: Rows = {}
     for name, (least, below) in _SIZES.items():

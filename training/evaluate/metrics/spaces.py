@@ -1,8 +1,8 @@
 """Vectors of videos' pictures and sounds, in the space of each network or in one that CCA finds.
 
-A network with a space that both share is measured there. Of others it is the pooled features, and, with pairs to fit it
-on, their canonical correlation analysis to 128 components, the baseline of Objects that Sound. The paper doesn't say
-how components are weighted; here each weighs its correlation.
+A network whose pictures and sounds share a space is measured there. For others, pooled features are measured and, given
+pairs to fit it on, their canonical correlation analysis to 128 components, the baseline of Objects that Sound. The
+paper doesn't say how components are weighted; here each is weighted by its correlation.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from ..datasets.moments import Span
 from .cca import fit_cca
 
 COMPONENTS = 128  # the paper's
-CCA_PAIRS = 10  # of each training video
+CCA_PAIRS = 10  # from each training video
 
 Vectors = tuple[np.ndarray, np.ndarray]  # of pictures and of sounds, (n, D) each
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What networks make of one moment of each video, or of several."""
+    """Vectors of one or several moments of each video, by several networks."""
 
     vectors: list[Vectors]  # of each network
-    numbers: np.ndarray  # (n,) of the videos they are of
-    failures: list[str]  # what was wrong with the others
+    numbers: np.ndarray  # (n,) number of each vector's video
+    failures: list[str]  # errors of the videos that couldn't be read
 
 
 def is_joint(network: AudioVisualModel) -> bool:
@@ -54,7 +54,7 @@ def embed(networks: list[AudioVisualModel], videos: list[Video], seed: int, per_
     Raises
     ------
     ValueError
-        If a network doesn't embed both, or no video can be read.
+        If a network doesn't embed both pictures and sounds, or no video can be read.
     """
     for network in networks:
         check_embedding(network, "image", "features")
@@ -75,7 +75,7 @@ def embed(networks: list[AudioVisualModel], videos: list[Video], seed: int, per_
 def _clips(
     networks: list[AudioVisualModel], videos: list[Video], seed: int, per_video: int, failures: list[str]
 ) -> Iterator[tuple[int, dict[tuple, Clip]]]:
-    """(number of the video, a clip for each kind of input) of all moments; what went wrong goes to `failures`."""
+    """Yield (number of the video, a clip for each kind of input) of all moments; errors go to `failures`."""
     inputs = {(network.frames, network.sound) for network in networks}
     for number, moment in read_moments(videos, Span.of(networks), seed, per_video):
         if isinstance(moment, Exception):
@@ -85,9 +85,9 @@ def _clips(
 
 
 def _vectors(network: AudioVisualModel, clips: list[Clip]) -> Vectors:
-    """Vectors of clips' frames and sounds: what the network compares, else its features.
+    """Embed the frames and the sounds of clips: as the network compares them, or else by its features.
 
-    A network that localises compares maps, not vectors.
+    A network that localises compares maps instead of vectors, so its features are taken.
     """
     frames = ((number, network.precompute_frames(clip.frames)) for number, clip in enumerate(clips))
     windows = ((number, clip.samples) for number, clip in enumerate(clips))
@@ -103,8 +103,8 @@ def _stacked(rows: Iterable) -> np.ndarray:
 def cca_space(training: Vectors, vectors: Vectors, components: int) -> Vectors:
     """Project pictures and sounds to the space that CCA finds on training pairs, weighted by the correlations.
 
-    The weights are ours: most of 128 components are noise, and with equal weights they cost what the network itself had
-    learned of sounds, which stays in the paper.
+    The weights are ours: most of 128 components are noise, and with equal weights they drown what the network itself
+    had learned of sounds. The paper's figures don't show such a loss.
     """
     cca = fit_cca(*training, components)
     return cca.project_x(vectors[0]) * cca.correlations, cca.project_y(vectors[1]) * cca.correlations
@@ -125,20 +125,20 @@ def fit_spaces(
         Name -> network.
     videos : list of Video
     seed : int
-        Of the moments.
+        Seed of the moments.
     training : list of Video
-        Others, whose labels aren't used; with some, networks without a joint space get one by CCA, too.
+        Other videos, whose labels aren't used; with some, networks without a joint space also get one by CCA.
     components : int
-        Of CCA.
+        Number of components of CCA.
 
     Returns
     -------
     spaces : dict
         Name of a row -> vectors of pictures (n, D) and of sounds (n, D).
     videos : list of Video
-        The n.
+        The n videos.
     failures : list of str
-        What was wrong with the others.
+        Errors of the videos that couldn't be read.
 
     Raises
     ------

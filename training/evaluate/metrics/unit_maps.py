@@ -16,7 +16,7 @@ from ..datasets.unit_moments import Moments
 def feature_maps(
     model: AudioVisualModel, modality: str, moments: Moments, indices: Iterable[int]
 ) -> Iterator[np.ndarray]:
-    """Compute the last map of a tower for each of some moments.
+    """Compute the last map of a tower for each of the given moments.
 
     Parameters
     ----------
@@ -24,12 +24,12 @@ def feature_maps(
     modality : {"image", "audio"}
     moments : Moments
     indices : iterable of int
-        Of the moments.
+        Indices of the moments.
 
     Yields
     ------
     feature_map : ndarray, shape (C, h, w)
-        Where a tower's map has time, too, the maximum over it.
+        The maximum over time, where the tower's map also has time.
 
     Raises
     ------
