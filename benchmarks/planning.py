@@ -63,7 +63,7 @@ class Work:
 
     @property
     def total(self) -> float:
-        """FLOPs."""
+        """FLOPs in all."""
         return self.pair * self.pairs
 
     def hours(self, peak: float, share: float) -> float:

@@ -47,9 +47,11 @@ def _options(*options):
     return decorate
 
 
-_model = click.option(
-    "--model", help="Name (see `openavc models`) or weights file.  [default: ave-small, of localize avol-small]"
-)
+def _model_option(default: str):
+    return click.option("--model", help=f"Name (see `openavc models`) or weights file.  [default: {default}]")
+
+
+_model = _model_option("ave-small")
 _device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
 _many = _options(
     click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),
@@ -80,7 +82,7 @@ def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_s
 @_command("openavc image photos/ --output emb/")
 @_many
 def image(inputs, output, model, embedding, batch_size, device, overwrite):
-    """Embed pictures: one .npz each, with embedding (1, D), timestamps (0) and metadata."""
+    """Embed pictures: one .npz each, with embedding (1, D), timestamps, which is 0, and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
     _embed(inputs, output, overwrite, modality="image", **options)
 
@@ -186,7 +188,7 @@ _file = click.Path(path_type=Path, dir_okay=False)
     "--output", type=_file, required=True, help="Of a video, .mp4; of a picture, a picture, or .npy for the bare map."
 )
 @_frame_rate
-@_model
+@_model_option("avol-small")
 @_device
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def localize(source, audio, mismatch, output, frame_rate, model, device, overwrite):
@@ -238,7 +240,7 @@ _library = click.option(
 def index(inputs, db, prune):
     """Put results of `openavc audio | image | video --embedding joint` into a library to search.
 
-    What is there already is skipped; newer results take the place of older ones of the same source and kind.
+    Results that are already in it are skipped; newer ones replace older ones of the same source and kind.
     """
     from .extraction.results import counted
     from .library.index import add_results, find_results
@@ -267,7 +269,7 @@ def index(inputs, db, prune):
 @click.option("--audio", "recording", type=click.Path(), help="Sound, or video with sound, to search for.")
 @click.option("--modality", type=click.Choice(["audio", "image"]), help="What to search.  [default: both]")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
-@click.option("--moments", is_flag=True, help="Every moment, not the best of each file alone.")
+@click.option("--moments", is_flag=True, help="Show every moment, not only the best of each file.")
 @click.option("--exact", is_flag=True, help="Compare with every vector; by default large libraries are approximate.")
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
 @click.option("--model", help="The library's weights file, if it isn't one of `openavc models`.")
@@ -276,7 +278,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     """Find what is nearest to a picture or a sound: rank, cosine similarity, modality, time and file.
 
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
-    query's own modality are usually nearer than the other's: --modality searches one alone.
+    query's own modality are usually nearer than the other's: --modality searches only one.
     """
     from .inference.arguments import get_model
     from .library.search import search as find_nearest

@@ -160,7 +160,7 @@ def write_video(
 
 
 def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any) -> float:
-    """Localise a sound in a picture and write the overlay, or the map, whole or not at all.
+    """Localise a sound in a picture and write the overlay, or the map, completely or not at all.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def draw_localized_video(
     audio: str | os.PathLike | None = None,
     frame_rate: float | None = None,
 ) -> list[tuple[float, float]]:
-    """Localise the sound of a video and write a video of overlays, whole or not at all.
+    """Localise the sound of a video and write a video of overlays, completely or not at all.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def draw_localized_video(
     Returns
     -------
     peaks : list of (float, float)
-        Time of each frame and the maximum of its map.
+        Time of each frame, in seconds, and the maximum of its map.
     """
     from tqdm import tqdm
 

@@ -10,7 +10,7 @@ from openavc.models import AVENet
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder of shared media files, which aren't part of the project."""
+    """Return the folder of shared media files, which aren't part of the project."""
     root = Path(__file__).parents[1]
     folder = Path(os.environ.get("OPENAVC_SHARED", root.parent / "shared"))
     if not (folder / "data").is_dir():
@@ -20,7 +20,7 @@ def shared():
 
 @pytest.fixture(scope="session")
 def reference(shared):
-    """The folder of OpenL3's own outputs and files."""
+    """Return the folder of OpenL3's own outputs and files."""
     folder = shared / "reference"
     if not (folder / "openl3_inputs_audio.npz").is_file():
         pytest.skip(f"OpenL3's reference values are not in {folder}")
@@ -28,7 +28,7 @@ def reference(shared):
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
-    """BatchNorm with means, variances, scales and shifts as after training, none of them 0 or 1."""
+    """Give BatchNorm means, variances, scales and shifts as after training, none of them 0 or 1."""
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d):
             layer.running_mean.normal_(0, 0.5)
@@ -40,7 +40,7 @@ def with_statistics(network: nn.Module) -> nn.Module:
 
 @pytest.fixture(scope="session")
 def model():
-    """A tiny network of random weights; tests that change it copy it first."""
+    """Return a tiny network with random weights; tests that change it copy it first."""
     torch.manual_seed(0)
     network = AVENet(
         widths=(4, 4, 8, 8),
@@ -57,7 +57,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory):
-    """Two tars of three clips of tones each."""
+    """Write two tars with three clips of tones each."""
     from tones import write_tones
 
     folder = tmp_path_factory.mktemp("shards")
@@ -68,7 +68,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture
 def one_thread():
-    """Sums in one order, as in the processes that a test starts with --threads 1."""
+    """Take sums in one order, as in the processes that tests start with --threads 1."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""The test double of all rooms: a network that states the contract and does what a test tells it to."""
+"""The test double of all rooms: a network that fulfils the contract and does what a test tells it to."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from openavc.models.contract import EmbedsFrames, FramesInput, HasSimilarity, Ha
 
 
 def as_it_is(batch):
-    """(B, ...) to (B, D): each value in its place."""
+    """Flatten (B, ...) to (B, D), each value in its place."""
     return batch.flatten(1).float()
 
 
@@ -19,14 +19,14 @@ class FakeModel(Slices, EmbedsFrames, Localizes, HasSimilarity, HasTowers):
     sound, frames : SoundInput, FramesInput
         By default 1 s at 100 Hz, and pictures of 16 x 16 pixels.
     hears, sees : callable
-        Samples (B, n, channels), and frames (B, T, H, W, 3) in [0, 1], to vectors (B, D), or maps (B, D, h, w).
+        Map samples (B, n, channels), and frames (B, T, H, W, 3) in [0, 1], to vectors (B, D), or maps (B, D, h, w).
     slice_samples : int, optional
-        Windows so many samples apart share a pass.
+        Windows that are multiples of so many samples apart share a pass.
 
     Attributes
     ----------
     heard : list of Tensor
-        What `prepare_audio` got, batch by batch: (B, n, channels).
+        Arguments of `prepare_audio`, batch by batch: (B, n, channels).
     """
 
     map_stride = 8
@@ -49,7 +49,7 @@ class FakeModel(Slices, EmbedsFrames, Localizes, HasSimilarity, HasTowers):
 
     @property
     def passes(self):
-        """Numbers of samples that went through the network at once."""
+        """Number of samples in each pass through the network."""
         return [samples.numel() for samples in self.heard]
 
     def prepare_audio(self, samples):

@@ -1,4 +1,4 @@
-"""Which parameters a step must move: all but those that provably have no effect."""
+"""The parameters that a step must move: all except those that provably have no effect."""
 
 import itertools
 
@@ -9,7 +9,7 @@ CONVOLUTIONS, NORMS = (nn.Conv2d, nn.Conv3d), (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def without_effect(network: nn.Module) -> set[str]:
-    """Names of the biases of convolutions that BatchNorm follows directly: in training it takes off any constant."""
+    """Return the biases of convolutions directly before BatchNorm, which removes any constant in training."""
     names = set()
     for path, layers in network.named_modules():
         if isinstance(layers, nn.Sequential):
@@ -20,12 +20,12 @@ def without_effect(network: nn.Module) -> set[str]:
 
 
 def has_no_effect(network: nn.Module, name: str) -> bool:
-    """Whether the parameter of that name has a gradient of 0 but for rounding."""
+    """Whether the parameter of that name has a gradient of 0 except for rounding."""
     return name in without_effect(network)
 
 
 def check_gradients(network: nn.Module) -> None:
-    """After a backward pass: gradients are finite, and reach every parameter that has an effect."""
+    """Check, after a backward pass, that gradients are finite and reach every parameter that has an effect."""
     excused = without_effect(network)
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

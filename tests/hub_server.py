@@ -1,7 +1,7 @@
-"""A Hub on 127.0.0.1 that answers what huggingface_hub asks, well or badly, and notes what was asked.
+"""A Hub on 127.0.0.1 that answers the requests of huggingface_hub, well or badly, and records them.
 
-It holds one file from the start, and takes pushes as the Hub does: small files in the commit, large ones before it, by
-git-LFS.
+It has one file from the start, and accepts pushes as the Hub does: small files in the commit, large ones before it,
+through git-LFS.
 """
 
 import base64
@@ -21,12 +21,13 @@ WRITER, READER = "hf_writer", "hf_reader"  # the tokens that this Hub knows
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Serves `content` at PATH, and what was pushed, in the manner of `behaviour`, which a test may change at any time.
+    """Serves `content` at PATH, and pushed files, according to `behaviour`, which a test may change at any time.
 
-    "good"; "missing": 404; "overloaded": 503; "swapped": other bytes, as many; "shorter": the first half, as if it were
-    all; "short body": the first half, though HEAD told the whole size; "cut": the first half of a body announced whole,
-    then the connection closes, every time; "dies once": the same, once; "stalls": the same, kept open until `go_on`
-    is set; "together": HEAD is answered when two have asked; "dies": goes away in the middle of an upload.
+    "good"; "missing": 404; "overloaded": 503; "swapped": the same number of other bytes; "shorter": the first half, as
+    if it were all; "short body": the first half, although HEAD announced the full size; "cut": the first half of a body
+    announced in full, then the connection closes, every time; "dies once": the same, only once; "stalls": the same,
+    with the connection kept open until `go_on` is set; "together": HEAD is answered only when two have asked; "dies":
+    goes away in the middle of an upload.
     """
 
     daemon_threads = True
@@ -50,7 +51,7 @@ class FakeHub(ThreadingHTTPServer):
         self.server_close()
 
     def stored(self, path: str) -> tuple[str, bytes] | None:
-        """Revision and content of the file at a path of URLs, None if there is none."""
+        """Return revision and content of the file at a URL's path, or None if there is none."""
         if path == PATH:
             return REVISION, self.content
         for repo, commits in self.repos.items():
@@ -62,14 +63,14 @@ class FakeHub(ThreadingHTTPServer):
         return None
 
     def served(self, path: str = PATH) -> bytes:
-        """What this Hub says the file is."""
+        """Return what this Hub claims to be the content of the file."""
         _, content = self.stored(path)
         if self.behaviour == "swapped":
             return content[::-1]
         return content[: len(content) // 2] if self.behaviour == "shorter" else content
 
     def files(self, repo: str) -> dict[str, bytes]:
-        """Those of the last commit."""
+        """Return the files of the last commit."""
         return self.repos[repo][-1][1] if self.repos.get(repo) else {}
 
 
@@ -141,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(404, {"error": f"no such address: {self.path}"})
 
     def do_PUT(self):
-        """A large file to its address, which is a secret and needs no token."""
+        """Receive a large file at its address, which is secret and needs no token."""
         self.server.requests.append(("PUT", 0))
         size = int(self.headers["Content-Length"])
         if self.server.behaviour == "dies":
@@ -182,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(400 if wrong else 200, {"errors": wrong, "warnings": []})
 
     def _preupload(self, body: bytes, repo: str):
-        """How each file is to come, and its digest if there is one of this name."""
+        """Answer how each file must be sent, and its digest if there is one of this name."""
         files = []
         for name in (file["path"] for file in json.loads(body)["files"]):
             mode, content = "lfs" if name.endswith(".safetensors") else "regular", self.server.files(repo).get(name)
@@ -205,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json(200 if good else 404, {})
 
     def _commit(self, body: bytes, repo: str):
-        """One line a file, after one of the message; large files are named by their digest."""
+        """Make a commit from a line for the message and one for each file; large files are named by their digest."""
         header, *lines = map(json.loads, body.splitlines())
         files = dict(self.server.files(repo))
         for line in lines:
@@ -232,11 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_):
-        """Silence."""
+        """Log nothing."""
 
 
 def _digest(content: bytes, mode: str) -> str:
-    """By which the Hub knows a file: of large ones the SHA-256, of others that of git."""
+    """Return the digest that identifies a file on the Hub: SHA-256 for large files, git's SHA-1 for others."""
     if mode == "lfs":
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()

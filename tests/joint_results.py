@@ -1,4 +1,4 @@
-"""Results of joint embeddings, of drawn vectors, as the commands write them; and what a library finds of them."""
+"""Results of joint embeddings, with random vectors, as the commands write them; and searches among them."""
 
 import numpy as np
 from click.testing import CliRunner, Result
@@ -27,7 +27,7 @@ def vectors(seed: int, number: int = 5, size: int = 8) -> np.ndarray:
 
 
 def write(path, embedding, kind="audio", source=None, weights=WEIGHTS, space="joint") -> None:
-    """Write a result as the commands do, of a source that need not exist; for videos, of (sound, pictures)."""
+    """Write a result as the commands do, of a source that need not exist; a video has (sound, pictures) vectors."""
     name = source or f"{path.stem}.wav"
     about = {"path": f"/data/{name}", "name": name, "sha256": "1" * 64}
     parameters = {"modality": kind, "embedding": space}
@@ -37,10 +37,10 @@ def write(path, embedding, kind="audio", source=None, weights=WEIGHTS, space="jo
 
 
 def scores(hits: list[Hit]) -> list[float]:
-    """Return the scores of hits, in their order."""
+    """Return the scores of hits, in order."""
     return [hit.score for hit in hits]
 
 
 def find(db, query: np.ndarray, **options) -> list[Hit]:
-    """Search a library for a vector; by default for 1000 moments."""
+    """Search a library for a vector, by default for 1000 moments."""
     return nearest(open_library(db), query, **{"k": 1000, "moments": True} | options)

@@ -1,4 +1,4 @@
-"""Weights files in Keras' layouts, as OpenL3 published them: of any arrays, or of zeros that take no room."""
+"""Weights files in Keras' layouts, as OpenL3 published them: with any arrays, or with zeros that take no space."""
 
 import gzip
 from pathlib import Path
@@ -15,7 +15,7 @@ BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def openl3_shapes(channels: int) -> list[tuple[str, list[tuple]]]:
-    """Return (name, shapes) of OpenL3's layers, by hand; the numbers go from 9 to 10 on the way."""
+    """Return (name, shapes) of OpenL3's layers, by hand; the numbers in names pass from 9 to 10."""
     shapes, inside, norm, conv = [("batch_normalization_8", [(channels,)] * 4)], channels, 9, 4
     for width in (64, 128, 256, 512):
         for _ in range(2):
@@ -27,7 +27,7 @@ def openl3_shapes(channels: int) -> list[tuple[str, list[tuple]]]:
 
 
 def write_h5(path: Path, layers: list[tuple[str, list]], nested: bool = False, dtype: str = "f4") -> Path:
-    """Write layers of arrays, or of shapes for zeros, with some between them that have no weights."""
+    """Write layers of arrays, or of shapes for zeros, with some layers without weights in between."""
     with h5py.File(path, "w") as file:
         group = file.create_group("model_weights") if nested else file
         if nested:
@@ -54,7 +54,7 @@ def write_zeros(path: Path, channels: int = 1, **options) -> Path:
 
 
 def packed(path: Path) -> Path:
-    """Write a file beside it, packed by gzip."""
+    """Write a copy of a file, packed by gzip, beside it."""
     target = path.with_name(f"{path.name}.gz")
     target.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
     return target

@@ -1,4 +1,4 @@
-"""A network that nothing else knows of: 25 frames at 25 a second and a second of stereo sound, in one space."""
+"""A network unknown elsewhere: it takes 25 frames at 25 per second and a second of stereo sound, in one space."""
 
 import torch.nn.functional as F
 from torch import nn

@@ -1,4 +1,4 @@
-"""A localising model whose answer is known, and what it sees and hears: what is red sounds when it's loud."""
+"""A localising model whose answer is known, and its inputs: red things sound when it is loud."""
 
 import numpy as np
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ TIMES = [0, 0.04, 0.2, 0.25, 0.8, 0.9, CLICK, 1.1, 1.3, 1.9]  # seconds, of the 
 
 
 def redness(frames):
-    """Means over 8 x 8 pixels of how red clips of one frame are: (B, 1, h, w)."""
+    """Return the means, over 8 x 8 pixels, of how red clips of one frame are: (B, 1, h, w)."""
     pictures = frames[:, 0].movedim(-1, 1)
     return F.avg_pool2d(pictures[:, :1] * (1 - pictures[:, 1:2]), 8)
 
@@ -30,7 +30,7 @@ class Red(FakeModel):
 
 
 def red_box(height, width, box):
-    """Draw a red box (top, bottom, left, right), as parts of the sides, on black: (picture, where the box is)."""
+    """Draw a red box (top, bottom, left, right), in parts of the sides, on black; return (picture, mask)."""
     top, bottom, left, right = (
         round(part * side) for part, side in zip(box, (height, height, width, width), strict=True)
     )
@@ -42,7 +42,7 @@ def red_box(height, width, box):
 
 
 def click(seconds=2.0, at=CLICK):
-    """Silence with a click at a time, in seconds."""
+    """Return silence with a click at a time, in seconds."""
     sound = np.zeros(round(seconds * RATE), dtype=np.float32)
     sound[round(at * RATE) - 4 : round(at * RATE) + 5] = 0.9
     return sound

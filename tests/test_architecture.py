@@ -1,4 +1,4 @@
-"""The rooms of the house: imports go one way, and nobody asks a model what it can do but by its class."""
+"""The rooms of the package: imports go one way, and code learns a model's abilities only from its class."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files are written completely or not at all."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from openavc.atomic import write_atomically, write_bytes
 
 @pytest.fixture(params=[None, b"before"], ids=["new", "replaced"])
 def target(request, tmp_path):
-    """A file that isn't there yet, or one that is."""
+    """Return the path of a file that doesn't exist yet, or of one that does."""
     path = tmp_path / "file.bin"
     if request.param is not None:
         path.write_bytes(request.param)

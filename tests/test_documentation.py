@@ -1,7 +1,11 @@
-"""README and the pages of docs keep their word: commands run, options, links and files exist, output is as shown."""
+"""README and the pages of docs keep their word: commands run, options, links and files exist, output is as shown.
+
+So do the recipes on them, and the network on the page of architecture.
+"""
 
 import functools
 import importlib
+import json
 import re
 import shlex
 import subprocess
@@ -11,9 +15,11 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from tones import write_tones
 
 import openavc
 from openavc.cli import main
+from openavc.models import ARCHITECTURES
 from training.recipe import read_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -22,8 +28,13 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "README
 LONGEST = 150  # lines of README: what a reader takes in
 
 
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGES[page], flags=re.DOTALL | re.MULTILINE)
+
+
 def shell_lines(page: str) -> list[str]:
-    """The lines of a page's shell blocks, fenced or indented, and its code spans; continued lines are joined."""
+    """Return the lines of a page's shell blocks, fenced or indented, and its code spans; continued lines are joined."""
     fenced = re.findall(r"^```sh\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
     rest = re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE)
     indented = re.findall(r"^    (?:\S.*\n)(?:    .*\n)*", rest, flags=re.MULTILINE)
@@ -32,7 +43,7 @@ def shell_lines(page: str) -> list[str]:
 
 
 def words(line: str) -> list[str]:
-    """A command's words up to a pipe, without its comment, the launcher and variables set before it."""
+    """Return a command's words up to a pipe, without its comment, the launcher and variables set before it."""
     found = shlex.split(re.split(r"\s\|\s", line)[0], comments=True)
     while found and re.fullmatch(r"[A-Z_]+=.*", found[0]):
         found.pop(0)
@@ -42,14 +53,14 @@ def words(line: str) -> list[str]:
 
 
 def commands(*start: str) -> list[tuple[str, ...]]:
-    """The commands of all pages that begin with these words, without them, each once."""
+    """Return the commands of all pages that begin with these words, without these words, each once."""
     lines = (line.strip() for page in PAGES.values() for line in shell_lines(page))
     found = (words(line) for line in lines if line.startswith((start[0], "torchrun")))
     return sorted({tuple(line[len(start) :]) for line in found if tuple(line[: len(start)]) == start} - {()})
 
 
 def subcommands(command: click.Command) -> dict[str, click.Command]:
-    """The commands of a group by their names; none of a single command."""
+    """Return the commands of a group by their names; none for a single command."""
     if not isinstance(command, click.Group):
         return {}
     context = click.Context(command)
@@ -57,7 +68,7 @@ def subcommands(command: click.Command) -> dict[str, click.Command]:
 
 
 def unknown_options(command: click.Command, arguments: list[str]) -> list[str]:
-    """Options among the arguments of a command, or of a group and its command, that don't exist."""
+    """Return the options among the arguments of a command, or of a group and its command, that don't exist."""
     named = [name for name in subcommands(command) if name in arguments]
     parts = [*command.params, *(part for name in named for part in subcommands(command)[name].params)]
     known = {"-h", "--help", *(option for part in parts for option in (*part.opts, *part.secondary_opts))}
@@ -114,7 +125,7 @@ def test_every_module_shown_answers_to_help(module):
 
 @functools.cache
 def command_of(module: str) -> click.Command:
-    """The click command of a module, or of a package's __main__."""
+    """Return the click command of a module, or of a package's __main__."""
     found = importlib.import_module(module)
     return (found if hasattr(found, "main") else importlib.import_module(f"{module}.__main__")).main
 
@@ -139,14 +150,43 @@ def test_every_benchmark_shown_exists_and_has_the_options_shown(command):
 
 
 def test_the_recipe_on_the_page_of_training_is_one(tmp_path):
-    recipe = re.search(r"```toml\n(.*?)^```", PAGES["training.md"], flags=re.DOTALL | re.MULTILINE).group(1)
+    (recipe,) = blocks("training.md", "toml")
     path = tmp_path / "own.toml"
     path.write_text(recipe.replace('extends = "', f'extends = "{(ROOT / "training/configs").as_posix()}/'))
     assert len(read_recipe(path).stages) == 2
 
 
+RECIPES = [(page, block) for page in PAGES for block in blocks(page, "toml") if "[model]" in block]
+
+
+@pytest.mark.parametrize(("page", "recipe"), RECIPES, ids=[page for page, _ in RECIPES])
+def test_every_whole_recipe_is_one(page, recipe, tmp_path):
+    (tmp_path / "whole.toml").write_text(recipe)
+    assert read_recipe(tmp_path / "whole.toml").steps > 0
+
+
+def test_the_network_on_the_page_of_architecture_is_trained_and_used(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (recipe,) = blocks("architecture.md", "toml")
+    (tmp_path / "mine.toml").write_text(re.sub(r"(?m)^(steps|batch_size) = \d+", r"\1 = 4", recipe))
+    write_tones(tmp_path / "shards/mine/train/000000.tar", range(4))
+    monkeypatch.setitem(ARCHITECTURES, "mine", None)  # and without it again, when the test is over
+    script: dict = {"__name__": "mine"}
+    exec("".join(blocks("architecture.md", "python")), script)
+    log = (tmp_path / "runs/mine/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == list(range(1, 9))
+    assert isinstance(script["model"], script["MyNet"])
+    assert script["embedding"].shape == (len(script["timestamps"]), 32)
+    seen = openavc.get_video_embedding("examples/freedoom.mp4", script["model"], frame_rate=0.5)
+    assert seen.image.shape == seen.audio.shape == (len(seen.timestamps), 64)
+    scores, _ = openavc.video_scores("examples/freedoom.mp4", script["model"])
+    assert ((scores > 0) & (scores < 1)).all()
+
+
 def test_there_are_commands_of_each_kind():
     assert min(map(len, (OURS, MODULES, TRAINING, BENCHMARKS))) >= 4
+    assert {"architecture.md", "avol-small.md"} <= {page for page, _ in RECIPES}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -160,7 +200,7 @@ def test_no_figure_is_still_to_be_filled_in(page):
 
 
 def anchors(page: str) -> set[str]:
-    """What the headings of a page are called in links."""
+    """Return the names of a page's headings in links."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -186,3 +226,8 @@ def test_every_page_can_be_reached_from_the_contents_and_from_readme():
 def test_every_file_named_is_there(page):
     named = re.findall(r"`((?:openavc|training|tests|benchmarks|docs|examples)/[\w/.]*)`", PAGES[page])
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_the_page_of_architecture_has_every_file_of_training():
+    files = {path.name for path in (ROOT / "training").glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in files if name not in PAGES["architecture.md"]) == []

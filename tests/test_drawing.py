@@ -1,4 +1,4 @@
-"""Overlays and the videos of them: colours, sizes, pixels, times and sound."""
+"""Overlays and videos of them: colours, sizes, pixels, times and sound."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_what_is_not_a_map_of_probabilities_is_refused(heatmap):
 
 
 def written(path, target, audio=None, **options):
-    """Times and frames of the video of overlays, its sound, and its rate."""
+    """Write a video of overlays; return its times and frames, its sound, and the rate of the sound."""
     peaks = write_overlays(target, localize_video(path, Red(), audio=audio, **options), path, audio)
     times, frames = zip(*read_frames(target), strict=True)
     assert len(peaks) == len(frames)

@@ -19,7 +19,7 @@ from training.checkpoint import save_weights
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """An untrained AVOL-Net's file."""
+    """Write the weights of an untrained AVOL-Net."""
     torch.manual_seed(0)
     architecture = {
         "architecture": "avol",
@@ -36,7 +36,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture
 def inputs(tmp_path, monkeypatch):
-    """A folder with a clip, one without sound, a picture and a recording; it is where commands run."""
+    """Write a clip, one without sound, a picture and a recording into a folder, in which commands then run."""
     monkeypatch.chdir(tmp_path)
     red_clip(tmp_path / "clip.mkv", sound=click())
     red_clip(tmp_path / "silent.mkv")

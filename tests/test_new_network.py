@@ -1,4 +1,4 @@
-"""A network in a file of its own is trained by a recipe alone, and taken by all that inference and evaluation do."""
+"""A network in its own file can be trained with only a recipe, and works in all of inference and evaluation."""
 
 import json
 
@@ -54,7 +54,7 @@ negatives = [{kind = "same_clip", gap = 0.5}]
 
 
 def clip_of(number):
-    """Stereo noise and the frames of one clip."""
+    """Return stereo noise and the frames of one clip."""
     rng = np.random.default_rng(number)
     samples = rng.uniform(-0.5, 0.5, (round(SECONDS * SAMPLE_RATE), 2))
     pictures = rng.integers(0, 256, (round(SECONDS * FRAME_RATE), 40, 40, 3), dtype=np.uint8)
@@ -76,7 +76,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(shards, tmp_path_factory):
-    """The folder of a finished training."""
+    """Return the folder of a finished training."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "moving.toml").write_text(RECIPE)
     with pytest.MonkeyPatch.context() as patch:
@@ -92,7 +92,7 @@ def model(run):
 
 @pytest.fixture
 def video(tmp_path):
-    """A clip as a video file with stereo sound."""
+    """Write a clip as a video file with stereo sound."""
     samples, pictures = clip_of(0)
     path = tmp_path / "clip.mkv"
     with av.open(str(path), "w") as file:

@@ -27,18 +27,18 @@ RECIPE = {
 
 
 def recipe(**changes) -> Recipe:
-    """RECIPE with other values; tables are merged."""
+    """Return RECIPE with other values; tables are merged."""
     return to_recipe(merge(RECIPE, changes))
 
 
 def listener(size=16, count=1, rate=FRAME_RATE, seconds=1.0, channels=1) -> FakeModel:
-    """A double that takes windows of the tones, and as many of their frames."""
+    """Return a test double that takes windows of the tones, and `count` of their frames."""
     frames = FramesInput(size, size, count, rate if count > 1 else None)
     return FakeModel(SoundInput(RATE, seconds, channels), frames)
 
 
 def jpeg(picture: np.ndarray) -> bytes:
-    """An RGB picture (H, W, 3), uint8, as a file."""
+    """Encode an RGB picture (H, W, 3), uint8, as a file."""
     import cv2
 
     return cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
@@ -47,9 +47,9 @@ def jpeg(picture: np.ndarray) -> bytes:
 def write_tones(
     path: Path, clips, seconds: float = SECONDS, sound_format: str = "wav", blue=128, frames: int = FRAMES, **about
 ) -> None:
-    """A tar of clips: clip c is a tone of 200 (c + 1) Hz, its frame k has red 10 c and green 5 k.
+    """Write a tar of clips: clip c is a tone of 200 (c + 1) Hz, its frame k has red 10 c and green 5 k.
 
-    Blue is of one value, or of each pixel of each frame: (20, 24, 32).
+    Blue is one value, or has a value for each pixel of each frame: (20, 24, 32).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(round(RATE * seconds)) / RATE
@@ -65,7 +65,7 @@ def write_tones(
 
 
 def pitch(waveform) -> float:
-    """Of one second, in Hz."""
+    """Return the pitch of one second, in Hz."""
     waveform = np.asarray(waveform).reshape(len(waveform), -1)[:, 0]
     return float(np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))).argmax())
 
@@ -79,5 +79,5 @@ def clip_of_picture(image) -> int:
 
 
 def plain(**options) -> Data:
-    """Without augmentation."""
+    """Return data options without augmentation."""
     return Data(brightness=0, saturation=(1, 1), gain=(1, 1), flip=False, **options)

@@ -12,7 +12,7 @@ LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 def noise(samples, seed=0):
-    """Noise that 16 bits hold without rounding: (samples,) float32."""
+    """Return noise that 16 bits represent without rounding: (samples,) float32."""
     values = np.random.default_rng(seed).uniform(-0.5, 0.5, samples)
     return np.round(values * 32768).astype(np.float32) / 32768
 
@@ -22,25 +22,25 @@ def tone(hertz, seconds, rate):
 
 
 def greys(count, size=(32, 32)):
-    """Pictures of one grey each, which grows by 8 from one to the next: (count, height, width, 3) uint8."""
+    """Draw pictures of one grey each, which grows by 8 from one to the next: (count, height, width, 3) uint8."""
     values = np.minimum(20 + 8 * np.arange(count), 255).astype(np.uint8)
     return np.broadcast_to(values[:, None, None, None], (count, *size, 3))
 
 
 def numbers_of(means):
-    """Numbers of `greys`, as told by their means in [0, 1]."""
+    """Return the numbers of `greys`, recognised by their means in [0, 1]."""
     return np.round((np.asarray(means) * 255 - 20) / 8).astype(int)
 
 
 def texture(height, width):
-    """Smooth noise, in [0, 1]."""
+    """Draw smooth noise, in [0, 1]."""
     rough = np.random.default_rng(0).random((height, width), dtype=np.float32)
     smooth = cv2.GaussianBlur(rough, (0, 0), 2.0)
     return (smooth - smooth.min()) / (smooth.max() - smooth.min())
 
 
 def moving(right, down, frames=3, size=64):
-    """A run of a texture that moves so many pixels from one frame to the next."""
+    """Draw a run of a texture that moves so many pixels from one frame to the next."""
     margin = 64
     whole = texture(size + 2 * margin, size + 2 * margin)
     tops = [margin - down * k for k in range(frames)]

@@ -17,7 +17,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .corpora.shards import StoredClip
-    from .pairs import Moments
+    from .moments import Moments
 
 _ROUNDING = 1e-6  # seconds
 
@@ -190,7 +190,7 @@ class Mixture(Negatives):
         numbers = all(_is_number(share) and share > 0 for share in self.shares)
         if len(self.kinds) != len(self.shares) or not numbers or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(
-                f"each kind of negatives needs its share above 0, and all must add up to 1; got {self.shares}"
+                f"each kind of negatives needs its share above 0, and all must add up to 1; got {self.shares}, 0 if missing"
             )
 
     def draw(

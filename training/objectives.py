@@ -1,7 +1,7 @@
 """Objectives of training: the papers' losses, and a contrastive one of ours.
 
-An objective takes the model and a batch of pairs and returns the loss and the share of right answers. `negatives` is
-the share of labelled negatives that it requires among the pairs; 0 if it makes its own from the other pairs of the
+An objective takes the model and a batch of pairs and returns the loss and the share of right answers. `negative_share`
+is the share of labelled negatives that it requires among the pairs; 0 if it makes its own from the other pairs of the
 batch. `needs` lists the capabilities (`openavc.models.contract`) that a network must have. Every objective takes
 `windows_per_clip`, the number of neighbouring pairs of the batch that come from one clip.
 """
@@ -22,7 +22,7 @@ from . import distributed
 class Objective(nn.Module):
     """A loss, and the share of right answers, of a model on a batch of pairs."""
 
-    negatives = 0.0
+    negative_share = 0.0
     needs: tuple[type[AudioVisualModel], ...] = (Compares,)
 
     def forward(
@@ -46,7 +46,7 @@ class Correspondence(Objective):
     (section 4), whose logits are (0, z): their softmax is the sigmoid of z.
     """
 
-    negatives = 0.5
+    negative_share = 0.5
 
     def __init__(self, windows_per_clip: int = 1):
         super().__init__()

@@ -1,136 +1,24 @@
-"""Pairs of frames and sound from shards: the choice of moments, augmentation, and the pairs of evaluations.
+"""Pairs of frames and sound from shards, with augmentation, for training.
 
-Everything is a function of (seed, position): the n-th pair of a run is the same for any number of workers, and after a
-restart. Pairs carry a label: 1 if frames and sound belong together, else 0.
+Everything is a function of (seed, position): the n-th pair of a run is the same whatever the number of workers, and
+after a restart. Pairs carry a label, 1 if frames and sound belong together.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from openavc.media.clips import FramesInput, SoundInput
 from openavc.media.image import shrink_to
 from openavc.models.contract import AudioVisualModel
 
-from .corpora.moments import loud_moments
-from .corpora.shards import Shards, StoredClip, clip_frames, clip_middles, too_slow
+from .corpora.shards import Shards, StoredClip, clip_frames, too_slow
+from .moments import Moments
 from .negatives import Negatives, OtherClip
 from .recipe import Data
-
-TRIES = 8  # moments drawn, at most, to find one that is loud enough
-
-
-# --------------------------------------------------------------------------------------------------------- moments
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A frame of a stored clip and the sound around it."""
-
-    index: int  # of the frame
-    time: float  # middle of the sound, seconds
-    samples: np.ndarray  # (n, channels)
-
-
-class Moments:
-    """The moments of a corpus that a network can learn from: a frame, and a window of sound near it.
-
-    Parameters
-    ----------
-    shards : Shards
-    sound, frames : SoundInput, FramesInput
-        Inputs of the network. Windows of sound and clips of frames lie inside the stored clip.
-    data : Data
-        How far sound and frame may be apart, which frames are left out, and how loud the sound must be.
-    negatives : Negatives
-        Negatives for which a clip must leave room.
-
-    Attributes
-    ----------
-    clips : list of StoredClip
-        Clips with at least one such moment.
-
-    Raises
-    ------
-    ValueError
-        If the clips lack the mask that `data` names.
-    """
-
-    def __init__(self, shards: Shards, sound: SoundInput, frames: FramesInput, data: Data, negatives: Negatives):
-        self.shards, self.sound, self.frames, self.data, self.negatives = shards, sound, frames, data, negatives
-        self.reach = max(data.misalignment, data.grid / 2)  # seconds from a frame to the nearest window inside the clip
-        self.slack = data.misalignment + data.grid / 2  # seconds from a frame to the middle of its sound, at most
-        self.clips = [clip for clip in shards.clips if self.usable(clip).any()]
-
-    def usable(self, clip: StoredClip) -> np.ndarray:
-        """Select the frames that can be seen in positive and negative pairs: (frames,) bool."""
-        return self.negatives.usable(clip.frame_times, self.possible(clip), self.sound.seconds, self.slack)
-
-    def possible(self, clip: StoredClip) -> np.ndarray:
-        """Select unmasked frames whose sound and clip of frames lie inside the stored clip: (frames,) bool."""
-        first, last = self._middles(clip)
-        times = clip.frame_times
-        inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
-        return inside & clip_middles(clip, self.frames) & self._kept(clip)
-
-    def _kept(self, clip: StoredClip) -> np.ndarray | bool:
-        if self.data.mask is None:
-            return True
-        if self.data.mask not in clip.masks:
-            raise ValueError(
-                f"{self.shards.paths[clip.shard]}: {clip.key} has no mask {self.data.mask!r}, it has "
-                f"{', '.join(clip.masks) or 'none'}; render the shards again with training.simulate"
-            )
-        return clip.masks[self.data.mask]
-
-    def draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> Moment:
-        """Draw a moment of a clip; up to 8 are tried to find one that is loud enough.
-
-        Parameters
-        ----------
-        clip : StoredClip
-        allowed : ndarray of bool, shape (frames,)
-            Frames to choose from.
-        rng : Generator
-        """
-        tried: list[Moment] = []
-
-        def read(drawn: tuple[int, float]) -> np.ndarray:
-            window = self.sound
-            samples = self.shards.sound(clip, drawn[1], window.seconds, window.sample_rate, window.channels)
-            tried.append(Moment(*drawn, samples))
-            return samples
-
-        draws = (self._draw(clip, allowed, rng) for _ in range(TRIES))
-        next(loud_moments(read, draws, self.data.quietest), None)
-        return tried[-1]  # the first that is loud enough, or the last one tried
-
-    def _draw(self, clip: StoredClip, allowed: np.ndarray, rng: np.random.Generator) -> tuple[int, float]:
-        """Draw a frame, and the middle of a sound near it that lies inside the clip."""
-        index = int(rng.choice(np.flatnonzero(allowed)))
-        first, last = self._middles(clip)
-        time, misalignment, grid = clip.frame_times[index], self.data.misalignment, self.data.grid
-        middle = rng.uniform(*np.clip([time - misalignment, time + misalignment], first, last))
-        if grid:
-            middle = np.clip(round(middle / grid) * grid, first, last)
-        return index, float(middle)
-
-    def _middles(self, clip: StoredClip) -> tuple[float, float]:
-        """Return the first and the last middle, on the grid, at which a sound lies inside the clip."""
-        first, last, grid = self.sound.seconds / 2, clip.seconds - self.sound.seconds / 2, self.data.grid
-        if grid:  # with a tolerance of 1e-9 grid steps for rounding
-            first, last = math.ceil(first / grid - 1e-9) * grid, math.floor(last / grid + 1e-9) * grid
-        return first, last
-
-
-# ----------------------------------------------------------------------------------------------------------- pairs
 
 
 class Pairs(Dataset):
@@ -296,47 +184,6 @@ def complete_groups(shards: Shards, clips: list[StoredClip]) -> tuple[list[Store
     return [clip for group in complete for clip in group], size
 
 
-# --------------------------------------------------------------------------------------------------------- batches
-
-
 def concatenate(items: Sequence[dict]) -> dict[str, torch.Tensor]:
     """Collate items into one batch of pairs; windows of one clip stay neighbours."""
     return {name: torch.cat([item[name] for item in items]) for name in items[0]}
-
-
-def held_out_pairs(
-    shards: Shards, model: AudioVisualModel, per_clip: int, seed: int, quietest: float = -42.0
-) -> Iterator[tuple[np.ndarray, np.ndarray, StoredClip]]:
-    """Draw true pairs for an evaluation, without augmentation.
-
-    Parameters
-    ----------
-    shards : Shards
-    model : AudioVisualModel
-        Model whose windows of sound and clips of frames must lie inside the stored clips.
-    per_clip : int
-        Largest number of pairs from each stored clip.
-    seed : int
-    quietest : float
-        Least loudness of the sound, in dBFS.
-
-    Yields
-    ------
-    frames : ndarray, shape (T, height, width, 3), float32 in [0, 1]
-        At the network's size.
-    samples : ndarray, shape (n, channels)
-        The window of sound around the middle frame.
-    clip : StoredClip
-        Stored clip of both.
-    """
-    sound, moments = model.sound, Moments(shards, model.sound, model.frames, Data(), OtherClip())
-    for number, stored in enumerate(shards.clips):
-        rng = np.random.default_rng([seed, number])
-
-        def read(index: int, stored: StoredClip = stored) -> np.ndarray:
-            time = float(stored.frame_times[index])
-            return shards.sound(stored, time, sound.seconds, sound.sample_rate, sound.channels)
-
-        indices = rng.permutation(np.flatnonzero(moments.possible(stored)))
-        for index, samples in itertools.islice(loud_moments(read, indices, quietest), per_clip):
-            yield shards.frames_at(stored, index, model.frames), samples, stored

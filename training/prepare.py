@@ -347,7 +347,9 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the shards."
 )
 @click.option("--list", "list_path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Which videos.")
-@click.option("--format", "kind", type=click.Choice(list(READERS)), default="audioset", help="Of the list.")
+@click.option(
+    "--format", "kind", type=click.Choice(list(READERS)), default="audioset", show_default=True, help="Of the list."
+)
 @click.option("--clip-seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
 @click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Shorter side, in pixels.")
@@ -368,8 +370,8 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(folder, output, list_path, kind, held, workers, **settings):
-    videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
     try:
+        videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
         failures = prepare(videos, output, Settings(**settings), workers, held)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

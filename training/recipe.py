@@ -34,7 +34,7 @@ SCHEDULES = {  # keys that each needs in [optimizer]
     "step": {"decay", "decay_steps"},
     "plateau": {"decay", "patience"},
 }
-REQUIRED = {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "data", "optimizer"}
+REQUIRED = {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "optimizer"}
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ class Recipe:
 # --------------------------------------------------------------------------------------------------------- reading
 
 _STAGE_KEYS = ("seed", "objective", "data", "optimizer", "negatives", "frozen")  # that a stage may override
-_KIND = {"model": "architecture", "objective": "name"}  # table -> key that decides which options it holds
+# table -> key that decides which options it holds
+_KIND = {"model": "architecture", "objective": "name", "optimizer": "name", "negatives": "kind"}
 _COUNTS = {
     *("batch_size", "steps", "checkpoint_every", "accumulate", "validate_every"),
     *("windows_per_clip", "decay_steps", "patience"),
@@ -202,17 +203,28 @@ def _read_toml(path: Path) -> dict:
 def merge(base: dict, own: dict) -> dict:
     """Merge a recipe's own tables into the base's: tables in both are merged recursively, other values are replaced.
 
-    A [model] of another architecture, or an [objective] of another name, replaces the base's table, whose options
-    belong to something else.
+    A table of another kind (a [model] of another architecture, an [objective] of another name, negatives of another
+    kind) replaces the base's, whose options belong to something else. A recipe's own stages replace the base's steps,
+    another objective its negatives, and another optimizer its momentum.
     """
     merged = dict(base)
+    if "stages" in own:
+        merged.pop("steps", None)
+    if _is_other_kind("objective", base.get("objective"), own.get("objective")):
+        merged.pop("negatives", None)
     for key, value in own.items():
         below = base.get(key)
-        tables = isinstance(value, dict) and isinstance(below, dict)
-        if tables and key in _KIND and value.get(_KIND[key], below.get(_KIND[key])) != below.get(_KIND[key]):
-            tables = False
-        merged[key] = merge(below, value) if tables else value
+        if _is_other_kind(key, below, value):
+            below = {option: kept for option, kept in below.items() if key == "optimizer" and option != "momentum"}
+        merged[key] = merge(below, value) if isinstance(value, dict) and isinstance(below, dict) else value
     return merged
+
+
+def _is_other_kind(key: str, below: Any, own: Any) -> bool:
+    """Whether two tables of one key both name what they are of, and differ in that."""
+    if key not in _KIND or not (isinstance(below, dict) and isinstance(own, dict)):
+        return False
+    return own.get(_KIND[key], below.get(_KIND[key])) != below.get(_KIND[key])
 
 
 def to_recipe(tables: dict) -> Recipe:
@@ -229,6 +241,7 @@ def to_recipe(tables: dict) -> Recipe:
     listed = tables.get("stages", [])
     if not (isinstance(listed, list) and all(isinstance(stage, dict) for stage in listed)):
         raise ValueError(f"stages must be a list of tables, [[stages]], got {listed!r}")
+    tables = {"data": {}} | tables
     if listed:
         tables = tables | {"steps": _steps(tables, listed)}
     _check_keys("the configuration", tables, REQUIRED, {key.name for key in fields(Recipe)})
@@ -257,7 +270,8 @@ def _steps(tables: dict, listed: list[dict]) -> int:
     total = sum(stage["steps"] for stage in listed)
     if tables.get("steps", total) != total:
         raise ValueError(
-            f"steps are those of all stages, {total}: leave them out or change the stages; got {tables['steps']}"
+            f"steps are those of all stages, {total}: leave them out (--steps, too) or change the stages; got "
+            f"{tables['steps']}"
         )
     return total
 
@@ -330,6 +344,8 @@ def _check_values(values: dict) -> None:
     for name in sorted(_COUNTS & values.keys()):
         if type(values[name]) is not int or values[name] < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {values[name]!r}")
+    if type(values.get("seed", 0)) is not int or values.get("seed", 0) < 0:
+        raise ValueError(f"seed must be a whole number of at least 0, got {values['seed']!r}")
     for name in ("learning_rate", "weight_decay", "decay", "momentum"):
         if type(values.get(name, 0)) not in (int, float) or values.get(name, 0) < 0:
             raise ValueError(f"{name} must be a number of at least 0, got {values[name]!r}")
@@ -366,5 +382,5 @@ def _check_objective(stage: Stage) -> None:
     except TypeError as error:
         has = ", ".join(sorted(known)) or "none"
         raise ValueError(f"objective {name!r}: {error}; its options are: {has}") from None
-    if not kind.negatives and stage.negatives != OtherClip():
+    if not kind.negative_share and stage.negatives != OtherClip():
         raise ValueError(f"objective {name!r} takes its negatives from the batch: leave negatives out")

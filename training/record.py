@@ -8,7 +8,7 @@ from typing import TextIO
 
 from openavc.atomic import write_bytes
 from openavc.models.contract import AudioVisualModel
-from openavc.weights import load_model
+from openavc.weights import sha256_of
 
 from . import distributed
 from .checkpoint import save_weights
@@ -23,7 +23,7 @@ def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
         "corpus": [json.loads(path.read_text()) if path.exists() else None for path in corpora],
         "shards": shards.describe(),
         "classes": shards.classes,
-        "start_from": load_model(start_from, device="cpu").sha256 if start_from else None,
+        "start_from": sha256_of(start_from) if start_from else None,
     }
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -26,7 +27,8 @@ from . import distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, steps_done
 from .corpora.shards import Shards
 from .loading import check_batch, kill_workers, make_loader, make_pairs
-from .recipe import PRECISIONS, Recipe, read_recipe
+from .pairs import Pairs
+from .recipe import PRECISIONS, Recipe, Stage, read_recipe
 from .record import Log, Validation, describe, record_config
 from .state import State
 from .steps import Step, take_step, to_training_mode
@@ -139,15 +141,10 @@ def train(
                 continue
             if number and done == stage.first_step:
                 state.enter(stage)
-            batches = iter(make_loader(recipe, stage, pairs[number], device, done, until))
-            step_module = Step(state.model, state.objective, PRECISIONS[recipe.precision])
-            module = distributed.parallel(step_module, recipe.sync_batch_norm)
-            to_training_mode(state.model, stage.frozen)
-            for step in range(done, until):
-                figures = validate.figures(stage.first_step, step) if validate else ()
-                shown = take_step(step, recipe, stage, state, module, batches, figures)
-                log.write({"step": step + 1, **shown})
-                done, stopping = step + 1, interrupt.anywhere(device)
+            steps = stage_steps(recipe, stage, state, pairs[number], done, until, validate)
+            for done, shown in steps:
+                log.write({"step": done, **shown})
+                stopping = interrupt.anywhere(device)
                 bar.update()
                 if done % recipe.checkpoint_every == 0 or done == last or stopping:
                     log.flush()
@@ -157,11 +154,23 @@ def train(
                     break
                 if validate:
                     validate(done)
-                    to_training_mode(state.model, stage.frozen)
     if distributed.rank() == 0:
         save_weights(run / "weights.safetensors", state.model, recipe.model)
     distributed.wait_for_all()
     return done
+
+
+def stage_steps(
+    recipe: Recipe, stage: Stage, state: State, pairs: Pairs, first: int, last: int, validate: Validation | None
+) -> Iterator[tuple[int, dict[str, float | None]]]:
+    """Take the steps `first` to `last` of a stage: how many steps of the recipe are done, and what the log shows."""
+    batches = iter(make_loader(recipe, stage, pairs, state.device, first, last))
+    step_module = Step(state.model, state.objective, PRECISIONS[recipe.precision])
+    module = distributed.parallel(step_module, recipe.sync_batch_norm)
+    for step in range(first, last):
+        to_training_mode(state.model, stage.frozen)  # validations leave the network in evaluation mode
+        figures = validate.figures(stage.first_step, step) if validate else ()
+        yield step + 1, take_step(step, recipe, stage, state, module, batches, figures)
 
 
 def begin_with(model: AudioVisualModel, path: Path) -> None:

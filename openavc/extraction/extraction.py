@@ -53,7 +53,7 @@ class Extraction:
     def __post_init__(self) -> None:
         if self.modality not in EXTENSIONS:
             raise ValueError(f"modality must be one of {', '.join(map(repr, EXTENSIONS))}, got {self.modality!r}")
-        if isinstance(self.model, AudioVisualModel):  # moved to its device once, not with each file
+        if isinstance(self.model, AudioVisualModel):  # moved to its device only once, not for each file
             object.__setattr__(self, "model", get_model(self.model, self.device, self.dtype))
 
     def __call__(self, path: str | os.PathLike) -> dict[str, np.ndarray]:

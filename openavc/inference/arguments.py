@@ -17,7 +17,7 @@ from ..weights import choose_device, load_model, to_dtype
 
 __all__ = ["check_embedding"]  # from the contract, beside the other checks
 
-_LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames a second
+_LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames per second
 _loaded: dict[tuple, AudioVisualModel] = {}  # models requested by name or path, kept between calls
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +23,20 @@ BATCH_SIZE = 32
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
+
+
+@contextmanager
+def inference_of(model: AudioVisualModel) -> Iterator[None]:
+    """Run a network without gradients and in evaluation mode; a network that was training goes on in its mode."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -61,7 +76,7 @@ def run_batches(
         On the model's device.
     """
     for batch in batched(items, batch_size):
-        with torch.inference_mode():
+        with inference_of(model):
             rows = network(stacked(model, [array for _, array in batch]))
         yield from zip((key for key, _ in batch), rows, strict=True)
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..media.audio import check_sample_rate
@@ -28,7 +27,7 @@ from .arguments import (
     pair_rates,
     shown,
 )
-from .batches import batched, embed_clips, embed_stretches, numpy_rows, prepared_clips, to_numpy
+from .batches import batched, embed_clips, embed_stretches, inference_of, numpy_rows, prepared_clips, to_numpy
 from .inputs import audio_stretches, image_clips, model_clips
 
 
@@ -269,12 +268,11 @@ def get_video_embedding(
     check_batch_size(batch_size)
     if frame_rate is not None:
         check_frame_rate(frame_rate)
-    outputs = _fused_outputs if isinstance(model, Fuses) else _outputs
     times, rows = [], []
     clips = shown(model_clips(path, model, frame_rate), progress, "frame")
     for batch in batched(clips, batch_size):
         times += [clip.time for clip in batch]
-        rows.append([to_numpy(output) for output in outputs(model, batch, embedding)])
+        rows.append([to_numpy(output) for output in _outputs(model, batch, embedding)])
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     timestamps = np.array(times, dtype=np.float64)
     if isinstance(model, Fuses):
@@ -282,15 +280,13 @@ def get_video_embedding(
     return VideoEmbedding(arrays[0], arrays[1], timestamps)
 
 
-@torch.inference_mode()
-def _outputs(model: Any, clips: list[Clip], embedding: str) -> tuple[Tensor, Tensor]:
-    frames, sound = prepared_clips(model, clips)
-    return model.embed_audio(sound, embedding), model.embed_frames(frames, embedding)
-
-
-@torch.inference_mode()
-def _fused_outputs(model: Fuses, clips: list[Clip], embedding: str) -> tuple[Tensor]:
-    return (model.embed_fused(*prepared_clips(model, clips), embedding),)
+def _outputs(model: Any, clips: list[Clip], embedding: str) -> tuple[Tensor, ...]:
+    """Embed the sound and the frames of clips, or both together."""
+    with inference_of(model):
+        frames, sound = prepared_clips(model, clips)
+        if isinstance(model, Fuses):
+            return (model.embed_fused(frames, sound, embedding),)
+        return model.embed_audio(sound, embedding), model.embed_frames(frames, embedding)
 
 
 def check_video_embedding(model: AudioVisualModel, embedding: str) -> None:

@@ -19,7 +19,7 @@ from ..media.clips import Clip, video_clips
 from ..media.image import enlarge, read_image, to_images, uncropped
 from ..models.contract import Localizes
 from .arguments import check_frame_rate, get_model, is_path, pair_rates
-from .batches import batched, prepared_audio, prepared_frames, represent_windows, stacked, to_numpy
+from .batches import batched, inference_of, prepared_audio, prepared_frames, represent_windows, stacked, to_numpy
 from .inputs import audio_windows
 
 DEFAULT_MODEL = "avol-small"
@@ -132,7 +132,7 @@ def _map_clips(model: Localizes, clips: Iterable[Clip]) -> Iterator[tuple[float,
     """Yield (time, frame, map) for each clip of one frame."""
     for batch in batched(clips, BATCH_SIZE):
         seen = represent_uncropped(model, (to_images(clip.frames) for clip in batch))
-        with torch.inference_mode():
+        with inference_of(model):
             heard = model.represent_audio(prepared_audio(model, stacked(model, [clip.samples for clip in batch])))
         for clip, cells, sound in zip(batch, seen, heard, strict=True):
             heatmap = to_numpy(map_logits(model, cells, sound[None]).sigmoid())[0]
@@ -163,9 +163,9 @@ def represent_pictures(
 def represent_uncropped(
     model: Localizes, clips: Iterable[np.ndarray], batch_size: int = BATCH_SIZE
 ) -> Iterator[Tensor]:
-    """Turn clips of uncropped frames (T, H, W, 3), float32 in [0, 1], into what `map_logits` takes: (D, h, w) each."""
+    """Turn clips of uncropped frames (T, H, W, 3), float32 in [0, 1], into inputs of `map_logits`: (D, h, w) each."""
     for batch in uncropped_batches(model, clips, batch_size):
-        with torch.inference_mode():
+        with inference_of(model):
             rows = model.represent_frames(batch)
         yield from rows
 
@@ -184,7 +184,7 @@ def uncropped_batches(model: Localizes, clips: Iterable[np.ndarray], batch_size:
 
 def map_logits(model: Localizes, seen: Tensor, sounds: Tensor) -> Tensor:
     """Return the logits that each cell of one picture (D, h, w) sounds, for each of the sounds (N, D): (N, h, w)."""
-    with torch.inference_mode():
+    with inference_of(model):
         return model.localize(seen.expand(len(sounds), *seen.shape), sounds).float()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..models.contract import Compares
 from .arguments import check_frame_rate, get_model, pair_rates
-from .batches import BATCH_SIZE, batched, prepared_clips, represent_clips, represent_windows, to_numpy
+from .batches import BATCH_SIZE, batched, inference_of, prepared_clips, represent_clips, represent_windows, to_numpy
 from .inputs import audio_windows, image_clips, model_clips
 
 
@@ -132,7 +132,7 @@ def video_scores(
     check_frame_rate(frame_rate)
     times, scores = [], []
     for batch in batched(model_clips(path, model, frame_rate), BATCH_SIZE):
-        with torch.inference_mode():
+        with inference_of(model):
             frames, sound = prepared_clips(model, batch)
             scores.append(probabilities(model, model.represent_frames(frames), model.represent_audio(sound)))
         times += [clip.time for clip in batch]
@@ -171,5 +171,5 @@ def _score_matrix(model: Compares, recordings: list, rates: list, pictures: list
 
 def probabilities(model: Compares, frames: Tensor, audio: Tensor) -> Tensor:
     """Return the probability of correspondence for each row of the outputs of `represent_*`: (n,) float32."""
-    with torch.inference_mode():
+    with inference_of(model):
         return model.compare(frames, audio).float().softmax(dim=1)[:, 1]

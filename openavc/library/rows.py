@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """What identifies a result, an .npz."""
+    """The identity of a result, an .npz."""
 
     path: str
     modified_ns: int
@@ -78,7 +78,7 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
     try:
         with np.load(result.path, allow_pickle=False) as archive:
             names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
-            fused = "joint" in archive  # one vector of sound and pictures together
+            fused = "joint" in archive  # one vector for sound and pictures together
             embeddings = {modality: archive[name] for modality, name in names.items() if not fused}
             timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
     except Exception as error:  # any error of zipfile, zlib or numpy

@@ -206,7 +206,7 @@ def frames_around(times: np.ndarray, time: float, count: int, rate: float | None
     count : int
         Number of frames; if it is even, the later of the two middle frames is at `time`.
     rate : float or None
-        Frames a second; None for single pictures.
+        Frames per second; None for single pictures.
 
     Returns
     -------
@@ -229,7 +229,7 @@ def frame_runs(
     frames : FramesInput
         Only its `count` and `rate` are used.
     frame_rate : float, optional
-        Clips a second; one around each frame by default.
+        Clips per second; one around each frame by default.
 
     Yields
     ------
@@ -300,7 +300,7 @@ def video_clips(
     sound, frames : SoundInput, FramesInput
         The inputs of the network.
     frame_rate : float, optional
-        Clips a second; one around each frame by default.
+        Clips per second; one around each frame by default.
     crop : callable
         Applied to each frame, (H, W, 3) uint8.
     audio : str or Path, optional
@@ -327,7 +327,7 @@ def video_clips(
         heard = warn_if_silent(model_sound(video.sound(), video.sample_rate, sound), str(path), sound)
         timed = warn_if_slow(video.frames(every), frames, str(path))
         yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
-        collections.deque(heard, maxlen=0)  # to its end, which tells whether it is silent
+        collections.deque(heard, maxlen=0)  # read to the end, where silence is noticed
 
 
 def _cut_clips(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .layers import ConvTower, block_maps, channels_last, conv_block, initialised
 
-FRAME_RATE = 25.0  # frames a second, of both
+FRAME_RATE = 25.0  # frames per second, for both
 FRAME_COUNTS = {
     None: (1, 1),
     "frames": (25, 7),

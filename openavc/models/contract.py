@@ -60,7 +60,7 @@ class AudioVisualModel(nn.Module, ABC):
         self.name = type(self).__name__  # `load_model` sets it to the manifest's, and sets the two below
         self.sha256 = ""  # of the weights file
         self.architecture: dict = {}  # for `build_model`
-        self.options: dict = {}  # those of the architecture that `load_model` was given
+        self.options: dict = {}  # options of the architecture that `load_model` was given
         # Processes a clip's frames (T, H, W, 3) on the CPU, before they are batched; must be picklable.
         self.precompute_frames: Callable[[np.ndarray], np.ndarray] = unchanged
 

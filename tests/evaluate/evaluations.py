@@ -1,4 +1,4 @@
-"""The command `training.evaluate` as tests call it, and networks small enough for it."""
+"""The command `training.evaluate` as tests call it, and networks small enough for tests."""
 
 import torch
 from click.testing import CliRunner
@@ -15,7 +15,7 @@ def evaluate(*arguments):
 
 
 def save_network(path, **architecture):
-    """Write the weights of a fresh network: a tiny AVE-Net, but for what `architecture` says."""
+    """Write the weights of a fresh network: a tiny AVE-Net, except for the options in `architecture`."""
     torch.manual_seed(0)
     described = TINY | architecture
     save_weights(path, build_model(described), described)

@@ -13,7 +13,7 @@ KINDS = {"Red": (0, 6000), "Blue": (2, 150)}  # colour's channel, and the sound'
 
 
 class Cells(nn.Module):
-    """How red and how blue 8 x 8 pixels are, if more than half: (B, 2, h, w); by chance if `blind`."""
+    """Computes how red and how blue 8 x 8 pixels are, above one half: (B, 2, h, w); random if `blind`."""
 
     def __init__(self, blind):
         super().__init__()
@@ -27,7 +27,7 @@ class Cells(nn.Module):
 
 
 class Halves(nn.Module):
-    """Whether a sound is high or low: (B, 2); both if `deaf`."""
+    """Tells whether a sound is high or low: (B, 2); both if `deaf`."""
 
     def __init__(self, deaf):
         super().__init__()
@@ -40,7 +40,7 @@ class Halves(nn.Module):
 
 
 class Oracle(FakeModel):
-    """Knows both: a cell has its red and its blue, a sound whether it is high or low."""
+    """Knows both things: cells are represented by their red and blue, sounds by whether they are high or low."""
 
     def __init__(self, deaf=False, blind=False):
         cells = Cells(blind)
@@ -49,7 +49,7 @@ class Oracle(FakeModel):
 
 
 def draw(boxes):
-    """A black picture with a coloured box of each kind."""
+    """Draw a black picture with a coloured box of each kind."""
     picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     for kind, (x, y, width, height) in boxes.items():
         rows = slice(round(y * HEIGHT), round((y + height) * HEIGHT))

@@ -1,4 +1,4 @@
-"""Localisation on public annotations: VGG-SS and Flickr-SoundNet, of videos whose truth is known."""
+"""Localisation on public annotations, VGG-SS and Flickr-SoundNet, with videos whose truth is known."""
 
 import json
 
@@ -15,7 +15,7 @@ from training.evaluate.metrics import annotated, ciou
 
 
 def write_clip(path, kind, box):
-    """Two seconds; the kind's thing is seen at the middle alone."""
+    """Write a video of two seconds; the kind's thing is seen only in the middle."""
     with av.open(str(path), "w") as file:
         video, audio = file.add_stream("mpeg4", rate=10), file.add_stream("aac", rate=RATE)
         video.width, video.height, video.bit_rate = WIDTH, HEIGHT, 10**7
@@ -36,7 +36,7 @@ BOXES = {"red_000001": ("Red", (0.1, 0.1, 0.6, 0.6)), "blue_000002": ("Blue", (0
 
 @pytest.fixture
 def clips(tmp_path):
-    """VGG-SS's layout, of two clips that are there, one that isn't and one that is no video."""
+    """Write VGG-SS's layout, for two clips that exist, one that doesn't and one that isn't a video."""
     folder = tmp_path / "videos"
     folder.mkdir()
     entries = []
@@ -94,7 +94,7 @@ def test_no_features_are_taken_of_the_untrained_network(clips):
 
 
 def test_a_picture_and_a_sound_make_a_clip_and_xml_its_boxes(clips, tmp_path):
-    """LVS's layout of Flickr-SoundNet; coordinates are of 256."""
+    """The layout is that of Flickr-SoundNet in LVS; coordinates are from 0 to 256."""
     folder, boxes = tmp_path / "flickr", tmp_path / "Annotations"
     (folder / "frames").mkdir(parents=True)
     (folder / "audio").mkdir()

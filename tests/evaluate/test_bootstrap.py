@@ -1,4 +1,4 @@
-"""Intervals by bootstrapping over groups."""
+"""Intervals from bootstrapping over groups."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from training.evaluate.metrics.bootstrap import interval, share
 
 
 def test_the_interval_covers_the_truth_and_counts_episodes_not_pictures():
-    """Pictures of an episode that are all alike are worth one picture: the interval is as wide as for one each."""
+    """If all pictures of an episode are alike, the interval is as wide as with one picture per episode."""
     rng, covered, widths = np.random.default_rng(0), 0, []
     for seed in range(100):
         episodes = (rng.random(60) < 0.3).astype(float)

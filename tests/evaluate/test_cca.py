@@ -1,4 +1,4 @@
-"""Canonical correlation analysis against what the data was made with, and scikit-learn's."""
+"""Canonical correlation analysis against the correlations that the data was made with, and against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from training.evaluate.metrics.spaces import cca_space
 
 
 def correlated(n, strengths, rng):
-    """Pairs in 4 and 6 dimensions, mixed at random, whose first dimensions correlate by `strengths`."""
+    """Make pairs in 4 and 6 dimensions, mixed at random, whose first dimensions correlate by `strengths`."""
     x, y = rng.standard_normal((n, 4)), rng.standard_normal((n, 6))
     for k, strength in enumerate(strengths):
         y[:, k] = strength * x[:, k] + np.sqrt(1 - strength**2) * y[:, k]
@@ -53,9 +53,9 @@ def test_cca_refuses_too_many_components_and_what_are_no_pairs():
 
 
 def test_components_weigh_their_correlation():
-    """x and y have covariance 1: with a ridge r, correlations are s / (1 + r) and projections of variance 1 / (1 + r).
+    """x and y have covariance 1: a ridge r gives correlations s / (1 + r) and projections of variance 1 / (1 + r).
 
-    The space's variances are of the product.
+    The space's variances are those of the product.
     """
     rng, ridge = np.random.default_rng(0), 0.1
     x, y = rng.standard_normal((2, 40_000, 3))

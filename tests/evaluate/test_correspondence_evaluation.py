@@ -1,4 +1,4 @@
-"""AVC and retrieval of held-out pairs whose answer is known."""
+"""AVC and retrieval on held-out pairs whose answer is known."""
 
 import json
 
@@ -79,7 +79,7 @@ def test_pairs_are_read_anew_and_are_the_same(shards):
 
 @pytest.fixture
 def fast_shards(tmp_path):
-    """Two clips of tones with 25 frames a second."""
+    """Write two clips of tones with 25 frames per second."""
     write_tones(tmp_path / "fast" / "0.tar", range(2), frames=100)
     return tmp_path / "fast"
 

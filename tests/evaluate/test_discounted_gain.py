@@ -1,4 +1,4 @@
-"""nDCG against values by hand and scikit-learn's."""
+"""nDCG against values by hand and against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_gains_take_the_nearest_pair_of_labels():
 
 
 def test_ndcg_of_a_ranking_by_hand():
-    """Nearest first: gains 1, 0, 3; at best 3, 1, 0."""
+    """The gains, nearest first, are 1, 0, 3; the best order is 3, 1, 0."""
     angles = np.array([0.1, 0.5, 1.0])
     database = np.stack([np.cos(angles), np.sin(angles)], axis=1) * [[7], [1], [0.1]]  # only directions count
     found = discounted_gain.ndcg(np.array([[2.0, 0.0]]), database, np.array([[1.0, 0.0, 3.0]]), np.ones((1, 3), bool))
@@ -27,7 +27,7 @@ def test_ndcg_of_a_ranking_by_hand():
 
 
 def scene(n=70, classes=5, size=6):
-    """Random vectors of n videos, some of them equal, whose gains are those of random classes; own video left out."""
+    """Draw vectors of n videos, some of them equal, with gains by random classes; a video isn't its own answer."""
     rng = np.random.default_rng(0)
     label = rng.integers(classes, size=n)
     gain = np.where(label[:, None] == label, 15.0, 1.0) + rng.integers(3, size=(classes, classes))[label][:, label]

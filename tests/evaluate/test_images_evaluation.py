@@ -1,4 +1,4 @@
-"""Linear layers on frozen features of pictures whose classes are known."""
+"""Linear layers on frozen features, for pictures whose classes are known."""
 
 import json
 
@@ -25,7 +25,7 @@ COLOURS = {"blue": (0, 0, 1), "green": (0, 1, 0), "red": (1, 0, 0)}
 
 
 def coloured(count, rng):
-    """Noisy pictures (count, 24, 24, 3) uint8 of the three colours in turn, and which."""
+    """Draw noisy pictures (count, 24, 24, 3), uint8, of the three colours in turn, and return the colour of each."""
     labels = np.arange(count) % 3
     plain = np.array(list(COLOURS.values()))[labels][:, None, None, :] * 150
     return (plain + rng.integers(0, 100, (count, 24, 24, 3))).astype(np.uint8), labels

@@ -17,7 +17,7 @@ from training.evaluate.metrics.spaces import embed
 
 @pytest.fixture(scope="module")
 def monsters(tmp_path_factory):
-    """Shards of 12 tones that pass for four kinds of monster on three levels."""
+    """Write shards of 12 tones that are labelled as four kinds of monster on three levels."""
     folder = tmp_path_factory.mktemp("monsters")
     for number in range(12):
         about = {"labels": [("Zombieman", "DoomImp", "Demon", "LostSoul")[number % 4]], "level": f"MAP{number // 4}"}
@@ -69,7 +69,7 @@ def test_a_picture_is_a_still_clip_and_mono_is_heard_on_both_channels():
 
 @pytest.fixture
 def film(tmp_path):
-    """3 s of 25 frames a second, each of its own grey, with stereo noise at 16 kHz."""
+    """Write 3 s of video with 25 frames per second, each with its own grey, and stereo noise at 16 kHz."""
     samples = np.stack([noise(48_000, seed) for seed in (0, 1)], axis=1)
     pictures = [np.full((32, 32, 3), 3 * number, np.uint8) for number in range(75)]
     path = write_video(
@@ -97,7 +97,7 @@ def test_all_moments_of_a_file_that_have_their_clip_inside_are_read_in_one_pass(
 
 
 class LongVideo:
-    """A minute of 25 frames a second and of sound, made while they are read; knows how many frames are in memory."""
+    """A minute of sound and of 25 frames per second, made while they are read; counts the frames in memory."""
 
     path, sample_rate, alive, most = "long.mp4", 8_000, 0, 0
 
@@ -137,7 +137,7 @@ def test_a_file_shorter_than_a_clip_is_a_failure_with_a_reason(film, tmp_path):
 
 
 def test_networks_of_other_inputs_are_embedded_from_the_same_moments(film, tmp_path):
-    """One sees a picture and hears mono, the other 5 frames and stereo."""
+    """One network sees a picture and hears mono, the other sees 5 frames and hears stereo."""
     (tmp_path / "list.csv").write_text("file,labels\nfilm.mkv,a\n")
     videos, _ = labelled.find_labelled(tmp_path / "list.csv")
     still = FakeModel(SoundInput(16_000, 0.5), FramesInput(16, 16), sees=greys, hears=means)

@@ -1,4 +1,4 @@
-"""Maps of what sounds, controls that hear nothing, and figures against boxes, by hand."""
+"""Maps of what sounds, controls that hear nothing, and scores against boxes, by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ RATE = 24_000
 
 
 def test_an_untrained_network_is_settled_by_the_statistics_of_what_it_sees():
-    """Of a first layer: those of its convolution's values, which are known once BatchNorm has taken them off."""
+    """In the first layer, they are the statistics of its convolution's outputs."""
     torch.manual_seed(0)
     architecture = {"architecture": "avol", "widths": [4, 4, 8, 8], "frontend": "mel64", "image_size": 32}
     network = build_model(architecture).eval()
@@ -43,7 +43,7 @@ def test_silence_is_what_the_network_makes_of_zeros():
 
 
 def test_unusual_features_are_not_the_longest():
-    """A channel that is loud everywhere tells nothing; a quiet one that answers at one place does."""
+    """A channel that is strong everywhere says nothing; a weak one that responds at one position does."""
     features = np.zeros((2, 3, 4), np.float32)
     features[0] = 100 + np.arange(12).reshape(3, 4)  # longest at the last place
     features[1, 0, 1] = 1
@@ -81,7 +81,7 @@ def test_the_highest_cell_is_pointed_at_by_its_middle():
 
 
 def test_iou_of_the_higher_half_by_hand():
-    """The left half is the answer; the box is the upper half: a quarter is shared, of three quarters."""
+    """The left half is the answer and the upper half is the box: they share a quarter out of three quarters."""
     left = np.tile(np.linspace(1, 0, ciou.SIZE, dtype=np.float32), (ciou.SIZE, 1))
     assert ciou.iou(left, ciou.target_of([(0, 0, 1, 0.5)])) == pytest.approx(1 / 3, abs=0.01)
     assert ciou.iou(left, ciou.target_of([(0, 0, 0.5, 1)])) == pytest.approx(1, abs=0.01)
@@ -111,14 +111,14 @@ def test_no_answer_of_half_of_the_picture_beats_the_best_possible():
 
 
 def test_success_and_its_area_by_hand():
-    """IoUs 0.5 and 0.26: at or above 0.5 one of two; the curve is 1 up to 0.25, 1/2 up to 0.5, then 0."""
+    """With IoUs 0.5 and 0.26, one of two is at or above 0.5; the curve is 1 up to 0.25, 1/2 up to 0.5, then 0."""
     assert ciou.success([0.5, 0.26]) == 50
     assert ciou.success_curve_area([0.5, 0.26]) == pytest.approx(100 * (0.275 + 0.25 * 0.5))
     assert ciou.success_curve_area([1, 1]) == pytest.approx(100)
 
 
 def test_average_precision_by_hand():
-    """By confidence: right, negative, right, wrong. A wrong map costs precision, not recall."""
+    """The order by confidence is right, negative, right, wrong. A wrong map costs precision, not recall."""
     confidence, right, positive = [4, 3, 2, 1], [True, True, True, False], [True, False, True, True]
     # precision 1, 1/2, 2/3, 1/2; recall 1/3, 1/3, 2/3, 1; the highest precision from each on
     ap, f1 = ciou.average_precision(confidence, right, positive)

@@ -1,4 +1,4 @@
-"""The command ndcg: retrieval by class, of shards, folders of videos and pairs."""
+"""The command ndcg: retrieval by class, on shards, folders of videos and pairs."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ SMALL = {"frontend": "mel64", "image_size": 16, "widths": [4, 4, 8, 8]}
 
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
-    """Weights files of an AVE-Net and an L3-Net, tiny and untrained."""
+    """Write weights files of an AVE-Net and an L3-Net, tiny and untrained."""
     folder = tmp_path_factory.mktemp("networks")
     torch.manual_seed(0)
     save_weights(
@@ -38,7 +38,7 @@ def networks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def monsters(tmp_path_factory):
-    """Shards of 12 tones that pass for four kinds of monster on three levels."""
+    """Write shards of 12 tones that are labelled as four kinds of monster on three levels."""
     folder = tmp_path_factory.mktemp("monsters")
     for number in range(12):
         about = {"labels": [("Zombieman", "DoomImp", "Demon", "LostSoul")[number % 4]], "level": f"MAP{number // 4}"}
@@ -48,7 +48,7 @@ def monsters(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def more_tones(tmp_path_factory):
-    """Shards of 8 tones without labels, to fit CCA on."""
+    """Write shards of 8 tones without labels, to fit CCA on."""
     folder = tmp_path_factory.mktemp("more")
     write_tones(folder / "00000.tar", range(12, 20))
     return folder
@@ -102,7 +102,7 @@ def test_own_level_and_partner_widen_the_database(monsters):
 
 
 def test_mixed_up_queries_tell_what_is_found_by_any_query():
-    """Every query finds the frequent class first: better than chance, and no better than another's query."""
+    """Finding the frequent class first for every query is better than chance, but no better than mixed-up queries."""
     labels = ["crow"] * 30 + ["cat"] * 10
     videos = [labelled.Video(str(n), (label,), str(n), None) for n, label in enumerate(labels)]
     search = Search(videos, ontology.nested_tree(TREE))

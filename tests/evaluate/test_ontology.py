@@ -1,4 +1,4 @@
-"""Class trees: AudioSet's ontology, the rendered monsters, one's own."""
+"""Class trees: AudioSet's ontology, the rendered monsters, a user's own."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The papers' figures as they are printed."""
+"""The papers' figures as printed."""
 
 from training.evaluate import published
 

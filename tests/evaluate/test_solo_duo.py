@@ -17,7 +17,7 @@ from training.evaluate.metrics import solo_duo
 
 
 def write(folder, clips):
-    """Clips of (key, labels, sound, objects of each frame), a frame every half second."""
+    """Write clips of (key, labels, sound, objects of each frame), with a frame every half second."""
     folder.mkdir()
     with webdataset.TarWriter(str(folder / "0.tar")) as tar:
         for key, labels, sound, objects in clips:
@@ -34,7 +34,7 @@ def monster(kind, x, y, width=0.3, height=0.3):
 
 @pytest.fixture
 def rendered(tmp_path):
-    """Folders of 8 solo and 4 duo episodes."""
+    """Write folders of 8 solo and 4 duo episodes."""
     rng, kinds = np.random.default_rng(0), list(KINDS)
     solo = [
         (
@@ -83,7 +83,7 @@ def test_a_model_that_knows_sound_and_picture_is_always_right(rendered, windows)
 
 
 def test_a_model_that_ignores_the_sound_gains_nothing(rendered):
-    """It finds the one thing in solo pictures, and one of the two in duo pictures, whatever it hears."""
+    """It finds the only thing in solo pictures, and one of the two in duo pictures, whatever it hears."""
     figures = measured(rendered, Oracle(deaf=True)).figures
     assert figures["solo own sound"] == figures["solo another kind's sound"] == figures["solo silence"] == 100
     assert figures["duo own sound"] == figures["duo other's sound"] == 50
@@ -101,7 +101,7 @@ def test_a_model_that_sees_noise_is_at_chance(rendered):
 
 
 def test_pictures_are_chosen_by_what_is_seen_and_heard(tmp_path):
-    """Of one episode's frames each breaks one rule, but for three; its second half is silent."""
+    """In one episode, some frames break one rule each; its end is silent."""
     sound = tone("Red", 12.0)
     sound[8 * RATE :] = 0
     good = monster("Red", 0.1, 0.1)

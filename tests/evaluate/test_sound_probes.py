@@ -24,7 +24,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Tones of three pitches in three folds, in ESC's layout."""
+    """Write tones of three pitches in three folds, in ESC's layout."""
     rng, rows = np.random.default_rng(0), []
     for fold in (1, 2, 3):
         for name, pitch in (("low", 200), ("middle", 900), ("high", 4000)):
@@ -65,7 +65,7 @@ def test_statistics_of_the_test_fold_are_not_used():
 
 
 def test_an_svm_score_is_the_mean_over_the_windows_of_a_clip():
-    """One wild window may not outvote two plain ones by number, but by score it does."""
+    """One extreme window can't outvote two ordinary ones by number, but it does by score."""
     features = [np.full((3, 1), -1.0), np.full((3, 1), 1.0), np.array([[-1.0], [-1.0], [9.0]])]
     labels, train = np.array([0, 1, 1]), np.array([True, True, False])
     assert probes.svm_accuracy(features, labels, train, ~train) == 1.0
@@ -101,7 +101,7 @@ def test_windows_are_evenly_spaced_from_the_first_sample_to_the_last():
 
 
 def test_features_of_evenly_spaced_windows_are_those_of_the_model(dataset):
-    """Stereo, as the sounds are mono: both channels alike."""
+    """The network hears stereo but the sounds are mono, so both channels are alike."""
     model = FakeModel(SoundInput(8_000, 0.5, channels=2), None)
     features = sound_probe.embed_recordings(model, dataset, windows=3)
     assert [found.shape for found in features] == [(3, 2 * 4_000)] * 36
@@ -119,7 +119,7 @@ def test_a_network_that_hears_nothing_is_refused(dataset):
 
 
 def test_c_is_chosen_on_the_training_folds_alone():
-    """Training labels are noisy, so a small C generalises; the test labels are what the largest C says."""
+    """Training labels are noisy, so a small C generalises; test labels are the predictions of the largest C."""
     rng = np.random.default_rng(0)
     classes = np.tile([0, 1], 120)
     signal = (2 * classes - 1)[:, None] * np.full(30, 0.15)
@@ -149,7 +149,7 @@ SCENES = {"bus": 150, "park": 700, "tubestation": 3000}
 
 
 def scene_clip(path, scene, rng):
-    """Two seconds of a tone that only its scene has."""
+    """Write two seconds of a tone that only this scene has."""
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(2 * 16_000) / 16_000
     sound = 0.5 * np.sin(2 * np.pi * SCENES[scene] * rng.uniform(0.97, 1.03) * time)
@@ -158,7 +158,7 @@ def scene_clip(path, scene, rng):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """DCASE2014's own layout, with 5 clips a scene to train and 2 to test."""
+    """Write DCASE2014's own layout, with 5 clips per scene for training and 2 for testing."""
     rng = np.random.default_rng(0)
     for scene in SCENES:
         for number in range(1, 6):

@@ -26,7 +26,7 @@ RATE, SECONDS = 24_000, 4
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
-    """Eight clips: "high" is red with a high tone, "low" blue with a low one."""
+    """Write eight clips: "high" is red with a high tone, "low" blue with a low one."""
     import cv2
 
     folder, rng = tmp_path_factory.mktemp("shards"), np.random.default_rng(0)
@@ -62,7 +62,7 @@ def small(name, steps, classes=2):
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory):
-    """The three trainings of the table, in miniature."""
+    """Run the three trainings of the table, in miniature."""
     folder = tmp_path_factory.mktemp("runs")
     train(small("l3_small", 2), [shards], folder / "l3")
     train(small("l3_small_supervised", 30), [shards], folder / "supervised")
@@ -100,7 +100,7 @@ def test_labels_that_are_easy_are_learned_and_told_beside_chance(runs, shards, t
 
 
 def write_clips(folder, labels, sources):
-    """A clip of noise for each, grey, of 2 s."""
+    """Write a grey clip of noise, 2 s long, for each label."""
     import cv2
 
     folder.mkdir()

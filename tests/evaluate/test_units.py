@@ -1,4 +1,4 @@
-"""What units answer to, on frames and sounds that are made for them."""
+"""What units respond to, on frames and sounds that are made for them."""
 
 import json
 
@@ -29,7 +29,7 @@ def weights(tmp_path):
 
 
 class Detectors(FakeModel):
-    """Unit 0 answers to red and unit 1 to blue; unit 0 of the sound tower to bands above the middle, 1 to the rest."""
+    """Unit 0 responds to red, unit 1 to blue; unit 0 of the sound tower to bands above the middle, 1 to the rest."""
 
     def __init__(self):
         super().__init__(SoundInput(24_000, 1.0), FramesInput(64, 64))
@@ -49,7 +49,7 @@ class Detectors(FakeModel):
 
 
 class Bands(nn.Module):
-    """Two copies of a spectrogram, one without its lower and one without its upper half."""
+    """Makes two copies of a spectrogram, one without its lower and one without its upper half."""
 
     def forward(self, spectrogram):
         loud = spectrogram - spectrogram.amin(dim=(1, 2, 3), keepdim=True)
@@ -59,7 +59,7 @@ class Bands(nn.Module):
 
 @pytest.fixture
 def squares_folder(tmp_path):
-    """16 clips: a red or a blue square in a corner, with a tone of 6 kHz or of 150 Hz; named after their colour."""
+    """Write 16 clips, named after a colour: a red or blue square in a corner, with a tone of 6 kHz or 150 Hz."""
     rng, folder = np.random.default_rng(0), tmp_path / "squares"
     folder.mkdir()
     with webdataset.TarWriter(str(folder / "0.tar")) as tar:
@@ -119,7 +119,7 @@ def test_clusters_that_are_the_labels_have_nmi_1_and_random_ones_about_0():
 
 
 def test_a_unit_that_likes_one_video_is_no_class_unit():
-    """Its six strongest moments are of two videos of one label; five different videos decide."""
+    """Its six strongest moments come from two videos of one label; but five different videos decide."""
     labels = np.array(["a"] * 6 + ["b", "a", "b", "a", "b", "b"])
     videos = np.array([0, 0, 0, 1, 1, 1, 2, 3, 4, 5, 6, 7])
     activation = np.arange(12, 0, -1.0)[:, None]
@@ -171,7 +171,7 @@ def test_a_network_of_25_frames_and_stereo_is_looked_at(tmp_path):
 
 
 class Towers(FakeModel):
-    """Takes 25 frames at 25 a second and stereo sound; the image tower's map is the frames' red, with time."""
+    """Takes 25 frames at 25 per second and stereo sound; the image tower's map is the frames' red, with time."""
 
     def __init__(self):
         super().__init__(SoundInput(8_000, 1.0, channels=2), FramesInput(16, 16, count=25, rate=25.0))

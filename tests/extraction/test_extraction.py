@@ -1,4 +1,4 @@
-"""What is computed of a file: the numbers of the public functions, in an object that other processes can be sent."""
+"""The computation for a file: the public functions' numbers, from an object that other processes can be sent."""
 
 import pickle
 import subprocess
@@ -24,7 +24,7 @@ VIDEO = ROOT / "examples" / "freedoom.mp4"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A recording, a picture and a video."""
+    """Write a recording, a picture and a video."""
     path = tmp_path_factory.mktemp("files")
     soundfile.write(path / "a.wav", noise(2 * RATE), RATE)
     cv2.imwrite(str(path / "a.png"), np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8))
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def public(modality, path, model, **options):
-    """Arrays by name, from the public functions."""
+    """Return arrays by name, from the public functions."""
     if modality == "audio":
         embedding, timestamps = openavc.get_audio_embedding(path, model=model, **options)
         return {"embedding": embedding, "timestamps": timestamps}
@@ -90,7 +90,7 @@ def test_dtype_and_device_are_those_of_the_public_functions(folder, model):
     ],
 )
 def test_parameters_are_what_the_numbers_depend_on(extraction, parameters):
-    """Results of earlier versions are skipped by them: they stay as they are, in this order."""
+    """Results of earlier versions are skipped by comparing them, so they must stay as they are, in this order."""
     assert list(extraction.parameters.items()) == list(parameters.items())
 
 

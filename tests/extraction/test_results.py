@@ -1,4 +1,4 @@
-"""Many files: names that never collide, resume, failures that cost only themselves."""
+"""Many files: names that never collide, resuming, failures that don't affect other files."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What makes no sense is refused with a built-in exception that repeats it; what is odd but sound is embedded."""
+"""Invalid input is refused with a built-in exception that repeats it; odd but valid input is embedded."""
 
 import csv
 import itertools
@@ -93,7 +93,7 @@ def info(name):
 
 
 def write_film(path, picture_codec, sound_codec=None, frames=10):
-    """Grey frames at 25 a second, and a tone, both of 0.4 s."""
+    """Write grey frames at 25 per second, and a tone, both 0.4 s long."""
     with av.open(str(path), "w") as file:
         video = file.add_stream(picture_codec, rate=25, width=32, height=32, pix_fmt="yuv420p")
         audio = sound_codec and file.add_stream(sound_codec, rate=48_000, layout="stereo")
@@ -112,7 +112,7 @@ def write_film(path, picture_codec, sound_codec=None, frames=10):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, model):
-    """Files that the calls below name."""
+    """Write the files that the calls below name."""
     path = tmp_path_factory.mktemp("files")
     soundfile.write(path / "sound.wav", SOUND, SR)
     soundfile.write(path / "noise.raw", SOUND, SR, format="WAV")  # soundfile takes this name for samples alone
@@ -411,7 +411,7 @@ SOUNDLESS = {"header_only.wav": OSError, "float_nan_inf.wav": ValueError}  # no 
 
 
 def outcomes(shared, read):
-    """(row of the index, exception or None) of every clip."""
+    """Yield (row of the index, exception or None) for every clip."""
     with open(shared / "data/clips/INDEX.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) > 80
@@ -454,7 +454,7 @@ def read_side_by_side(path):
 
 
 def read_or_refused(path):
-    """Read sound and pictures; damage may be refused with an OSError that names the file, and in no other way."""
+    """Read sound and pictures; damage may be refused only with an OSError that names the file."""
     for read in (
         lambda: sum(map(len, open_audio(path)[0])),
         lambda: sum(1 for _ in read_frames(path)),

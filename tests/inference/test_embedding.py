@@ -1,5 +1,6 @@
-"""Windows, batches and streams: the same numbers however the work is cut."""
+"""Windows, batches and streams: the same numbers however the work is divided."""
 
+import copy
 import itertools
 import math
 import os
@@ -15,10 +16,11 @@ import openavc
 from openavc.inference import arguments
 from openavc.inference.inputs import shared_hop
 from openavc.media.clips import SoundInput, count_windows
+from openavc.models import AVENet
 
 
 def shares():
-    """Embeds as `FakeModel` does, in one pass for windows whole multiples of 0.05 s apart."""
+    """Return a `FakeModel` that embeds windows in one pass if they are multiples of 0.05 s apart."""
     return FakeModel(slice_samples=5)
 
 
@@ -32,7 +34,7 @@ def relative_difference(a, b):
 
 
 def cut_by_hand(waveform, hop, center, rate):
-    """Windows of one second: (T, rate)."""
+    """Cut windows of one second: (T, rate)."""
     padded = np.concatenate([np.zeros(rate // 2 if center else 0, np.float32), waveform])
     count = max(1, 1 + math.ceil(round((len(padded) - rate) / (hop * rate), 9)))
     padded = np.concatenate([padded, np.zeros(10 * rate, np.float32)])
@@ -325,18 +327,18 @@ def test_the_default_model_embeds_sound_and_pictures_without_a_network(noise, mo
 
 
 def hears_stereo(**options):
-    """A network of two channels that embeds a second at 100 Hz as its samples, left and right by turns."""
+    """Return a stereo network that embeds a second at 100 Hz as its samples, left and right alternating."""
     return FakeModel(SoundInput(100, 1.0, channels=2), **options)
 
 
 def channels_of(embeddings):
-    """(T, 200) to left and right, (T, 100) each."""
+    """Split (T, 200) into left and right, (T, 100) each."""
     return np.reshape(embeddings, (len(embeddings), 100, 2)).transpose(2, 0, 1)
 
 
 @pytest.fixture
 def stereo():
-    """Other noise on the left than on the right: (330, 2), in steps that 16 bits hold."""
+    """Return different noise on the left and the right: (330, 2), in steps that 16 bits can represent."""
     return np.stack([sixteen_bit_noise(330, 0), sixteen_bit_noise(330, 1)], axis=1)
 
 
@@ -383,3 +385,19 @@ def test_a_mono_network_hears_the_mean_of_the_channels(channels, tmp_path):
     for source, rate in ((samples, 100), (tmp_path / "a.wav", None)):
         found, _ = openavc.get_audio_embedding(source, rate, FakeModel())
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_network_in_training_mode_embeds_as_in_evaluation_mode_and_stays_as_it_was():
+    torch.manual_seed(0)
+    network = AVENet(widths=(4, 4, 8, 8), frontend="mel64", image_size=32, joint_size=8).train()
+    network.image_tower.eval()  # as a frozen part
+    modes = [module.training for module in network.modules()]
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, 60_000).astype(np.float32)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    found, _ = openavc.get_audio_embedding(sound, 24_000, network)
+    again, _ = openavc.get_audio_embedding(sound, 24_000, network, batch_size=3)
+    np.testing.assert_allclose(found, again, rtol=1e-4, atol=1e-5)
+    assert [module.training for module in network.modules()] == modes
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    expected, _ = openavc.get_audio_embedding(sound, 24_000, copy.deepcopy(network).eval())
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

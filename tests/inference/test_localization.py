@@ -1,4 +1,4 @@
-"""Maps of what sounds, of a model whose answer is known: what is red sounds when it's loud."""
+"""Maps of what sounds, from a model whose answer is known: red things sound when it is loud."""
 
 import itertools
 
@@ -224,7 +224,7 @@ def test_logits_of_one_picture_are_those_of_each_sound():
 
 
 class LastFrameRed(Red):
-    """Sees clips of five frames, and of these only the last."""
+    """Takes clips of five frames, but sees only the last of them."""
 
     def __init__(self):
         super().__init__()
@@ -233,7 +233,7 @@ class LastFrameRed(Red):
 
 
 def test_a_network_of_clips_is_given_clips_and_maps_their_middle_frame(tmp_path):
-    """Red from 0.4 s on: with clips of 0.16 s the map lights up two frames, 0.08 s, before."""
+    """The video is red from 0.4 s on: with clips of 0.16 s, the map lights up two frames, 0.08 s, earlier."""
     black, (red, _) = np.zeros((96, 128, 3), np.uint8), red_box(96, 128, (0, 1, 0, 1))
     times = [k / 25 for k in range(20)]
     pictures = [black if time < 0.399 else red for time in times]

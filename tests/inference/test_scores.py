@@ -12,7 +12,7 @@ from openavc.models.contract import FramesInput, SoundInput
 
 
 class Loudness(FakeModel):
-    """Sound and picture correspond if loudness equals brightness: logit 4 - 8 |difference|."""
+    """Says that sound and picture correspond if loudness equals brightness: logit 4 - 8 |difference|."""
 
     def __init__(self, seconds=1.0):
         super().__init__(
@@ -103,7 +103,7 @@ def test_probabilities_are_those_of_each_row():
 
 
 def test_a_video_is_scored_at_its_frames(tmp_path):
-    """The sound grows louder from one frame to the next, as the pictures grow brighter or darker."""
+    """The sound grows louder from frame to frame, while the pictures grow brighter or darker."""
     times, levels = np.arange(8) / 2, np.array([10, 40, 80, 200, 160, 120, 240, 20])  # of grey
     pictures = [np.full((32, 32, 3), level, np.uint8) for level in levels]
     loudness = np.repeat(np.linspace(0.1, 0.8, 8), 50)  # in steps at 0.5 s, the first of 0.25 s

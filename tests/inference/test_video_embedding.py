@@ -21,17 +21,17 @@ from openavc.models.contract import FramesInput, Fuses, SoundInput
 
 
 def means(frames):
-    """Clips (B, T, H, W, 3) to the mean of each frame, (B, T)."""
+    """Reduce clips (B, T, H, W, 3) to the mean of each frame, (B, T)."""
     return frames.mean(dim=(2, 3, 4))
 
 
 def half_a_second(count=1, rate=None, **sound):
-    """A network that embeds half a second of sound as its samples, frames as their means."""
+    """Return a network that embeds half a second of sound as its samples, and frames as their means."""
     return FakeModel(SoundInput(RATE, 0.5, **sound), FramesInput(32, 32, count, rate), sees=means)
 
 
 def cut(waveform, centre, length):
-    """`length` samples around sample `centre`, zeros where there is no sound."""
+    """Cut `length` samples around sample `centre`, with zeros where there is no sound."""
     padded = np.concatenate([np.zeros(length), waveform, np.zeros(10 * length)])
     return padded[round(centre) + length - length // 2 :][:length]
 
@@ -59,7 +59,7 @@ def test_each_row_is_the_sound_around_its_frame(name, picture_start, sound_start
 
 
 def times_at(frame_rate, times, begin):
-    """The first time at or after each multiple of 1 / frame_rate, counted from `begin`."""
+    """Return the first time at or after each multiple of 1 / frame_rate, counted from `begin`."""
     after = [[t for t in times if t - begin >= k / frame_rate - 1e-6] for k in range(100)]
     return {later[0] for later in after if later}
 
@@ -137,7 +137,7 @@ def sees_motion(request):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A texture that moves to the right, with sound: (path, frames, samples at 24 kHz)."""
+    """Write a texture that moves to the right, with sound; return (path, frames, samples at 24 kHz)."""
     pictures = (moving(3, 0, frames=12, size=48) * 255).astype(np.uint8)
     samples, times = noise(28_800), [k / 25 for k in range(12)]
     path = write_video(tmp_path / "a.mkv", times, sound=samples, rate=24_000, pictures=pictures, pixels="bgr0")
@@ -145,7 +145,7 @@ def clip(tmp_path):
 
 
 def by_hand(model, pictures, middle):
-    """The joint embedding of the run around a frame."""
+    """Return the joint embedding of the run around a frame."""
     run = pictures[np.arange(middle - 3, middle + 4).clip(0, len(pictures) - 1)]
     frames = model.precompute_frames(np.stack([fit(picture, 32, 32) for picture in to_images(run)]))
     with torch.no_grad():
@@ -202,7 +202,7 @@ def test_a_picture_alone_is_an_error_that_says_what_to_give(sees_motion, shape):
 
 @pytest.fixture
 def stereo_video(tmp_path):
-    """A second with frames at 0 and 0.5 s, and other sound on the left than on the right: (path, samples (n, 2))."""
+    """Write a second with frames at 0 and 0.5 s, and different sound left and right; return (path, samples (n, 2))."""
     samples = np.stack([noise(RATE, 0), noise(RATE, 1)], axis=1)
     return write_video(tmp_path / "stereo.mkv", [0, 0.5], sound=samples), samples
 
@@ -232,7 +232,7 @@ CALLS = {
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_every_call_hears_a_video_as_a_score_hears_its_samples(call, dtype, channels, stereo_video):
-    """In the precision and with the channels that the network states."""
+    """The precision and the channels are those that the network states."""
     path, samples = stereo_video
     sees, run = CALLS[call]
     sound = SoundInput(11_025, 1.0, channels, dtype)  # resampled in that precision

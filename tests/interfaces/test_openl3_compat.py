@@ -1,4 +1,4 @@
-"""OpenL3's interface: signatures, names and framing to the letter, its ten defects mended, its own numbers."""
+"""OpenL3's interface: its exact signatures, names and framing, fixes of its ten defects, its own numbers."""
 
 import importlib
 import inspect
@@ -37,7 +37,7 @@ NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
 
 
 class Recorder(FakeModel):
-    """Keeps the windows (n,) and the crops (224, 224, 3) that it is given; embeds them as two of their numbers."""
+    """Records the windows (n,) and crops (224, 224, 3) that it is given; embeds them as two of their numbers."""
 
     def __init__(self):
         super().__init__(
@@ -64,7 +64,7 @@ class Recorder(FakeModel):
 
 @pytest.fixture
 def recorder(monkeypatch):
-    """What every name loads; `loads` are the names and options."""
+    """Make every name load a recorder; `loads` are the names and options."""
     model = Recorder()
 
     def load_model(name_or_path=None, **options):
@@ -391,7 +391,7 @@ def test_3_strict_drops_transparency_of_files_as_openl3(recorder, tmp_path):
 
 
 def test_4_frames_of_videos_keep_their_shape(recorder, tmp_path):
-    """The picture is a square of half the height, 112 pixels, in frames twice as wide as high."""
+    """The picture is a square of half the height, 112 pixels, in frames that are twice as wide as high."""
     frame = grey(0, 224, 448)
     frame[56:168, 168:280] = 255
     with av.open(str(tmp_path / "wide.mkv"), "w") as file:
@@ -605,7 +605,7 @@ def regression(shared):
 
 @pytest.fixture
 def full_size(monkeypatch):
-    """A network with embeddings of OpenL3's sizes, random weights and little work, loaded by every name."""
+    """Make every name load a cheap network with random weights and embeddings of OpenL3's sizes."""
 
     def load_model(name, embedding_size, frontend="kapre-0.1.4"):
         pooling = {8192: 6144}.get(embedding_size, embedding_size)
@@ -633,7 +633,7 @@ CLIP = LINEAR | {
 
 
 def process_regression(folder, output, strict: bool) -> None:
-    """OpenL3's regression inputs with the settings that its own results were made with."""
+    """Process OpenL3's regression inputs with the settings that its own results were made with."""
     chirp, daisy = str(folder / "audio" / "chirp_44k.wav"), str(folder / "image" / "daisy.jpg")
     bento = str(folder / "video" / "bento.mp4")
     options = {"output_dir": str(output), "verbose": False, "strict_openl3": strict}

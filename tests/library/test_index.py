@@ -1,4 +1,4 @@
-"""A library keeps up with its results, and survives what is broken and what is killed."""
+"""A library keeps up with its results, and survives broken files and killed runs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The page shows what was found, whatever the files are called and whatever is wrong with them."""
+"""The page shows the hits, whatever the files are called and whatever is wrong with them."""
 
 import base64
 import re
@@ -17,7 +17,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "freedoom.mp4"
 
 @pytest.fixture
 def sound(tmp_path):
-    """A sound with a hostile name."""
+    """Write a sound with a hostile name."""
     path = tmp_path / "<img src=x onerror=alert(1)>&'.wav"
     soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 32_000), 16_000)
     return path
@@ -25,7 +25,7 @@ def sound(tmp_path):
 
 @pytest.fixture
 def picture(tmp_path):
-    """A red one, of 120 x 90 pixels."""
+    """Write a red picture of 120 x 90 pixels."""
     path = tmp_path / "red.png"
     cv2.imwrite(str(path), np.tile(np.uint8([0, 0, 255]), (90, 120, 1)))
     return path

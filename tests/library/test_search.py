@@ -44,7 +44,7 @@ def test_hits_are_those_of_all_scalar_products(lancedb, tmp_path):
 
 
 def test_each_source_is_found_once_at_its_best_moment(lancedb, tmp_path):
-    """One recording holds more of the nearest moments than are fetched at first."""
+    """One recording has more of the nearest moments than are fetched at first."""
     query = vectors(9, 1)[0]
     near = unit(query + 0.01 * vectors(0, 300))
     write(tmp_path / "emb/near.npz", near)
@@ -120,7 +120,7 @@ def test_without_lancedb_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """A library of the example video at 1 frame a second, a sound with a hostile name and a picture, by ave-small."""
+    """Make a library, by ave-small, of the example video at 1 frame per second, an oddly named sound and a picture."""
     pytest.importorskip("lancedb", reason="searching needs LanceDB, of the extra [search]")
     folder = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Sound of arrays and files: scaled, with its channels, at its true time."""
+"""Sound from arrays and files: scaled, with its channels, at its true time."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def loudest_frequency(samples, rate):
-    """Of the mean of the channels, in Hz."""
+    """Return the loudest frequency in the mean of the channels, in Hz."""
     mono = samples.mean(axis=1)
     spectrum = np.abs(np.fft.rfft(mono * np.hanning(len(mono))))
     return spectrum.argmax() * rate / len(mono)

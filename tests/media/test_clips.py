@@ -1,4 +1,4 @@
-"""Clips: windows of sound and runs of frames, where they begin, what is in them, and what is beyond the ends."""
+"""Clips: windows of sound and runs of frames, their starts, their content, and what lies beyond the ends."""
 
 import itertools
 import math
@@ -155,7 +155,7 @@ def test_a_picture_is_a_clip_of_one_frame():
 
 
 def clips_of(path, count, rate, frame_rate=None):
-    """(times, numbers of the frames in each clip, messages of warnings)."""
+    """Return (times, numbers of the frames in each clip, messages of warnings)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         clips = list(video_clips(path, SoundInput(RATE, 0.25), FramesInput(32, 32, count, rate), frame_rate))
@@ -203,7 +203,7 @@ def test_no_more_frames_are_kept_than_a_clip_needs(count, rate, most):
     alive, peak = weakref.WeakSet(), 0
 
     class Frame(np.ndarray):
-        """An array that a weak reference can be made to."""
+        """An array that can be weakly referenced."""
 
         __hash__ = object.__hash__
 

@@ -11,7 +11,7 @@ from openavc.models import AVENet
 
 
 def inner(fields):
-    """Without the edges, beyond which nothing is seen."""
+    """Return fields without their edges, where motion comes from outside the picture."""
     return fields[..., 12:-12, 12:-12, :]
 
 

@@ -1,4 +1,4 @@
-"""Picture input: every way to store a picture gives the same picture, and the right crop of it."""
+"""Picture input: every way of storing a picture gives the same picture, and the right crop of it."""
 
 import struct
 import tracemalloc
@@ -28,7 +28,7 @@ UPRIGHT = {
 
 @pytest.fixture
 def colours():
-    """Blocks of 16 x 16 pixels, all different: (32, 48, 3) uint8 RGB."""
+    """Draw blocks of 16 x 16 pixels, all different: (32, 48, 3) uint8 RGB."""
     blocks = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[255, 255, 0], [0, 0, 0], [200, 200, 200]]], np.uint8)
     return blocks.repeat(16, axis=0).repeat(16, axis=1)
 
@@ -40,7 +40,7 @@ def write(path, rgb, *parameters):
 
 
 def write_png(path, rows, bits, colour_type, extra=()):
-    """A PNG by hand, for kinds that cv2 doesn't write; `rows` holds the bytes of each row."""
+    """Write a PNG by hand, for kinds that cv2 doesn't write; `rows` are the bytes of each row."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -181,7 +181,7 @@ def test_floats_beyond_one_are_refused_and_bytes_in_disguise_recognised(most, hi
 
 
 def ramps(height, width):
-    """Red grows from left to right, green from top to bottom, as seen at pixel centres; blue is a half."""
+    """Draw red growing from left to right and green from top to bottom, as seen at pixel centres; blue is a half."""
     y, x = np.mgrid[:height, :width]
     return np.stack([(x + 0.5) / width, (y + 0.5) / height, np.full((height, width), 0.5)], axis=-1).astype(np.float32)
 

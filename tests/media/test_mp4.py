@@ -10,7 +10,7 @@ from openavc.media.video import read_frames
 
 
 def sound(seconds):
-    """Blocks of a tone."""
+    """Yield blocks of a tone."""
     return iter(np.array_split(tone(440, seconds, SOUND_RATE)[:, None], 7))
 
 

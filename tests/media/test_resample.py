@@ -1,4 +1,4 @@
-"""Resampling gives resampy's numbers, whole or block by block, of any number of channels."""
+"""Resampling gives resampy's numbers, at once or block by block, for any number of channels."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ from openavc.media.video import Video, read_frame, read_frames
 
 
 def times_and_numbers(path, frame_rate=None):
-    """Time of each frame, and its number as told by its grey."""
+    """Return the time of each frame, and its number, recognised by its grey."""
     times, frames = zip(*read_frames(path, frame_rate), strict=True)
     return list(times), list(numbers_of([frame.mean() / 255 for frame in frames]))
 

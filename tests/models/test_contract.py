@@ -1,4 +1,4 @@
-"""Every architecture keeps the contract: it gives what it states, and has the abilities that it inherits."""
+"""Every architecture fulfils the contract: it returns what it states, and has the abilities that it inherits."""
 
 import itertools
 import pickle

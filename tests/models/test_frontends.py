@@ -69,7 +69,7 @@ def test_linear257_scaled_is_a_fifth():
 
 
 def htk_centres(bands, low, high):
-    """Centre frequencies in Hz of the HTK book, equation 5.13: mel = 2595 log10(1 + f / 700)."""
+    """Return centre frequencies in Hz by the HTK book, equation 5.13: mel = 2595 log10(1 + f / 700)."""
     mels = [2595 * math.log10(1 + f / 700) for f in (low, high)]
     return 700 * (10 ** (np.linspace(*mels, bands + 2)[1:-1] / 2595) - 1)
 

@@ -375,18 +375,18 @@ def tiny_motion(motion, frames=9, **options):
 
 
 def precomputed_shape(model):
-    """Of a clip after `precompute_frames`: (T, H, W, 3), or (H, W, 3 + 2 (T - 1)) with flow."""
+    """Return the shape of a clip after `precompute_frames`: (T, H, W, 3), or (H, W, 3 + 2 (T - 1)) with flow."""
     count, height, width, colours = model.frames.shape
     return (height, width, colours + 2 * (count - 1)) if model.motion == "flow" else model.frames.shape
 
 
 def clips_of_noise(model, count):
-    """What `prepare_frames` gives, of noise instead of clips as they are precomputed."""
+    """Return the output of `prepare_frames` for noise in the shape of precomputed clips."""
     return model.prepare_frames(torch.rand(count, *precomputed_shape(model)))
 
 
 def test_flow_and_picture_meet_at_14_x_14_x_256_each_before_conv4_1():
-    """Objects that Sound, AVE+OF: 224 x 224 x 20 beside the picture, a second copy of conv1_1 to pool3."""
+    """Objects that Sound, AVE+OF: 224 x 224 x 20 beside the picture, with a second copy of conv1_1 to pool3."""
     with torch.device("meta"):
         model = AVENet(motion="flow")
         image = model.prepare_frames(torch.empty(1, *precomputed_shape(model)))

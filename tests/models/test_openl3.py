@@ -1,4 +1,4 @@
-"""OpenL3's spectrograms and network: closed forms, and what OpenL3 itself computed with seeded weights."""
+"""OpenL3's spectrograms and network against closed forms, and against OpenL3's own results with seeded weights."""
 
 import gzip
 import io
@@ -43,7 +43,7 @@ def test_spectrograms_have_openl3s_shape_and_80_decibels(input_repr, frontend, b
 
 
 def test_a_sine_is_10_log10_of_its_magnitude_below_the_maximum():
-    """Two sines in the middle of bins, the second of a hundredth of the amplitude: -20, not -40."""
+    """Two sines lie in the middle of bins, the second with a hundredth of the amplitude: -20, not -40."""
     time = torch.arange(48_000, dtype=torch.float64) / 48_000
     waveform = torch.sin(2 * torch.pi * 40 * 93.75 * time) + 0.01 * torch.sin(2 * torch.pi * 80 * 93.75 * time)
     found = openl3_frontend("linear", "librosa")(waveform[None])[0]
@@ -65,7 +65,7 @@ def test_a_click_is_heard_in_the_frame_that_each_padding_puts_it_in(frontend, fi
 
 
 def mel_triangles(scale: str) -> np.ndarray:
-    """(128, 1025) filters of area 1 up to 24 kHz, from the definitions of the two scales."""
+    """Make (128, 1025) filters of area 1 up to 24 kHz, from the definitions of the two scales."""
     if scale == "htk":
         edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 24_000 / 700), 130) / 2595) - 1)
     else:
@@ -184,7 +184,7 @@ def test_an_embedding_it_does_not_have_is_refused_in_its_name():
 
 
 def windows(reference, name: str) -> torch.Tensor:
-    """Windows (T, 48000) at hop 0.5 s with half a second of zeros first, in float64, as OpenL3 cuts them."""
+    """Return windows (T, 48000) at a hop of 0.5 s, after half a second of zeros, in float64, as OpenL3 cuts them."""
     inputs = np.load(reference / "openl3_inputs_audio.npz")
     waveform = inputs.get(f"{name}_resampled_48k", inputs[name]).astype(np.float64)
     waveform = np.concatenate([np.zeros(24_000), waveform])
@@ -212,7 +212,7 @@ def load_tower(tower, path) -> None:
 
 @pytest.fixture(scope="module")
 def networks(reference):
-    """Input representation -> network with the reference's weights, in float32."""
+    """Return a dict of input representation to network with the reference's weights, in float32."""
     found = {}
     for input_repr in ("linear", "mel256"):
         model = OpenL3Net(input_repr).eval().requires_grad_(False)
@@ -292,7 +292,7 @@ def cropped(images: np.ndarray) -> np.ndarray:
 
 
 def test_embeddings_of_pictures_are_openl3s(reference, networks):
-    """OpenL3 scales pictures by their size; the network is what is compared, on its inputs."""
+    """OpenL3 scales pictures by their size, so only the network is compared, on OpenL3's inputs."""
     inputs, expected = (np.load(reference / f"openl3_{kind}.npz") for kind in ("inputs_image", "image_expected"))
     model = networks["linear"]
     video = cropped(inputs["video_4x256x320_u8"]).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Benchmarks count and measure what they say: FLOPs in closed form, plans by hand, the loader on its own corpus."""
+"""Benchmarks count and measure correctly: FLOPs in closed form, plans by hand, the loader on its own corpus."""
 
 import math
 from pathlib import Path
@@ -20,19 +20,19 @@ RECIPES = {path.stem: path for path in planning.RECIPES}
 
 
 def tiny(name: str) -> Recipe:
-    """A recipe at a reduced size."""
+    """Return a recipe at a reduced size."""
     small = {"model": {"widths": [4, 4, 8, 8], "image_size": 16}, "batch_size": 8}
     return to_recipe(merge(read_tables(RECIPES[name]), small))
 
 
 def conv_flops(layer: nn.Conv2d, height: int, width: int) -> int:
-    """Forward: two for each weight at each place of the map."""
+    """Return the FLOPs of a forward pass: two for each weight at each position of the map."""
     kernel = layer.kernel_size[0] * layer.kernel_size[1]
     return 2 * layer.in_channels * layer.out_channels * kernel * height * width
 
 
 def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
-    """Forward, and as much again for the gradient of its weights; its input is data and needs none."""
+    """The gradient of the weights costs as much as the forward pass; the input is data and needs no gradient."""
 
     class One(AudioVisualModel):
         def __init__(self):
@@ -57,7 +57,7 @@ def test_one_convolution_counts_as_in_its_closed_form(monkeypatch):
 
 
 def test_the_full_l3_net_counts_as_its_layers_do_and_as_the_page_says():
-    """The gradient of a layer's input costs what its forward pass does, and so does that of its weights."""
+    """The gradient of a layer's input costs as much as its forward pass, and so does that of its weights."""
     recipe = read_recipe(RECIPES["l3_flickr"])
     model, *_ = build(recipe, torch.device("cpu"))
     expected = 0
@@ -148,7 +148,7 @@ def test_the_loader_is_measured_for_two_steps(tmp_path):
 
 
 def test_waiting_is_what_a_slow_loader_costs(tmp_path, monkeypatch):
-    """A loader that takes 50 ms a batch of 8 and a step that takes 10 ms: five sixths of the time is waiting."""
+    """If the loader takes 50 ms per batch of 8 and the step 10 ms, five sixths of the time is waiting."""
     loader.write_corpus(tmp_path, 24_000, clips=2)
     training = loader.Training(tiny("ave_small"), Shards(tmp_path), torch.device("cpu"))
     now = [0.0]
@@ -181,7 +181,7 @@ FRONTENDS = ("librosa", "kapre", "kapre-0.1.4")
 @pytest.mark.parametrize("frontend", FRONTENDS)
 @pytest.mark.parametrize("name", ["noise_48k", "dog_44k"])
 def test_the_limits_tell_a_right_frontend_from_wrong_ones(reference, frontend, name):
-    """What OpenL3 made of a sound with one frontend, against what openavc makes of it with each."""
+    """OpenL3's embedding of a sound with one frontend is compared with openavc's, with each frontend."""
     computed = openl3.Reference(reference)
     kind = "legacy_expected" if frontend == "kapre-0.1.4" else "expected"
     theirs = computed.load(f"audio_mel256_{kind}")[f"{name}|{frontend}|512|0.5|True|emb"]

@@ -1,4 +1,4 @@
-"""Several processes do what one does: batches, gradients, losses, and ending when asked to."""
+"""Several processes do the same as one: batches, gradients, losses, and stopping when asked to."""
 
 import multiprocessing
 import os
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def in_a_group(rank: int, port: int, function, arguments: tuple) -> None:
-    """Call the function in a process as torchrun starts two."""
+    """Call the function in a process that is set up as one of two from torchrun."""
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= address | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
@@ -58,7 +58,7 @@ def in_two_processes(function, *arguments) -> None:
 
 
 class Towers(nn.Module):
-    """A network without BatchNorm, and the objective that is tried on it: a step, as the loop takes it."""
+    """A network without BatchNorm, with the objective to test: a step as in the training loop."""
 
     def __init__(self):
         super().__init__()
@@ -93,7 +93,7 @@ def part(number: int, parts: int) -> dict[str, torch.Tensor]:
 
 
 def gradients(towers: nn.Module, step: nn.Module, parts: list[dict]) -> dict:
-    """Of every parameter, and what the log shows, after a step without clipping or moving."""
+    """Return the gradient of every parameter, and what the log shows, for a step that doesn't clip or move."""
     optimizer = torch.optim.SGD(towers.parameters(), lr=0.0)
     shown = train_step(step, optimizer, torch.amp.GradScaler("cpu", enabled=False), parts)
     return {"shown": shown} | {name: p.grad.clone() for name, p in towers.named_parameters()}
@@ -120,7 +120,7 @@ def work_in_a_group(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What two processes computed."""
+    """Return the results of two processes."""
     folder = tmp_path_factory.mktemp("group")
     in_two_processes(work_in_a_group, folder)
     return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
@@ -136,7 +136,7 @@ def test_contrastive_gradients_of_two_processes_are_those_of_one_with_the_whole_
 
 
 def test_accumulated_gradients_of_two_processes_are_the_means_of_the_parts(found):
-    """Each part of a process has its negatives in the same part of the other: 0 with 2 and 1 with 3."""
+    """Each part of a process takes its negatives also from the same part of the other: 0 with 2 and 1 with 3."""
 
     def both(first, second):
         return {name: torch.cat([part(first, 4)[name], part(second, 4)[name]]) for name in ("frames", "audio", "group")}
@@ -196,7 +196,7 @@ def torchrun(shards: Path, run: Path) -> subprocess.Popen:
 
 @pytest.fixture(scope="module")
 def whole(shards, tmp_path_factory):
-    """A run of two processes that nothing stopped."""
+    """Return a run of two processes that nothing stopped."""
     run = tmp_path_factory.mktemp("torchrun")
     process = torchrun(shards, run)
     output, _ = process.communicate(timeout=240)
@@ -246,7 +246,7 @@ def call_main(arguments: list[str]) -> None:
 
 
 def test_two_processes_follow_the_same_plateau_as_one_that_accumulates(shards, tmp_path):
-    """Validation is the first process's; the second learns its figures."""
+    """Only the first process validates; the second receives its figures."""
     tables = merge(RECIPE, PLATEAU)
     in_two_processes(call_main, [*arguments(shards, tmp_path / "two", tables), "--validation", str(shards)])
     train(recipe(**PLATEAU, accumulate=2), [shards], tmp_path / "one", validation=shards)

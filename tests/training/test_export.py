@@ -1,4 +1,4 @@
-"""Export: what a run recorded in words, its card, and pushes by the real huggingface_hub to a server on 127.0.0.1."""
+"""Export: a run's record in words, its card, and pushes with the real huggingface_hub to a server on 127.0.0.1."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ PROCESSES.set_forkserver_preload(["torch"])
 
 @pytest.fixture
 def run(tmp_path):
-    """What training leaves, but for the checkpoint."""
+    """Write what training leaves, except for the checkpoint."""
     folder = tmp_path / "run"
     folder.mkdir()
     torch.manual_seed(0)
@@ -60,7 +60,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """Where the weights and the manifest go."""
+    """Return the folder in which the weights and the manifest go."""
     monkeypatch.setattr(export, "PRETRAINED", tmp_path / "package")
     monkeypatch.setattr(export, "MANIFEST", tmp_path / "manifest.json")
     return tmp_path
@@ -73,7 +73,7 @@ def hub():
 
 
 def in_a_new_home(folder: Path, url: str, token: str, function, arguments: tuple) -> None:
-    """What a process does: call the function in `folder` as a user whose Hub is at `url`."""
+    """Call the function in `folder`, in a new process, as a user whose Hub is at `url`."""
     assert "huggingface_hub" not in sys.modules
     for key in list(os.environ):
         if key.startswith(("HF_", "HUGGING", "OPENAVC_", "XDG_")) or key.lower().endswith("_proxy"):
@@ -88,7 +88,7 @@ def in_a_new_home(folder: Path, url: str, token: str, function, arguments: tuple
 
 
 def start(folder: Path, url: str, function, *arguments, token: str = "") -> tuple[int, str, str]:
-    """Exit status, output and errors of a function in a new home."""
+    """Run a function in a new home; return its exit status, output and errors."""
     process = PROCESSES.Process(target=in_a_new_home, args=(folder, url, token, function, arguments), daemon=True)
     process.start()
     process.join(timeout=100)
@@ -379,7 +379,7 @@ def test_no_folder_of_the_machine_is_in_the_recipe_of_entry_and_card(run, projec
 
 @pytest.fixture
 def listed(project, run):
-    """The manifest and the package before a push that fails, with a model of this name that was trained differently."""
+    """Return the manifest and the package, with another model of this name, before a push that fails."""
     torch.manual_seed(1)
     trained = (run / "weights.safetensors").read_bytes()
     save_weights(run / "weights.safetensors", build_model(MODEL), MODEL)

@@ -1,4 +1,4 @@
-"""Negatives: gaps and overlaps that hold over many draws, shares of a mixture, and no hint of where a sound lies."""
+"""Negatives: gaps and overlaps over many draws, shares of a mixture, and positions of sounds that give no hint."""
 
 import json
 
@@ -15,7 +15,7 @@ MODEL = listener()
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Three clips of 8 s with 40 frames, one of them of another video."""
+    """Write three clips of 8 s with 40 frames, one of them from another video."""
     folder = tmp_path_factory.mktemp("corpus")
     write_tones(folder / "0.tar", [0, 1], seconds=8.0, frames=40, source="a")
     write_tones(folder / "1.tar", [2], seconds=8.0, frames=40, source="b")
@@ -23,7 +23,7 @@ def corpus(tmp_path_factory):
 
 
 def moments(corpus, negatives, share=1.0, items=120, **options):
-    """Of many negative pairs: clip and middle of the picture's own sound, clip and middle of the one that it got."""
+    """Return, for many negative pairs, clip and middle of the picture's own sound and of the one that it got."""
     heard, sound = [], corpus.sound
     corpus.sound = lambda clip, middle, *_: heard.append((clip.key, middle)) or np.ones((RATE, 1), "f4")
     try:
@@ -80,7 +80,7 @@ def test_a_mixture_draws_its_kinds_by_their_shares(corpus):
 
 @pytest.mark.parametrize("negatives", [OtherClip(), SameClip(), Mixture((OtherClip(), SameClip()), (0.5, 0.5))])
 def test_sounds_of_negative_pairs_lie_where_those_of_positive_ones_do(corpus, negatives):
-    """At frames; and as often at each."""
+    """All sounds lie at frames, and equally often at each."""
     found = moments(corpus, negatives, items=1500)
     own, given = (np.array([pair[column] for pair in found]) for column in (1, 3))
     for times in (own, given):
@@ -92,7 +92,7 @@ def test_sounds_of_negative_pairs_lie_where_those_of_positive_ones_do(corpus, ne
 
 
 def test_pictures_are_of_the_same_moments_in_positive_and_negative_pairs(tmp_path):
-    """In a clip just long enough, only moments near its ends have a partner: no others are in positive pairs either."""
+    """In a clip just long enough, only moments near its ends have a partner, so positive pairs use only those too."""
     write_tones(tmp_path / "0.tar", range(2), seconds=3.0, frames=30)
     pairs = Pairs(Shards(tmp_path), MODEL, plain(), 0, 0.5, SameClip(gap=0.5))
     seen = {0: set(), 1: set()}

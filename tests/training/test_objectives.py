@@ -22,7 +22,7 @@ from training.objectives import (
 
 
 class Fixed(FakeModel):
-    """Passes embeddings through."""
+    """Passes embeddings through unchanged."""
 
     def __init__(self):
         super().__init__(hears=lambda vectors: vectors, sees=lambda vectors: vectors)

@@ -1,4 +1,4 @@
-"""Pairs: sampling without shortcuts, augmentation, clips of frames, and how positions are dealt out."""
+"""Pairs: sampling without shortcuts, augmentation, clips of frames, and the distribution of positions."""
 
 import math
 import pickle
@@ -24,11 +24,11 @@ from tones import (
 from openavc.media.flow import with_flow
 from openavc.media.image import shrink_to
 from openavc.models import AVENet
-from openavc.models.contract import FramesInput
 from training import distributed
 from training.corpora.shards import Shards, encode_clip
+from training.evaluate.datasets.held_out import HeldOut
 from training.loading import Parts
-from training.pairs import Pairs, augment, held_out_pairs
+from training.pairs import Pairs, augment
 from training.recipe import Data
 
 MODEL = listener()
@@ -47,7 +47,7 @@ def test_labels_tell_whether_picture_and_sound_are_of_one_clip(shards):
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Clips 0 and 1 are of one video and dogs; 2, of another, is a cat that barks; 3 of a third."""
+    """Write clips: 0 and 1 are dogs from one video; 2, from another, is a cat that barks; 3 is from a third."""
     folder = tmp_path_factory.mktemp("labelled")
     write_tones(folder / "0.tar", [0, 1], source="a", labels=["dog"])
     write_tones(folder / "1.tar", [2], source="b", labels=["cat", "dog"])
@@ -74,13 +74,13 @@ def test_negatives_are_of_another_video(labelled):
 
 
 def silent(monkeypatch, shards, seen):
-    """Sounds aren't read: of each its clip and the time of its middle are noted."""
+    """Record the clip and the middle of each sound in `seen`, instead of reading it."""
     ones = np.ones((RATE, 1), "f4")
     monkeypatch.setattr(shards, "sound", lambda clip, middle, *_: seen.append((clip, middle)) or ones)
 
 
 def middles(shards, monkeypatch, negatives, **options):
-    """(clip, middle) of the sounds that are heard in 400 pairs."""
+    """Return (clip, middle) of the sounds that are heard in 400 pairs."""
     found, seen = Shards(shards), []
     silent(monkeypatch, found, seen)
     pairs = Pairs(found, MODEL, plain(windows_per_clip=8, **options), 0, negatives)
@@ -99,7 +99,7 @@ def test_sounds_of_positive_and_negative_pairs_lie_at_frames(shards, monkeypatch
 
 @pytest.mark.parametrize("misalignment", [0.0, 0.3])
 def test_on_the_grid_starts_of_positive_and_negative_sounds_agree_modulo_its_period(shards, monkeypatch, misalignment):
-    """Objects that Sound, section 3.3, and the sounds lie inside their clips none the less."""
+    """This is section 3.3 of Objects that Sound; the sounds still lie inside their clips."""
     starts = []
     for negatives in (0.0, 1.0):
         found = middles(shards, monkeypatch, negatives=negatives, misalignment=misalignment, grid=0.04)
@@ -157,7 +157,7 @@ def test_each_pass_visits_every_clip_once_in_a_new_order(shards):
 
 @pytest.fixture
 def grouped(tmp_path):
-    """Two corpora of three groups of two clips each, but for a clip that is too short; each numbers its groups anew."""
+    """Write two corpora of three groups of two clips each, one clip too short; each corpus numbers its groups anew."""
     for corpus in range(2):
         for clip in range(6):
             seconds = 0.5 if (corpus, clip) == (1, 5) else 4.0
@@ -206,7 +206,7 @@ def test_a_pair_depends_on_seed_and_position_alone(shards):
 
 
 def test_a_quiet_moment_gives_nothing_away_about_the_label(tmp_path):
-    """Bright while loud, dark in silence: pictures of negative pairs must be as bright as those of positive ones."""
+    """Frames are bright while it is loud, dark in silence: both kinds of pairs must have equally bright pictures."""
     loud = np.repeat(np.tile([1.0, 0.0], 10), RATE // 2)  # half a second each
     frames = [jpeg(np.full((24, 32, 3), 250 * ((k // 2) % 2 == 0), np.uint8)) for k in range(40)]
     times = [0.125 + 0.25 * k for k in range(40)]
@@ -227,7 +227,7 @@ def test_a_quiet_moment_gives_nothing_away_about_the_label(tmp_path):
 
 
 def still(**options) -> Data:
-    """Without any augmentation but those given."""
+    """Return data options with only the given augmentation."""
     return Data(**{"brightness": 0.0, "saturation": (1.0, 1.0), "flip": False} | options)
 
 
@@ -237,7 +237,7 @@ def draws(frames, data, count=200):
 
 @pytest.fixture(scope="module")
 def picture():
-    """One frame of a smooth texture, from which pieces of 16 x 16 pixels are cropped after it is shrunk to 18 x 24."""
+    """Draw a frame of a smooth texture; after shrinking to 18 x 24, pieces of 16 x 16 pixels are cropped from it."""
     import cv2
 
     rough = np.random.default_rng(0).random((6, 8, 3), dtype=np.float32)
@@ -301,14 +301,14 @@ def test_the_sound_is_multiplied_by_one_factor_within_its_range(shards):
 
 
 def flows(size=48):
-    """A double that takes the flow between 3 frames beside the middle one."""
+    """Return a test double that takes the middle of 3 frames with the flow between them."""
     model = listener(size, count=3)
     model.precompute_frames = with_flow
     return model
 
 
 def greens(frames) -> np.ndarray:
-    """Numbers of frames, of any stack of pictures."""
+    """Return the numbers of the frames in any stack of pictures."""
     return np.round(np.asarray(frames)[..., 1].mean(axis=(-2, -1)) * 255 / 5).astype(int)
 
 
@@ -334,7 +334,7 @@ def test_long_runs_lie_inside_their_clip(shards, frames):
     half = frames // 2
     possible = range(max(2, half), min(16, FRAMES - 1 - half) + 1)  # a second fits around frames 2 to 16
     assert {int(numbers[half]) for numbers in seen} == set(possible)
-    held = list(held_out_pairs(Shards(shards), model, per_clip=20, seed=0))
+    held = list(HeldOut(Shards(shards), model, per_clip=20, seed=0))
     assert len(held) == 6 * len(possible)
     assert all((np.diff(greens(run)) == 1).all() for run, _, _ in held)
 
@@ -344,7 +344,7 @@ def test_a_network_with_a_slower_rate_sees_every_other_frame(shards):
     pairs = Pairs(Shards(shards), model, plain(), seed=0)
     seen = np.concatenate([greens(pairs[position]["frames"]) for position in range(60)])
     assert (np.diff(seen) == 2).all() and seen.min() >= 0 and seen.max() < FRAMES
-    for run, samples, clip in held_out_pairs(Shards(shards), model, per_clip=4, seed=0):
+    for run, samples, clip in HeldOut(Shards(shards), model, per_clip=4, seed=0):
         assert (np.diff(greens(run)) == 2).all()
         assert f"clip{clip_of_sound(samples)}" == clip.key
 
@@ -353,7 +353,7 @@ def test_clips_with_fewer_frames_than_the_model_takes_are_left_out(shards):
     model = listener(count=21)
     with pytest.raises(ValueError, match=r"and have 21 frames around one of their moments; there are 0 such clips"):
         Pairs(Shards(shards), model, plain(), seed=0)
-    assert not list(held_out_pairs(Shards(shards), model, per_clip=3, seed=0))
+    assert not list(HeldOut(Shards(shards), model, per_clip=3, seed=0))
 
 
 def test_clips_whose_frames_are_too_far_apart_for_the_network_are_left_out(shards, tmp_path):
@@ -367,7 +367,7 @@ def test_clips_whose_frames_are_too_far_apart_for_the_network_are_left_out(shard
 
 @pytest.fixture(scope="module")
 def moving(tmp_path_factory):
-    """Clips of a texture that moves 3 pixels to the right from frame to frame, while blue grows to the right."""
+    """Write clips of a texture that moves 3 pixels to the right from frame to frame, while blue grows to the right."""
     import cv2
 
     folder = tmp_path_factory.mktemp("moving")
@@ -442,10 +442,10 @@ def test_workers_get_what_makes_a_batch_but_not_the_network(shards):
 @pytest.mark.parametrize("motion", ["frames", "flow"])
 def test_evaluation_pairs_are_as_the_model_takes_them(shards, motion):
     model = AVENet(widths=(4, 4, 8, 8), frontend="mel64", image_size=16, motion=motion, frames=7, frame_rate=FRAME_RATE)
-    found = list(held_out_pairs(Shards(shards), model, per_clip=3, seed=0))
+    found = list(HeldOut(Shards(shards), model, per_clip=3, seed=0))
     assert len(found) == 18
     for frames, samples, clip in found:
-        assert frames.shape == model.frames.shape == FramesInput(16, 16, 7).shape
+        assert frames.shape == model.frames.shape == (7, 16, 16, 3)
         assert clip.key == f"clip{clip_of_picture(frames)}" == f"clip{clip_of_sound(samples)}"
 
 
@@ -470,7 +470,7 @@ def test_a_network_that_hears_two_channels_gets_them(tmp_path):
 
 
 def dealt(monkeypatch, processes: int, accumulate: int) -> list[list[range]]:
-    """Parts of steps 3 and 4, for each process."""
+    """Return the parts of steps 3 and 4, for each process."""
     monkeypatch.setattr(distributed, "world_size", lambda: processes)
     found = []
     for rank in range(processes):
@@ -498,7 +498,7 @@ def test_parts_of_a_batch_are_the_same_for_one_process_as_for_several(monkeypatc
 
 
 def test_positions_go_on_counting_from_stage_to_stage():
-    """Whatever the number of windows, and so of clips, that a batch of a stage has."""
+    """They do so whatever number of windows, and so of clips, a stage has in a batch."""
     stages = [{"steps": 3}, {"steps": 2, "data": {"windows_per_clip": 2}}, {"steps": 1}]
     made = recipe(stages=stages, steps=6)
     visited = [
@@ -511,7 +511,7 @@ def test_positions_go_on_counting_from_stage_to_stage():
 
 
 def test_evaluation_pairs_are_of_one_clip_and_whole_windows(shards):
-    found = list(held_out_pairs(Shards(shards), MODEL, per_clip=3, seed=0))
+    found = list(HeldOut(Shards(shards), MODEL, per_clip=3, seed=0))
     assert len(found) == 18
     for frames, samples, clip in found:
         assert frames.shape == (1, 16, 16, 3)

@@ -33,7 +33,7 @@ SETTINGS = Settings(clip_seconds=3, frame_rate=5, size=60, sample_rate=16_000, s
 
 
 def write_video(path, times, sound_start, sound_seconds, rate=22_050, layout="mono"):
-    """Noise as pictures at `times` (seconds), with PCM noise beside them that begins at `sound_start`."""
+    """Write pictures of noise at `times` (seconds), with PCM noise that begins at `sound_start`."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as file:
         picture = file.add_stream("mpeg4", rate=25, width=96, height=64, pix_fmt="yuv420p")
@@ -54,13 +54,13 @@ def write_video(path, times, sound_start, sound_seconds, rate=22_050, layout="mo
 
 
 def uneven(seconds):
-    """Times of a variable frame rate: 8 to 50 frames a second, and 1.2 s without any."""
+    """Return times of a variable frame rate: 8 to 50 frames per second, and 1.2 s without any."""
     times = np.cumsum(np.random.default_rng(1).uniform(0.02, 0.12, 400)).round(3)
     return times[(times < seconds) & ~((times > 4) & (times < 5.2))]
 
 
 def whole_file_clips(video, settings):
-    """What `read_clips` is to give, from the whole sound and all frames at once."""
+    """Yield what `read_clips` should yield, from the entire sound and all frames at once."""
     blocks, rate = open_audio(video.path)
     samples = np.concatenate(list(resample_blocks(blocks, rate, settings.sample_rate)))
     frames = list(read_frames(video.path, settings.frame_rate))
@@ -94,7 +94,7 @@ def test_clips_are_those_of_the_file_read_as_a_whole(tmp_path, start, end, frame
 
 
 class Noted(Video):
-    """A video that notes what is asked of it; its sound comes in blocks of at most a second."""
+    """A video that records what is read from it; its sound comes in blocks of at most a second."""
 
     heard, seen = [], []
 
@@ -478,3 +478,13 @@ def test_the_command_counts_and_leaves_with_status_1_where_some_failed(videos, t
     assert "2 videos done, 1 failed" in result.stdout
     assert "bad.mp4" in result.stderr
     assert json.loads((tmp_path / "out/failed.jsonl").read_text())["video"].endswith("bad.mp4")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("audioset", "# a page\nof words\n"), ("kinetics", "label,youtube_id,time_start\ndog,a,1\n")]
+)
+def test_a_list_in_another_format_is_refused_by_its_name(kind, text, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"list\.csv isn't a list in the format '{kind}'"):
+        read_list(tmp_path / "list.csv", kind, tmp_path / "videos")

@@ -1,4 +1,4 @@
-"""Recipes: at the papers' size as the papers and their authors' code give them; how files are read and refused."""
+"""Recipes: full-size ones agree with the papers and their authors' code; how files are read and refused."""
 
 import json
 from dataclasses import asdict
@@ -347,7 +347,7 @@ def optimizer(**changes) -> dict:
             {"objective": {"name": "contrastive"}, "negatives": [{"kind": "same_clip"}]},
             "'contrastive' takes its negatives from the batch: leave negatives out",
         ),
-        ({"stages": [{"steps": 2}]}, "steps are those of all stages, 2: .* got 5"),
+        ({"stages": [{"steps": 2}], "steps": 5}, "steps are those of all stages, 2: .* got 5"),
         ({"stages": [{"seed": 2}]}, "stage 1 lacks steps"),
         ({"stages": [{"steps": 5, "batch_size": 4}]}, "stage 1 has unknown keys batch_size"),
         ({"stages": [{"steps": 0}]}, "steps must be a whole number of at least 1, got 0"),
@@ -372,3 +372,27 @@ def test_tables_are_merged_at_any_depth_and_lists_are_replaced():
     base = {"a": 1, "b": {"c": 2, "d": {"e": 3, "f": [1, 2]}}}
     assert merge(base, {"b": {"d": {"f": [3]}}, "g": 4}) == {"a": 1, "b": {"c": 2, "d": {"e": 3, "f": [3]}}, "g": 4}
     assert base == {"a": 1, "b": {"c": 2, "d": {"e": 3, "f": [1, 2]}}}
+
+
+def test_a_curriculum_may_extend_a_recipe_of_other_length(folder):
+    path = child(folder, 'extends = "base.toml"\n[[stages]]\nsteps = 100\n[[stages]]\nsteps = 200\n')
+    assert read_recipe(path).steps == 300
+
+
+def test_what_belongs_to_another_kind_is_not_inherited(folder):
+    sgd = '[objective]\nname = "correspondence"\n[optimizer]\nname = "sgd"\nmomentum = 0.9\n[negatives]\nkind = "same_clip"\ngap = 1.0\n'
+    child(folder, f'extends = "base.toml"\n{sgd}', "sgd.toml")
+    plain = read_recipe(child(folder, 'extends = "sgd.toml"\n[optimizer]\nname = "adam"\n'))
+    assert (plain.optimizer.name, plain.optimizer.momentum, plain.negatives) == ("adam", None, SameClip(gap=1.0))
+    assert plain.optimizer.learning_rate == read_recipe(folder / "base.toml").optimizer.learning_rate
+    other = read_recipe(child(folder, 'extends = "sgd.toml"\n[negatives]\nkind = "other_clip"\n'))
+    assert other.negatives == OtherClip()
+    contrastive = read_recipe(child(folder, 'extends = "sgd.toml"\n[objective]\nname = "contrastive"\n'))
+    assert contrastive.negatives == OtherClip()
+
+
+def test_the_table_of_data_may_be_left_out(folder):
+    without = BASE.replace("[data]\ngain = [0.5, 2.0]\nquietest = -42.0\n", "")
+    assert without != BASE
+    (folder / "plain.toml").write_text(without)
+    assert read_recipe(folder / "plain.toml").data == Data()

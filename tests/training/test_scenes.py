@@ -1,4 +1,4 @@
-"""Staged encounters: sight lines, warps, decoys, replacements; without the game."""
+"""Staged encounters, without the game: sight lines, warps, decoys, replacements."""
 
 import math
 from types import SimpleNamespace
@@ -52,7 +52,7 @@ def test_doors_and_ledges_are_walls_and_steps_are_not():
 
 
 class Recorder:
-    """Stands for the game: keeps what it was told, shows two things and the player."""
+    """Stands for the game: records its commands, and shows two things and the player."""
 
     def __init__(self):
         self.told = []
@@ -66,7 +66,7 @@ class Recorder:
 
 
 def played(kinds, seconds=60):
-    """What the game was told before and in an encounter whose monsters stand still; the last value: the buttons."""
+    """Return the game's commands before and during an encounter whose monsters stand still, and the buttons."""
     walls, game = scenes.Walls([*SQUARE, WALL]), Recorder()
     encounter = scenes.Encounter(np.random.default_rng(5), kinds, 4 / 35, walls)
     encounter.prepare(game)

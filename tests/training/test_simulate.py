@@ -1,4 +1,4 @@
-"""Rendered episodes: levels kept apart, sound and frames in step, groups that differ in the monster alone."""
+"""Rendered episodes: levels kept apart, sound and frames in step, groups that differ only in the monster."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The loop in one process: recipes, stages, resuming as if never stopped, what a run keeps, what it refuses."""
+"""The loop in one process: recipes, stages, resuming as if never stopped, what a run stores and what it refuses."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def checkpoint(run: Path) -> dict:
 
 
 def assert_same_end(run: Path, other: Path) -> None:
-    """Bit by bit: steps, weights, statistics, optimizer; and the logs, but for the times."""
+    """Assert that two runs are equal bit by bit: steps, weights, statistics, optimizer; and logs, except for times."""
     torch.testing.assert_close(checkpoint(run), checkpoint(other), rtol=0, atol=0)
     assert (run / "weights.safetensors").read_bytes() == (other / "weights.safetensors").read_bytes()
     logs = [[(line["step"], line["loss"]) for line in read_lines(folder / "log.jsonl")] for folder in (run, other)]
@@ -58,7 +58,7 @@ def assert_same_end(run: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Clips of two kinds, whose pictures are noise in blue, so that something moves."""
+    """Write clips of two kinds, whose pictures are noise in blue, so that something moves."""
     folder = tmp_path_factory.mktemp("labelled")
     blue = np.random.default_rng(0).integers(0, 256, (20, 24, 32))
     for clip in range(4):
@@ -68,7 +68,7 @@ def labelled(tmp_path_factory):
 
 
 def tiny(path: Path) -> Recipe:
-    """The recipe at a reduced size, in one process."""
+    """Return the recipe at a reduced size, for one process."""
     tables = read_tables(path)
     small = {"model": {"widths": [4, 4, 8, 8], "image_size": 32}, "data": {"workers": 0}}
     if "motion" in tables["model"]:
@@ -80,7 +80,7 @@ def tiny(path: Path) -> Recipe:
 
 
 def has_no_effect(part: torch.nn.Module, name: str) -> bool:
-    """Whether it is a bias before BatchNorm, whose gradient is 0 but for rounding."""
+    """Whether a parameter is a bias before BatchNorm, whose gradient is 0 except for rounding."""
     module = part.get_submodule(name.rpartition(".")[0])
     return "_tower." in name and name.endswith("bias") and isinstance(module, torch.nn.Conv2d)
 
@@ -178,7 +178,7 @@ def test_the_learning_rate_warms_up_and_follows_half_a_cosine():
 
 
 def test_the_learning_rate_falls_in_steps(shards, tmp_path):
-    """Objects that Sound: times 0.94 every 16 epochs, here of 2 steps."""
+    """As in Objects that Sound: it is multiplied by 0.94 every 16 epochs, here of 2 steps each."""
     train(recipe(optimizer={"schedule": "step", "decay": 0.94, "decay_steps": 2}), [shards], tmp_path)
     rates = [line["learning_rate"] for line in read_lines(tmp_path / "log.jsonl")]
     assert rates == pytest.approx([1e-3, 1e-3, 9.4e-4, 9.4e-4, 8.836e-4], rel=1e-9)
@@ -204,7 +204,7 @@ def test_a_plateau_is_as_many_figures_that_are_no_better_than_the_best(figures, 
 
 
 def test_sgd_moves_with_momentum(shards, tmp_path):
-    """Twice the same gradient moves by 1 and 1.9 of the learning rate, with momentum 0.9."""
+    """The same gradient, twice, moves by 1 and by 1.9 times the learning rate, with a momentum of 0.9."""
     sgd = {"optimizer": {"name": "sgd", "momentum": 0.9, "learning_rate": 0.5, "weight_decay": 0.0}}
     train(recipe(**sgd), [shards], tmp_path, stop_after=1)
     assert "momentum_buffer" in str(checkpoint(tmp_path)["optimizer"]["state"][0])
@@ -251,7 +251,7 @@ def test_a_run_on_a_plateau_resumes_anywhere(shards, tmp_path):
 
 
 def test_figures_of_steps_that_are_done_again_are_not_looked_at_before(shards, tmp_path):
-    """As after a kill between a validation and the next checkpoint."""
+    """The situation is that after a kill between a validation and the next checkpoint."""
     train(recipe(**PLATEAU), [shards], tmp_path / "whole", validation=shards)
     train(recipe(**PLATEAU), [shards], tmp_path / "killed", validation=shards, stop_after=4)
     later = (tmp_path / "whole/validation.jsonl").read_text()
@@ -291,7 +291,7 @@ CURRICULUM = {
 
 @pytest.fixture(scope="module")
 def curriculum(shards, tmp_path_factory):
-    """A run of CURRICULUM that nothing stopped."""
+    """Return a run of CURRICULUM that nothing stopped."""
     run, threads = tmp_path_factory.mktemp("curriculum"), torch.get_num_threads()
     torch.set_num_threads(1)
     train(recipe(**CURRICULUM), [shards], run)
@@ -369,7 +369,7 @@ LONG = recipe(steps=60, checkpoint_every=7, data={"workers": 1})
 
 @pytest.fixture(scope="module")
 def whole(shards, tmp_path_factory):
-    """A run of LONG that nothing stopped."""
+    """Return a run of LONG that nothing stopped."""
     run, threads = tmp_path_factory.mktemp("whole"), torch.get_num_threads()
     torch.set_num_threads(1)
     train(LONG, [shards], run)
@@ -384,7 +384,7 @@ def in_a_session_of_its_own(long: Recipe, data: Path, run: Path) -> None:
 
 
 def begin(data: Path, run: Path, steps: int):
-    """A process that trains LONG, when it has a checkpoint of at least so many steps."""
+    """Start a process that trains LONG; return it once it has a checkpoint of at least so many steps."""
     process = PROCESSES.Process(target=in_a_session_of_its_own, args=(LONG, data, run))
     process.start()
     until = time.monotonic() + 120
@@ -492,7 +492,7 @@ def test_a_run_begins_with_the_weights_it_is_given(shards, tmp_path):
 
 
 def recipe_file(folder: Path, tables: dict) -> Path:
-    """As TOML, in which JSON's numbers, strings and lists are written alike."""
+    """Write tables as TOML, which writes numbers, strings and lists like JSON."""
     plain = {key: value for key, value in tables.items() if not isinstance(value, dict)}
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in plain.items())
     for table in tables.keys() - plain.keys():

@@ -1,4 +1,4 @@
-"""OpenL3's and EdgeL3's files: written here in Keras' layouts, and real ones."""
+"""OpenL3's and EdgeL3's files: some written here in Keras' layouts, and real ones."""
 
 import contextlib
 import gzip
@@ -435,7 +435,7 @@ def test_edgel3s_published_file_is_read(edgel3):
 
 
 def test_edgel3s_spectrogram_is_the_one_in_its_file(edgel3):
-    """The layer's own kernels and filters, applied by hand."""
+    """The layer's own kernels and filters are applied by hand."""
     with gzip.open(edgel3) as content, contextlib.closing(h5py.File(content)) as file:
         layer = file["model_weights/melspectrogram_1/melspectrogram_1"]
         real, imaginary, filters = (

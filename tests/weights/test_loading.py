@@ -1,4 +1,4 @@
-"""Loading: files to networks, and what is said of files and names that can't be loaded. No network is needed."""
+"""Loading: networks from files, and the errors for files and names that can't be loaded; without internet access."""
 
 import hashlib
 import json
@@ -62,7 +62,7 @@ def l3_file(tmp_path_factory):
 
 @pytest.fixture
 def packaged(tmp_path, monkeypatch, ave_file):
-    """The package holds one model, "tiny"."""
+    """Make the package contain one model, "tiny"."""
     path = tmp_path / "tiny.safetensors"
     path.write_bytes(ave_file.read_bytes())
     size = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes())}

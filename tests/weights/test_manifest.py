@@ -1,4 +1,4 @@
-"""The manifest: what is published, and how unknown names are answered."""
+"""The manifest: what is published, and the errors for unknown names."""
 
 import hashlib
 from functools import partial

@@ -44,7 +44,7 @@ class Upstream:
         self.hub.repos["marl/openl3"] = [("0" * 40, contents)]
 
     def describe(self, **changed: bytes) -> None:
-        """The manifest's entry, with the digests of the files."""
+        """Return the manifest's entry, with the digests of the files."""
         sources = [
             {
                 "url": f"{self.hub.url}/marl/openl3/resolve/main/{name}",
@@ -64,7 +64,7 @@ class Upstream:
         return self.home / "converted" / self.entry["file"]
 
     def kept(self) -> set[str]:
-        """What the cache holds, apart from the lock."""
+        """Return the content of the cache, except for the lock."""
         names = {path.name for path in self.home.rglob("*")} - {"converted"}
         return names - {self.converted.with_suffix(".lock").name}
 

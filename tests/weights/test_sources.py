@@ -1,4 +1,4 @@
-"""Sources: the Hub path with the real huggingface_hub in a process of its own against a server on 127.0.0.1."""
+"""Sources: downloads by the real huggingface_hub, in its own process, from a server on 127.0.0.1."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def entry_of(content: bytes, *sources: dict) -> dict:
 
 
 class Computer:
-    """A user's computer: a home, a package whose manifest names the model "tiny", and a network with the fake Hub."""
+    """A user's computer: a home, a package whose manifest lists the model "tiny", and a network with the fake Hub."""
 
     def __init__(self, folder: Path, hub: FakeHub):
         self.hub, self.home, self.package = hub, folder / "home", folder / "package"
@@ -68,7 +68,7 @@ class Computer:
         return subprocess.Popen(command, env=self.environment | environment, **pipes)
 
     def download(self, **options) -> Path:
-        """Path of the file, which must be the right one."""
+        """Return the path of the downloaded file, which must be the right one."""
         return self.right_file(self.start("download", "tiny", **options))
 
     def right_file(self, process: subprocess.Popen) -> Path:
@@ -79,7 +79,7 @@ class Computer:
         return path
 
     def refusal(self, command: str = "download", **options) -> str:
-        """The reason why a command fails, which must be an OSError that the command line reports."""
+        """Return the reason why a command fails, which must be an OSError that the command line reports."""
         process = self.start(command, "tiny", **options)
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output) == (1, "")
@@ -91,7 +91,7 @@ class Computer:
         return output
 
     def kept(self) -> list[Path]:
-        """Files of the caches that could pass for weights."""
+        """Return the files in the caches that could pass for weights."""
         found = [path for folder in ("blobs", "snapshots") for path in self.home.rglob(f"{folder}/**/*")]
         return [path for path in found if path.is_file() and path.suffix != ".incomplete"]
 

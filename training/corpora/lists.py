@@ -93,7 +93,7 @@ def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], l
         for position in (position for position, letter in enumerate(file.stem) if letter == "_"):
             cuts.setdefault(file.stem[:position], file)
     videos, missing = [], []
-    for identifier, start, end, labels in READERS[kind](path):
+    for identifier, start, end, labels in _rows(path, kind):
         exact = None if end is None else originals.get(f"{identifier}_{round(start):06d}_{round(end):06d}")
         if identifier in originals:
             videos.append(ListedVideo(str(originals[identifier]), start, end, labels, identify(identifier)))
@@ -102,6 +102,14 @@ def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], l
         else:
             missing.append(identifier)
     return videos, missing
+
+
+def _rows(path: Path, kind: str) -> list[tuple]:
+    """Read a list; ValueError if it isn't in the format of its kind."""
+    try:
+        return list(READERS[kind](path))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} isn't a list in the format {kind!r} ({error!r}): give another --format") from error
 
 
 def _audioset(path: Path) -> Iterator[tuple]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from openavc.media.audio import to_channels
-from openavc.media.clips import SLOWEST, Clip, FramesInput, SoundInput, cut, frames_around, window_around
+from openavc.media.clips import SLOWEST, FramesInput, cut, frames_around, window_around
 from openavc.media.image import fit
 from openavc.media.resample import resample
 from openavc.media.video import ROUNDING
@@ -265,26 +265,6 @@ class Shards:
         seen = self.frames(clip, clip_frames(clip, index, frames))
         return np.stack([fit(frame, frames.height, frames.width) for frame in seen])
 
-    def clip_at(self, clip: StoredClip, index: int, sound: SoundInput, frames: FramesInput) -> Clip:
-        """Cut the clip that a network takes out of a stored clip.
-
-        Parameters
-        ----------
-        clip : StoredClip
-        index : int
-            Index of the middle frame; the sound is centred on its time.
-        sound, frames : SoundInput, FramesInput
-            Inputs of the network.
-
-        Returns
-        -------
-        clip : openavc.media.clips.Clip
-            Its frames have the network's size, (T, height, width, 3) float32 in [0, 1].
-        """
-        time = float(clip.frame_times[index])
-        samples = self.sound(clip, time, sound.seconds, sound.sample_rate, sound.channels)
-        return Clip(time, self.frames_at(clip, index, frames), samples)
-
 
 def clip_frames(clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
     """Return the indices of the frames of the network's clip around a frame: (count,) int."""
@@ -300,8 +280,14 @@ def clip_middles(clip: StoredClip, frames: FramesInput) -> np.ndarray:
         return np.ones(len(times), dtype=bool)
     if too_slow(clip, frames):
         return np.zeros(len(times), dtype=bool)
-    before, after = frames.count // 2 / frames.rate, (frames.count - 1 - frames.count // 2) / frames.rate
-    return (times - before >= times[0] - ROUNDING) & (times + after <= times[-1] + ROUNDING)
+    return (times - frames.before >= times[0] - ROUNDING) & (times + frames.after <= times[-1] + ROUNDING)
+
+
+def frames_with_room(clip: StoredClip, seconds: float, *frames: FramesInput) -> np.ndarray:
+    """Select the frames around which that much sound, and clips of such frames, lie inside the clip: (frames,) bool."""
+    times = clip.frame_times
+    inside = (times >= seconds / 2) & (times <= clip.seconds - seconds / 2)
+    return np.logical_and.reduce([inside, *(clip_middles(clip, each) for each in frames)])
 
 
 def too_slow(clip: StoredClip, frames: FramesInput) -> bool:

@@ -10,6 +10,7 @@ from openavc.inference.localization import DEFAULT_MODEL, localizing_model
 from openavc.models.contract import Localizes
 
 from . import published
+from .capabilities import check_towers
 from .options import FILE, FOLDER, PATH, json_option, seed_option
 from .report import print_published, write_report
 from .untrained import untrained
@@ -44,6 +45,7 @@ def localization(
     if (solo is None, boxes is None) != (duo is None, videos is None) or (solo is None) == (boxes is None):
         raise click.UsageError("give both --solo and --duo, or both --boxes and --videos")
     network = localizing_model(model)
+    check_towers(network)  # for the maps of saliency
     fresh = [untrained(network, seed + k) for k in range(untrained_seeds)]
     if solo and duo:
         _rendered_boxes(network, fresh, solo, duo, per_clip, windows, seed, json_path)

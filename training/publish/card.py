@@ -67,7 +67,7 @@ def model_card(
     config = json.loads((run / "config.json").read_text())
     parts = [
         f"---\n{header(entry)}\n---\n\n# {entry['name']}",
-        inspect.getdoc(type(model)).splitlines()[0],
+        (type(model).__doc__ or f"A network of the kind {entry['architecture']}.").strip().splitlines()[0],
         _table(_network(entry, model)),
         "## How to load it",
         _loading(entry, model, repo),
@@ -127,9 +127,8 @@ def _network(entry: dict, model: AudioVisualModel) -> dict[str, str]:
         run = f"{frames.count} frames, {frames.rate:g} a second, of " if frames.count > 1 else ""
         facts["picture"] = f"{run}{frames.width} x {frames.height} pixels, RGB"
     for modality, sizes in model.embedding_sizes.items():
-        what = {"audio": "a sound", "image": "a picture"}.get(modality, modality)
-        if modality == "image" or sizes != model.embedding_sizes.get("image"):
-            facts[f"embeddings of {what}"] = ", ".join(f"`{kind}`: {size}" for kind, size in sizes.items())
+        embedded = {"audio": "a sound", "image": "a picture"}.get(modality, modality)
+        facts[f"embeddings of {embedded}"] = ", ".join(f"`{kind}`: {size}" for kind, size in sizes.items())
     return facts | {
         "options": f"`{json.dumps(entry['options'])}`",
         "size": f"{parameters:,} parameters, {entry['bytes']:,} bytes",

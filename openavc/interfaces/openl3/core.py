@@ -128,7 +128,7 @@ def get_image_embedding(
     image : ndarray (H, W, 3) or (N, H, W, 3), or list of these
         RGB, of at least 224 pixels a side: uint8, uint16, or floats in [0, 1].
     frame_rate : number, or list of them for a list, optional
-        Frames a second; timestamps are returned only if it is given.
+        Frames per second; timestamps are returned only if it is given.
     model : optional
         A network that `models.load_image_embedding_model` returned. That function's options then have no effect here,
         but are still checked.

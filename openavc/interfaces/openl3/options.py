@@ -15,7 +15,7 @@ INPUT_REPRS = tuple(OPENL3_FRONTENDS)
 CONTENT_TYPES = ("music", "env")
 AUDIO_SIZES, IMAGE_SIZES = (6144, 512), (8192, 512)
 FRONTENDS = {"kapre": "kapre-0.3.5"} | {name: name for name in VARIANTS}  # OpenL3's names and ours -> ours
-PICTURE = FramesInput(224, 224)  # pixels of the pictures that they take
+PICTURE = FramesInput(224, 224)  # the pictures that all of OpenL3's networks take
 FRAMING = SoundInput(48_000, 1.0, dtype="float64")  # the windows that all of OpenL3's networks take
 
 

@@ -13,14 +13,13 @@ import numpy as np
 
 from openavc.models.contract import AudioVisualModel
 
-from ...corpora.moments import loud_moments
-from ...corpora.scenes import projectile_areas
-from ...corpora.shards import Shards, StoredClip
+from ...corpora.loudness import loud_moments
+from ...corpora.scenes import LARGEST_PROJECTILE, projectile_areas
+from ...corpora.shards import Shards, StoredClip, frames_with_room
 from .boxes import Box, area, overlap
 from .held_out import QUIETEST
 
 SMALLEST, LARGEST = 0.005, 0.25  # of a box, share of the picture
-LARGEST_PROJECTILE = 0.004  # share of the picture; some monsters' projectiles fill the view
 LARGEST_OVERLAP = 0.2  # of two boxes, share of the smaller
 APART = 0.5  # seconds between two frames of an episode
 PRIOR_SOUNDS = 64  # sounds whose mean map stands for hearing nothing
@@ -176,7 +175,7 @@ def _spread_out(scenes: list[Scene], clip: StoredClip, count: int, times: np.nda
 def _loud_middles(shards: Shards, model: AudioVisualModel, clip: StoredClip, rng: np.random.Generator) -> np.ndarray:
     """List the times of frames whose window lies inside the episode and is loud enough, in random order."""
     seconds = model.sound.seconds
-    inside = [time for time in clip.frame_times if seconds / 2 <= time <= clip.seconds - seconds / 2]
+    inside = clip.frame_times[frames_with_room(clip, seconds, model.frames)]
 
     def read(time: float) -> np.ndarray:
         return shards.sound(clip, time, seconds, clip.sample_rate, clip.channels)

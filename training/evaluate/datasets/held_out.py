@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 
 from openavc.models.contract import AudioVisualModel
 
-from ...corpora.shards import Shards, StoredClip
-from ...pairs import held_out_pairs
+from ...corpora.loudness import loud_moments
+from ...corpora.shards import Shards, StoredClip, frames_with_room
 from ..capabilities import check_compares
 from .moments import Span
 
@@ -31,8 +32,28 @@ class HeldOut:
     seed: int
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, StoredClip]]:
-        """Yield frames (T, H, W, 3), samples (n, channels) and the stored clip that both are from."""
-        return held_out_pairs(self.shards, self.model, self.per_clip, self.seed, QUIETEST)
+        """Draw up to `per_clip` true pairs of each stored clip, inside it and loud enough, without augmentation.
+
+        Yields
+        ------
+        frames : ndarray, shape (T, height, width, 3), float32 in [0, 1]
+            At the network's size.
+        samples : ndarray, shape (n, channels)
+            The window of sound around the middle frame.
+        clip : StoredClip
+            Stored clip of both.
+        """
+        sound, frames = self.model.sound, self.model.frames
+        for number, stored in enumerate(self.shards.clips):
+            rng = np.random.default_rng([self.seed, number])
+
+            def read(index: int, stored: StoredClip = stored) -> np.ndarray:
+                time = float(stored.frame_times[index])
+                return self.shards.sound(stored, time, sound.seconds, sound.sample_rate, sound.channels)
+
+            indices = rng.permutation(np.flatnonzero(frames_with_room(stored, sound.seconds, frames)))
+            for index, samples in itertools.islice(loud_moments(read, indices, QUIETEST), self.per_clip):
+                yield self.shards.frames_at(stored, index, frames), samples, stored
 
 
 def load_pairs(model: AudioVisualModel, data: Path, per_clip: int, seed: int) -> HeldOut:

@@ -18,7 +18,7 @@ from openavc.media.image import read_image
 from openavc.media.video import Video as VideoFile
 
 from ...corpora.lists import find_videos, identify
-from ...corpora.moments import loud_moments, loudness
+from ...corpora.loudness import loud_moments, loudness
 from ...corpora.shards import Shards, StoredClip
 from .held_out import QUIETEST
 from .moments import Moment, Span, stored_moment, stored_times, video_moments

@@ -27,7 +27,7 @@ from openavc.media.resample import resample
 from openavc.media.video import ROUNDING, Video
 from openavc.models.contract import AudioVisualModel
 
-from ...corpora.shards import Shards, StoredClip, clip_middles
+from ...corpora.shards import Shards, StoredClip, frames_with_room
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Span:
     @property
     def before(self) -> float:
         """Seconds of frames before the time."""
-        return max((frames.count // 2 / frames.rate for frames in self.frames), default=0.0)
+        return max((frames.before for frames in self.frames), default=0.0)
 
     @property
     def after(self) -> float:
         """Seconds of frames after the time."""
-        return max(((frames.count - 1 - frames.count // 2) / frames.rate for frames in self.frames), default=0.0)
+        return max((frames.after for frames in self.frames), default=0.0)
 
     def __str__(self) -> str:
         clips = (f" and {frames.count} frames at {frames.rate:g} a second" for frames in self.frames)
@@ -84,9 +84,7 @@ class Moment:
 
 def stored_times(clip: StoredClip, span: Span) -> np.ndarray:
     """Return the times of a stored clip's frames for which all of `span` lies inside the clip: (n,)."""
-    times = clip.frame_times
-    inside = (times >= span.seconds / 2) & (times <= clip.seconds - span.seconds / 2)
-    return times[np.logical_and.reduce([inside, *(clip_middles(clip, frames) for frames in span.frames)])]
+    return clip.frame_times[frames_with_room(clip, span.seconds, *span.frames)]
 
 
 def stored_moment(shards: Shards, clip: StoredClip, time: float, samples: np.ndarray, span: Span) -> Moment:

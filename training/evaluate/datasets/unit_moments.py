@@ -12,7 +12,7 @@ import numpy as np
 
 from openavc.models.contract import AudioVisualModel
 
-from ...corpora.shards import Shards, StoredClip, clip_middles
+from ...corpora.shards import Shards, StoredClip, frames_with_room
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,7 @@ def choose_moments(shards: Shards, model: AudioVisualModel, per_clip: int) -> Mo
 
 
 def _spaced(clip: StoredClip, model: AudioVisualModel, count: int) -> np.ndarray:
-    margin, times = model.sound.seconds / 2, clip.frame_times
-    inside = (times >= margin) & (times <= clip.seconds - margin) & clip_middles(clip, model.frames)
-    possible = np.flatnonzero(inside)
+    possible = np.flatnonzero(frames_with_room(clip, model.sound.seconds, model.frames))
     if not len(possible):
-        return np.array([len(times) // 2])
+        return np.array([len(clip.frame_times) // 2])
     return np.unique(possible[((np.arange(count) + 0.5) * len(possible) / count).astype(int)])  # middles of equal parts

@@ -1,4 +1,4 @@
-"""Loud moments: the times of a recording that are loud enough to learn from, or to measure on.
+"""Loudness, and the times of a recording that are loud enough to learn from, or to measure on.
 
 Loudness is the root mean square of samples in [-1, 1], in dBFS.
 """
