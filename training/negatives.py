@@ -190,7 +190,7 @@ class Mixture(Negatives):
         numbers = all(_is_number(share) and share > 0 for share in self.shares)
         if len(self.kinds) != len(self.shares) or not numbers or abs(sum(self.shares) - 1) > 1e-6:
             raise ValueError(
-                f"each kind of negatives needs its share above 0, and all must add up to 1; got {self.shares}, 0 if missing"
+                f"each kind of negatives needs its share above 0, and all must add up to 1; got {self.shares}"
             )
 
     def draw(
@@ -228,7 +228,9 @@ def to_negatives(tables: list[dict]) -> Negatives:
     if not tables:
         raise ValueError(f"negatives must name at least one kind of {', '.join(KINDS)}")
     kinds = tuple(_to_kind(table) for table in tables)
-    shares = tuple(table.get("share", 1.0 if len(tables) == 1 else 0.0) for table in tables)
+    if len(tables) > 1 and (missing := [table["kind"] for table in tables if "share" not in table]):
+        raise ValueError(f"negatives of several kinds each need a share; {', '.join(missing)} has none")
+    shares = tuple(table.get("share", 1.0) for table in tables)
     mixture = Mixture(kinds, shares)
     return mixture if len(kinds) > 1 else kinds[0]
 

@@ -183,7 +183,7 @@ def test_recipes_name_negatives_by_kind_and_share(tables, negatives):
             [{"kind": "same_clip", "largest_gap": 0.2}],
             "largest_gap must be a number of seconds of at least 0.5, got 0.2",
         ),
-        ([{"kind": "other_clip"}, {"kind": "same_clip", "share": 0.25}], "all must add up to 1"),
+        ([{"kind": "other_clip"}, {"kind": "same_clip", "share": 0.25}], "each need a share; other_clip has none"),
         ([{"kind": "other_clip", "share": 0.5}, {"kind": "same_clip", "share": 0.25}], "all must add up to 1"),
     ],
 )

@@ -380,7 +380,8 @@ def test_a_curriculum_may_extend_a_recipe_of_other_length(folder):
 
 
 def test_what_belongs_to_another_kind_is_not_inherited(folder):
-    sgd = '[objective]\nname = "correspondence"\n[optimizer]\nname = "sgd"\nmomentum = 0.9\n[negatives]\nkind = "same_clip"\ngap = 1.0\n'
+    sgd = '[objective]\nname = "correspondence"\n[optimizer]\nname = "sgd"\nmomentum = 0.9\n'
+    sgd += '[negatives]\nkind = "same_clip"\ngap = 1.0\n'
     child(folder, f'extends = "base.toml"\n{sgd}', "sgd.toml")
     plain = read_recipe(child(folder, 'extends = "sgd.toml"\n[optimizer]\nname = "adam"\n'))
     assert (plain.optimizer.name, plain.optimizer.momentum, plain.negatives) == ("adam", None, SameClip(gap=1.0))
