@@ -17,7 +17,7 @@ from openavc.weights import build_model, load_model
 from training.corpora.shards import encode_clip
 from training.evaluate.datasets.held_out import load_pairs
 from training.evaluate.metrics import correspondence
-from training.evaluate.untrained import untrained
+from training.evaluate.networks.untrained import untrained
 
 
 @pytest.fixture

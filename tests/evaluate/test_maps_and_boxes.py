@@ -12,7 +12,7 @@ from training.evaluate.datasets.boxes import inside
 from training.evaluate.metrics import ciou, hits
 from training.evaluate.metrics.maps import silence
 from training.evaluate.metrics.saliency import saliency, tower_features
-from training.evaluate.untrained import settle
+from training.evaluate.networks.untrained import settle
 
 RATE = 24_000
 

@@ -1,6 +1,6 @@
 """The papers' figures as printed."""
 
-from training.evaluate import published
+from training.evaluate.reporting import published
 
 
 def test_published_figures_name_their_source_and_how_sure_they_are():

@@ -11,10 +11,11 @@ from evaluations import evaluate, save_network
 from fake_model import FakeModel
 
 from openavc.models.contract import SoundInput
-from training.evaluate import esc, sound_probe
+from training.evaluate import esc
 from training.evaluate.datasets.dcase import read_dcase
 from training.evaluate.datasets.esc import deal_folds, read_esc
 from training.evaluate.metrics import probes
+from training.evaluate.reporting import sound_probe
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from training.corpora.shards import Shards, encode_clip
 from training.evaluate.datasets.unit_moments import choose_moments
 from training.evaluate.metrics import selectivity
 from training.evaluate.metrics.unit_maps import activations, feature_maps
-from training.evaluate.unit_pictures import draw_units, heatmap
+from training.evaluate.reporting.unit_pictures import draw_units, heatmap
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import click
 
 from openavc.inference.arguments import get_model
 
-from . import published
-from .comparison import compare_with_untrained
 from .datasets.held_out import load_pairs
 from .metrics import correspondence
-from .options import shared_options
-from .report import print_published
+from .reporting import published
+from .reporting.comparison import compare_with_untrained
+from .reporting.options import shared_options
+from .reporting.report import print_published
 
 
 @click.command()

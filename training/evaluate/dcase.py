@@ -14,13 +14,13 @@ import numpy as np
 
 from openavc.inference.arguments import get_model
 
-from . import published
 from .datasets.dcase import read_dcase
 from .datasets.recordings import Recordings
 from .metrics.probes import choose_c, svm_accuracy
-from .options import shared_options, untrained_seeds_option
-from .report import print_published
-from .sound_probe import measure_probe
+from .reporting import published
+from .reporting.options import shared_options, untrained_seeds_option
+from .reporting.report import print_published
+from .reporting.sound_probe import measure_probe
 
 WINDOWS = 60  # per clip, in the paper
 

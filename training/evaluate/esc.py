@@ -15,13 +15,13 @@ import numpy as np
 
 from openavc.inference.arguments import get_model
 
-from . import published
 from .datasets.esc import read_esc
 from .datasets.recordings import Recordings
 from .metrics.probes import choose_c, neighbour_accuracy, svm_accuracy
-from .options import shared_options, untrained_seeds_option
-from .report import print_published
-from .sound_probe import measure_probe
+from .reporting import published
+from .reporting.options import shared_options, untrained_seeds_option
+from .reporting.report import print_published
+from .reporting.sound_probe import measure_probe
 
 WINDOWS = 10  # per clip, in the paper
 

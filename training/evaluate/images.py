@@ -22,12 +22,12 @@ from openavc.inference.batches import prepared_frames, stacked
 from openavc.media.image import fit, shrink_to
 from openavc.models.contract import AudioVisualModel, check_embedding
 
-from . import published
 from .datasets.pictures import Pictures, read_pictures
-from .options import PATH, UNTRAINED_SEEDS, json_option, model_option
-from .report import print_published, write_report
-from .tables import spread, table
-from .untrained import untrained
+from .networks.untrained import untrained
+from .reporting import published
+from .reporting.options import PATH, UNTRAINED_SEEDS, json_option, model_option
+from .reporting.report import print_published, write_report
+from .reporting.tables import spread, table
 
 BATCH_SIZE = 64  # ours, as are the next two
 LEARNING_RATE = 1e-3

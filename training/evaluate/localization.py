@@ -9,11 +9,12 @@ import click
 from openavc.inference.localization import DEFAULT_MODEL, localizing_model
 from openavc.models.contract import Localizes
 
-from . import published
-from .capabilities import check_towers
-from .options import FILE, FOLDER, PATH, json_option, seed_option
-from .report import print_published, write_report
-from .untrained import untrained
+from .networks.capabilities import check_towers
+from .networks.untrained import untrained
+from .reporting import published
+from .reporting.options import FILE, FOLDER, PATH, json_option, seed_option
+from .reporting.report import print_published, write_report
+from .reporting.tables import all_tables
 
 
 @click.command()
@@ -72,7 +73,8 @@ def _rendered_boxes(
 
     encounters = read_encounters(model, Shards(solo), Shards(duo), per_clip, windows, seed)
     report = measure(model, fresh, encounters, seed)
-    click.echo(f"{report}\n\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from the pictures and their sounds")
+    click.echo(all_tables(report.tables))
+    click.echo(f"\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from the pictures and their sounds")
     click.echo("intervals: 95 %, by drawing whole levels anew")
     write_report("localisation", report.figures, json_path, tables=report.tables)
 
@@ -91,7 +93,9 @@ def _annotated_boxes(
 
     annotations = read_annotations(boxes, names)
     report, failures = measure(model, fresh, annotations, videos, seed)
-    click.echo(f"{boxes.name}, {len(annotations) - len(failures)} of {len(annotations)} clips\n\n{report}")
+    click.echo(
+        f"{boxes.name}, {len(annotations) - len(failures)} of {len(annotations)} clips\n\n{all_tables(report.tables)}"
+    )
     missing = [name for name, reason in failures.items() if reason == "missing"]
     for name, reason in failures.items():
         if reason != "missing":

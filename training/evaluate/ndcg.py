@@ -9,15 +9,15 @@ import click
 from openavc.inference.arguments import get_model
 from openavc.models.contract import AudioVisualModel
 
-from . import published
 from .datasets.labelled import Video, find_labelled
 from .datasets.ontology import MONSTERS, ClassTree, instrument_classes, read_tree
 from .metrics.search import Search
 from .metrics.spaces import fit_spaces
-from .options import FILE, PATH, json_option
-from .report import print_published, write_report
-from .tables import table
-from .untrained import untrained
+from .networks.untrained import untrained
+from .reporting import published
+from .reporting.options import FILE, PATH, json_option
+from .reporting.report import print_published, write_report
+from .reporting.tables import table
 
 Summary = dict[str, tuple[float, float, float]]  # direction -> mean and both ends of its interval
 

@@ -16,14 +16,14 @@ from openavc.weights import load_model, sha256_of
 
 from ..checkpoint import load_checkpoint
 from ..objectives import Classification
-from . import published
-from .capabilities import check_compares
 from .datasets.held_out import load_pairs
 from .metrics.correspondence import Represented, avc, represent
-from .options import FILE, FOLDER, shared_options
-from .report import print_published, write_report
-from .tables import table
-from .untrained import untrained
+from .networks.capabilities import check_compares
+from .networks.untrained import untrained
+from .reporting import published
+from .reporting.options import FILE, FOLDER, shared_options
+from .reporting.report import print_published, write_report
+from .reporting.tables import table
 
 
 @click.command()

@@ -14,16 +14,16 @@ from openavc.inference.arguments import get_model
 from openavc.models.contract import AudioVisualModel
 
 from ..corpora.shards import Shards
-from . import published
-from .capabilities import check_towers
 from .datasets.unit_moments import Moments, choose_moments
 from .metrics.selectivity import chance_nmi, class_units, cluster_nmi, embed_2d, rank_units
 from .metrics.unit_maps import activations
-from .options import shared_options
-from .report import print_published, write_report
-from .tables import table
-from .unit_pictures import draw_scatter, draw_units
-from .untrained import untrained
+from .networks.capabilities import check_towers
+from .networks.untrained import untrained
+from .reporting import published
+from .reporting.options import shared_options
+from .reporting.report import print_published, write_report
+from .reporting.tables import table
+from .reporting.unit_pictures import draw_scatter, draw_units
 
 CLUSTERS = 64  # perhaps not the paper's number
 

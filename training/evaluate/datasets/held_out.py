@@ -13,7 +13,7 @@ from openavc.models.contract import AudioVisualModel
 
 from ...corpora.loudness import loud_moments
 from ...corpora.shards import Shards, StoredClip, frames_with_room
-from ..capabilities import check_compares
+from ..networks.capabilities import check_compares
 from .moments import Span
 
 QUIETEST = -42.0  # dBFS, least loudness of a window that an evaluation takes

@@ -18,7 +18,7 @@ from openavc.models.contract import Localizes
 
 from ..datasets.encounters import PRIOR_SOUNDS
 from ..datasets.sound_boxes import Annotation, read_clips
-from ..untrained import SETTLING, settle
+from ..networks.untrained import SETTLING, settle
 from . import ciou
 from .field import Maps, Report, centre_map, field_report
 from .hits import highest

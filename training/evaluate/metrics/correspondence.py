@@ -18,7 +18,7 @@ from openavc.models.contract import AudioVisualModel, Compares
 
 from ...corpora.shards import StoredClip
 from ...negatives import OtherClip, SameClip
-from ..capabilities import check_compares
+from ..networks.capabilities import check_compares
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..tables import table
 from . import ciou
 from .bootstrap import share
 
@@ -21,9 +20,6 @@ class Report:
 
     tables: dict[str, Rows]  # by title
     figures: dict[str, float]
-
-    def __str__(self) -> str:
-        return "\n\n".join(table(title, rows) for title, rows in self.tables.items())
 
 
 def centre_map() -> np.ndarray:

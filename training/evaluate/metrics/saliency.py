@@ -10,7 +10,7 @@ import torch
 from openavc.inference.localization import uncropped_batches
 from openavc.models.contract import Localizes
 
-from ..capabilities import check_towers
+from ..networks.capabilities import check_towers
 
 
 def tower_features(model: Localizes, pictures: Iterable[np.ndarray]) -> list[np.ndarray]:

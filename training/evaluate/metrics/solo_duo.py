@@ -19,7 +19,7 @@ from openavc.models.contract import Localizes
 from ...corpora.shards import Shards
 from ..datasets.boxes import area, inside
 from ..datasets.encounters import Encounters, Scene, Sound
-from ..untrained import SETTLING, settle
+from ..networks.untrained import SETTLING, settle
 from . import ciou
 from .bootstrap import Share, share
 from .field import Maps, Report, Rows, field_report

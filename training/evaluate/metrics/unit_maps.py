@@ -9,8 +9,8 @@ import numpy as np
 from openavc.inference.batches import BATCH_SIZE, prepared_audio, prepared_frames, run_batches
 from openavc.models.contract import AudioVisualModel
 
-from ..capabilities import check_towers
 from ..datasets.unit_moments import Moments
+from ..networks.capabilities import check_towers
 
 
 def feature_maps(

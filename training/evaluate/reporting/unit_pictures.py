@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from openavc.inference.batches import prepared_audio, stacked
 from openavc.models.contract import AudioVisualModel
 
-from .datasets.unit_moments import Moments
-from .metrics.selectivity import Unit
-from .metrics.unit_maps import feature_maps
+from ..datasets.unit_moments import Moments
+from ..metrics.selectivity import Unit
+from ..metrics.unit_maps import feature_maps
 
 
 def draw_units(path: Path, model: AudioVisualModel, modality: str, moments: Moments, units: Sequence[Unit]) -> None:

@@ -24,3 +24,8 @@ def spread(values: Sequence[float]) -> str:
     if len(values) == 1:
         return f"{values[0]:.1f}"
     return f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"
+
+
+def all_tables(tables: dict[str, dict[str, dict[str, str]]]) -> str:
+    """Format tables by their titles, with a line between them."""
+    return "\n\n".join(table(title, rows) for title, rows in tables.items())

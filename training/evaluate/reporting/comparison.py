@@ -9,11 +9,11 @@ import click
 
 from openavc.models.contract import AudioVisualModel
 
-from .datasets.held_out import HeldOut
-from .metrics.correspondence import Represented, represent
+from ..datasets.held_out import HeldOut
+from ..metrics.correspondence import Represented, represent
+from ..networks.untrained import untrained
 from .report import write_report
 from .tables import table
-from .untrained import untrained
 
 Measure = Callable[[AudioVisualModel, Represented, int], dict[str, float]]
 

@@ -15,10 +15,10 @@ from openavc.media.resample import resample
 from openavc.models.contract import AudioVisualModel, check_embedding
 from openavc.models.frontends import build_frontend
 
-from .datasets.recordings import Recordings
+from ..datasets.recordings import Recordings
+from ..networks.untrained import untrained
 from .report import write_report
 from .tables import spread, table
-from .untrained import untrained
 
 HOP = 0.5  # seconds between windows, if no number of windows is given
 _BATCH = 64

@@ -1,0 +1,1 @@
+"""What commands print and write: options they share, tables, published figures, pictures."""
