@@ -76,14 +76,19 @@ class AudioVisualModel(nn.Module, ABC):
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
         """Turn samples (B, n, channels) into the input of the sound tower."""
-        raise ValueError(f"{self.name} takes no sound")
+        raise self._unprepared("sound", self.sound, "prepare_audio")
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into the input of the picture tower.
 
         Also accepts batches of what `precompute_frames` returned for each clip.
         """
-        raise ValueError(f"{self.name} takes no pictures")
+        raise self._unprepared("pictures", self.frames, "prepare_frames")
+
+    def _unprepared(self, kind: str, stated: object, method: str) -> Exception:
+        if stated is None:
+            return ValueError(f"{self.name} takes no {kind}")
+        return TypeError(f"{type(self).__name__} states that it takes {kind}, but doesn't define {method}")
 
 
 class EmbedsAudio(AudioVisualModel):

@@ -11,7 +11,7 @@ from torch import nn
 import openavc
 from openavc import correspondence_score
 from openavc.models import AVENet, AVOLNet, L3Net
-from openavc.models.contract import FramesInput, SoundInput
+from openavc.models.contract import EmbedsAudio, FramesInput, SoundInput
 from openavc.models.layers import ConvTower, one_pass_tower, pool_to_grid, pool_windows
 from openavc.weights import build_model
 from training.checkpoint import save_weights
@@ -552,3 +552,14 @@ def test_more_channels_or_frames_than_a_network_takes_are_refused(network, reque
         model.prepare_audio(torch.zeros(1, model.sound.samples, 2))
     with pytest.raises(ValueError, match="single pictures"):
         model.prepare_frames(torch.zeros(1, 2, 64, 64, 3))
+
+
+def test_a_network_without_preparation_says_what_is_missing():
+    class Unprepared(EmbedsAudio):
+        def embed_audio(self, spectrogram, embedding="features"):
+            return spectrogram
+
+    with pytest.raises(ValueError, match="takes no sound"):
+        Unprepared(None, None, {}).prepare_audio(torch.zeros(1, 10, 1))
+    with pytest.raises(TypeError, match="Unprepared states that it takes sound, but doesn't define prepare_audio"):
+        Unprepared(SoundInput(100, 1.0), None, {}).prepare_audio(torch.zeros(1, 100, 1))

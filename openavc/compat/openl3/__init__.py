@@ -17,8 +17,9 @@ from ...interfaces.openl3 import (
     openl3_warnings,
     options,
     pictures,
+    results,
     sound,
 )
 
-for _module in (cli, core, files, models, openl3_exceptions, openl3_warnings, options, pictures, sound):
+for _module in (cli, core, files, models, openl3_exceptions, openl3_warnings, options, pictures, results, sound):
     sys.modules[f"{__name__}.{_module.__name__.rpartition('.')[2]}"] = _module

@@ -6,9 +6,10 @@ number, `strict_openl3=True` gives OpenL3's own. docs/migration.md lists the dif
 
 from . import models
 from .core import get_audio_embedding, get_image_embedding, preprocess_audio
-from .files import get_output_path, process_audio_file, process_image_file, process_video_file
+from .files import process_audio_file, process_image_file, process_video_file
 from .openl3_exceptions import OpenL3Error
 from .openl3_warnings import OpenL3Warning
+from .results import get_output_path
 
 __version__ = "0.4.2"  # of the OpenL3 whose interface this is
 __all__ = [

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...extraction.results import write_arrays
 from ...inference.batches import numpy_rows
 from ...media.audio import open_audio
 from ...media.container import existing_file, open_container
@@ -21,8 +18,9 @@ from ...models.contract import EmbedsAudio, EmbedsFrames
 from .models import kept_audio_model, kept_image_model
 from .openl3_exceptions import OpenL3Error
 from .openl3_warnings import OpenL3Warning
-from .options import check_audio, check_choice, check_common, check_framing, check_image
+from .options import check_audio, check_common, check_framing, check_image
 from .pictures import check_stack, crops, embed_crops, read_picture
+from .results import Job, ending, plan, raise_failures, reason_of, video_ending, write
 from .sound import Recording, embed_recordings, open_soundtrack
 
 _SQUASHED = (256, 256)  # pixels; OpenL3 scales all frames of videos to this size, whatever their shape
@@ -69,7 +67,7 @@ def process_audio_file(
     check_common(content_type, batch_size, verbose)
     check_framing(hop_size, center)
     input_repr, frontend = check_audio(model, input_repr, content_type, embedding_size, frontend)
-    jobs = _plan(filepath, [_ending(suffix)], output_dir, overwrite, verbose)
+    jobs = plan(filepath, [ending(suffix)], output_dir, overwrite, verbose)
     if not jobs:
         return
     if model is None:
@@ -79,10 +77,10 @@ def process_audio_file(
         try:
             recording = Recording(*open_audio(job.source, model.sound.dtype), str(job.source))
             [embedded] = embed_recordings(model, [recording], hop_size, center, batch_size, verbose, strict_openl3)
-            _write(job.targets[0], verbose, *embedded)
+            write(job.targets[0], verbose, *embedded)
         except Exception as error:  # decoders raise anything; the other files go on
             failures[job.source] = error
-    _raise_failures(failures, len(jobs))
+    raise_failures(failures, len(jobs))
 
 
 def process_image_file(
@@ -115,14 +113,14 @@ def process_image_file(
     """
     check_common(content_type, batch_size, verbose)
     check_image(model, input_repr, content_type, embedding_size)
-    jobs = _plan(filepath, [_ending(suffix)], output_dir, overwrite, verbose)
+    jobs = plan(filepath, [ending(suffix)], output_dir, overwrite, verbose)
     if not jobs:
         return
     if model is None:
         model = kept_image_model(input_repr, content_type, embedding_size)
     failures: dict[Any, Exception] = {}
 
-    def crops_of_jobs() -> Iterator[tuple[_Job, np.ndarray]]:
+    def crops_of_jobs() -> Iterator[tuple[Job, np.ndarray]]:
         for job in jobs:
             try:
                 stack = check_stack(read_picture(job.source, strict_openl3))
@@ -134,10 +132,10 @@ def process_image_file(
 
     for job, vector in numpy_rows(embed_crops(model, crops_of_jobs(), batch_size, verbose), batch_size):
         try:
-            _write(job.targets[0], verbose, vector[None])
+            write(job.targets[0], verbose, vector[None])
         except OSError as error:
             failures[job.source] = error
-    _raise_failures(failures, len(jobs))
+    raise_failures(failures, len(jobs))
 
 
 def process_video_file(
@@ -185,8 +183,8 @@ def process_video_file(
     check_framing(audio_hop_size, audio_center)
     input_repr, frontend = check_audio(audio_model, input_repr, content_type, audio_embedding_size, audio_frontend)
     check_image(image_model, input_repr, content_type, image_embedding_size)
-    jobs = _plan(
-        filepath, [f"audio{_video_ending(suffix)}", f"image{_video_ending(suffix)}"], output_dir, overwrite, verbose
+    jobs = plan(
+        filepath, [f"audio{video_ending(suffix)}", f"image{video_ending(suffix)}"], output_dir, overwrite, verbose
     )
     if not jobs:
         return
@@ -214,12 +212,12 @@ def process_video_file(
                 continue
             try:
                 if embedded := embed(job.source):
-                    _write(target, verbose, *embedded)
+                    write(target, verbose, *embedded)
             except Exception as error:  # as in process_audio_file; the other half goes on
-                reasons.append(_reason(job.source, error))
+                reasons.append(reason_of(job.source, error))
         if reasons:
             failures[job.source] = OpenL3Error("; ".join(dict.fromkeys(reasons)))
-    _raise_failures(failures, len(jobs))
+    raise_failures(failures, len(jobs))
 
 
 def _embed_frames(
@@ -251,111 +249,3 @@ def _truncated_frame_rate(path: Any) -> float:
 def _has_sound(path: Any) -> bool:
     with open_container(existing_file(path)) as container:
         return container.streams.best("audio") is not None
-
-
-# ----------------------------------------------------------------------------------------------- names and outcome
-
-
-def get_output_path(filepath: str | os.PathLike, suffix: str, output_dir: str | os.PathLike | None = None) -> str:
-    """Return the path of a file's result: its name without extension, then "_" and `suffix`.
-
-    The "_" is left out if `suffix` begins with ".". `output_dir` is the file's own folder by default.
-    """
-    name = os.path.splitext(os.path.basename(filepath))[0]
-    return _result_path(name, suffix, output_dir or os.path.dirname(filepath))
-
-
-def _result_path(name: str, suffix: str, folder: str | os.PathLike) -> str:
-    return os.path.join(folder, name + suffix if suffix.startswith(".") else f"{name}_{suffix}")
-
-
-def _ending(suffix: str | None) -> str:
-    return f"{suffix or ''}.npz"
-
-
-def _video_ending(suffix: str | None) -> str:
-    """Return the part of a result's name after "audio" or "image"."""
-    return f"_{suffix}.npz" if suffix else ".npz"
-
-
-class _Job(NamedTuple):
-    """One file to embed, and where its results go."""
-
-    source: Any  # str or path
-    targets: list[str]
-
-
-def _plan(filepath: Any, endings: list[str], output_dir: Any, overwrite: bool, verbose: bool) -> list[_Job]:
-    """Return one job per file, except for files whose results all exist and aren't to be overwritten."""
-    check_choice("overwrite", overwrite, (True, False))
-    paths = filepath if isinstance(filepath, list) else [filepath]
-    for path in paths:
-        if not isinstance(path, str | os.PathLike):
-            raise OpenL3Error(f"filepath must be a str, a path or a list of these, got {type(path).__name__}")
-    jobs = []
-    for source, targets in _targets(paths, endings, output_dir).items():
-        if not overwrite and all(map(os.path.exists, targets)):
-            _say(verbose, f"{source} is skipped, {' and '.join(targets)} is there")
-        else:
-            jobs.append(_Job(source, targets))
-    return jobs
-
-
-def _targets(paths: list, endings: list[str], output_dir: Any) -> dict[Any, list[str]]:
-    """Return the paths of each file's results, under OpenL3's names.
-
-    Results that would share a name go to folders below `output_dir` that mirror those of the files; names that still
-    clash keep the extension, as in clip.wav.npz.
-    """
-    paths = list({os.path.abspath(path): path for path in paths}.values())
-    targets = {path: [get_output_path(path, ending, output_dir) for ending in endings] for path in paths}
-    if output_dir and (clashing := _clashing(targets)):
-        common = os.path.commonpath([_folder(path) for path in paths])
-        for path in clashing:
-            folder = os.path.join(output_dir, os.path.relpath(_folder(path), common))
-            targets[path] = [os.path.normpath(get_output_path(path, ending, folder)) for ending in endings]
-    for path in _clashing(targets):
-        folder = os.path.dirname(targets[path][0])
-        targets[path] = [_result_path(os.path.basename(path), ending, folder) for ending in endings]
-    if clashing := _clashing(targets):
-        raise OpenL3Error(f"results of {', '.join(map(str, clashing))} would have one name: embed them apart")
-    return targets
-
-
-def _clashing(targets: dict[Any, list[str]]) -> list:
-    """Return the files whose results would have the same name as another file's."""
-    uses = Counter(os.path.abspath(results[0]) for results in targets.values())
-    return [path for path, results in targets.items() if uses[os.path.abspath(results[0])] > 1]
-
-
-def _folder(path: Any) -> str:
-    return os.path.dirname(os.path.abspath(path))
-
-
-def _write(target: str, verbose: bool, embedding: np.ndarray, timestamps: np.ndarray | None = None) -> None:
-    arrays = {"embedding": embedding} if timestamps is None else {"embedding": embedding, "timestamps": timestamps}
-    write_arrays(Path(target), arrays)
-    _say(verbose, f"{target} is written")
-
-
-def _say(verbose: bool, message: str) -> None:
-    if verbose:
-        print(f"openl3: {message}")
-
-
-def _raise_failures(failures: dict[Any, Exception], files: int) -> None:
-    """Raise OpenL3Error with the reason for each failure, if there are any."""
-    if not failures:
-        return
-    reasons = [_reason(path, error) for path, error in failures.items()]
-    done = f"; {files - len(failures)} others were embedded" if files > len(failures) else ""
-    raise OpenL3Error(
-        f"{len(failures)} of {files} files failed{done}: " + "; ".join(reasons) if files > 1 else reasons[0]
-    )
-
-
-def _reason(path: Any, error: Exception) -> str:
-    """Return the reason why a file failed, including its name."""
-    expected = isinstance(error, OpenL3Error | OSError | ValueError | TypeError) and str(error)
-    reason = str(error) if expected else f"{type(error).__name__}: {error}"
-    return reason if str(path) in reason else f"{path}: {reason}"
