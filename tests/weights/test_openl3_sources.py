@@ -108,7 +108,8 @@ def test_a_model_is_downloaded_and_converted_once_and_its_licence_is_said(upstre
 
 
 def test_sound_and_pictures_are_embedded_by_the_one_name(upstream):
-    with warnings.catch_warnings(action="ignore"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         embedding, _ = openavc.get_audio_embedding(np.ones(48_000), 48_000, NAME, center=False)
         pictures = openavc.get_image_embedding(np.zeros((224, 224, 3), np.uint8), NAME)
     assert (embedding.shape, pictures.shape) == ((1, 6144), (1, 8192))
