@@ -1,9 +1,11 @@
 """OpenL3's interface: its exact signatures, names and framing, fixes of its ten defects, its own numbers."""
 
+import argparse
 import importlib
 import inspect
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -29,11 +31,14 @@ from openavc.interfaces.openl3.options import FRAMING
 from openavc.interfaces.openl3.sound import truncated_hop
 from openavc.models import OpenL3Net
 from openavc.models.contract import FramesInput, SoundInput
-from openavc.models.frontends import openl3_frontend
+from openavc.models.frontends import VARIANTS, openl3_frontend
+from openavc.models.openl3 import OpenL3Towers
 from openavc.weights.keras import convert
 
 RATE = 48_000  # Hz
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
+SECOND = NOISE[:RATE]
+MIGRATION = (Path(__file__).parents[2] / "docs" / "migration.md").read_text(encoding="utf-8")
 
 
 class Recorder(FakeModel):
@@ -119,6 +124,12 @@ SIGNATURES = {
     models.load_image_embedding_model_from_path: "model_path, embedding_size",
     models.get_audio_embedding_model_path: "input_repr, content_type",
     models.get_image_embedding_model_path: "input_repr, content_type",
+    cli.run: """modality, inputs, output_dir=None, suffix=None, input_repr='mel256', content_type='music',
+        audio_embedding_size=6144, audio_center=True, audio_hop_size=0.1, audio_batch_size=32,
+        image_embedding_size=8192, image_batch_size=32, audio_frontend='kapre', overwrite=False, verbose=False""",
+    cli.get_file_list: "input_list",
+    cli.positive_int: "value",
+    cli.positive_float: "value",
 }
 
 
@@ -186,10 +197,93 @@ def test_preprocessing_gives_windows_or_spectrograms_in_openl3s_order():
     assert (windows.shape, windows.dtype) == ((16, 1, RATE), np.float64)
     np.testing.assert_array_equal(windows[7, 0, :5], NOISE[7 * 4800 - 24_000 :][:5])
     for input_repr, shape in (("linear", (257, 197)), ("mel128", (128, 199)), ("mel256", (256, 199))):
-        spectrograms = openl3.preprocess_audio(NOISE, RATE, hop_size=0.5, input_repr=input_repr)
+        spectrograms = openl3.preprocess_audio(NOISE, RATE, 0.5, input_repr, frontend="librosa")
         assert spectrograms.shape == (4, *shape, 1)
         expected = openl3_frontend(input_repr, "librosa")(torch.from_numpy(windows[::5, 0]))
         np.testing.assert_allclose(spectrograms[..., 0], expected, atol=1e-5)
+
+
+def small_network(**options) -> OpenL3Towers:
+    torch.manual_seed(0)
+    network = OpenL3Towers(widths=(2, 2, 2, 512), modalities=["audio"], **options).eval().requires_grad_(False)
+    network.architecture = options
+    return network
+
+
+def run_the_call_of_the_docs(model) -> tuple[str, dict]:
+    """Return the block of docs/migration.md that preprocesses and embeds a second, and what it defines."""
+    [call] = [
+        block for block in re.findall(r"```python\n(.*?)```", MIGRATION, re.DOTALL) if "preprocess_audio" in block
+    ]
+    names = {"openl3": openl3, "model": model, "audio": SECOND, "sr": RATE}
+    exec(call, names)
+    return call, names
+
+
+@pytest.mark.parametrize("input_repr", ["linear", "mel128", "mel256"])
+@pytest.mark.parametrize("frontend", VARIANTS)
+def test_the_call_of_the_docs_embeds_what_preprocessing_gives(input_repr, frontend):
+    """The spectrograms are those of the model that is passed, and the numbers those of `get_audio_embedding`."""
+    model = small_network(input_repr=input_repr, frontend=frontend)
+    expected, _ = openl3.get_audio_embedding(SECOND, RATE, model)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(run_the_call_of_the_docs(model)[1]["embedding"], expected, atol=1e-5)
+
+
+def test_the_call_of_the_docs_gives_the_shapes_that_stand_beside_it():
+    call, names = run_the_call_of_the_docs(small_network(input_repr="mel256", frontend="kapre-0.3.5"))
+    shown = re.findall(r"^(\w+) = .*# (\(T, [\d, ]+\))", call, re.MULTILINE)
+    assert [(name, str(names[name].shape[1:])) for name, _ in shown] == [
+        ("spectrograms", "(256, 199, 1)"),
+        ("inputs", "torch.Size([1, 256, 199])"),
+        ("embedding", "(6144,)"),
+    ]
+    assert [shape for _, shape in shown] == ["(T, 256, 199, 1)", "(T, 1, 256, 199)", "(T, 6144)"]
+
+
+def test_preprocessing_without_a_model_takes_the_default_of_models_and_says_so():
+    default = inspect.signature(models.load_audio_embedding_model).parameters["frontend"].default
+    with pytest.warns(openl3.OpenL3Warning, match="frontend 'kapre'.* of 'librosa': pass model="):
+        spectrograms = openl3.preprocess_audio(NOISE, RATE, input_repr="mel256")
+    np.testing.assert_array_equal(
+        spectrograms, openl3.preprocess_audio(NOISE, RATE, input_repr="mel256", frontend=default)
+    )
+    model = small_network(input_repr="mel256", frontend="kapre-0.3.5")
+    np.testing.assert_array_equal(spectrograms, openl3.preprocess_audio(NOISE, RATE, model=model))
+
+
+@pytest.mark.parametrize(
+    "call", [{"input_repr": "linear"}, {"input_repr": "mel128", "frontend": "kapre"}, {"input_repr": None}]
+)
+@pytest.mark.filterwarnings("error")
+def test_preprocessing_says_nothing_where_nothing_is_open(call):
+    openl3.preprocess_audio(NOISE, RATE, **call)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"input_repr": "mel128"}, "loaded with input_repr 'mel256', not 'mel128': leave input_repr out"),
+        ({"frontend": "kapre"}, "loaded with frontend 'librosa', not 'kapre': leave frontend out"),
+        ({"model": "librosa"}, "load_audio_embedding_model returned, got str"),
+        ({"frontend": "torch"}, "got 'torch'"),
+        ({"window": 1}, "no option 'window'"),
+    ],
+)
+def test_preprocessing_refuses_what_contradicts_the_model(options, said):
+    model = small_network(input_repr="mel256", frontend="librosa")
+    agreed = openl3.preprocess_audio(NOISE, RATE, input_repr="mel256", frontend="librosa", model=model)
+    assert agreed.shape == (16, 256, 199, 1)
+    with pytest.raises(openl3.OpenL3Error, match=said):
+        openl3.preprocess_audio(NOISE, RATE, **({"model": model} | options))
+
+
+def test_what_keras_alone_has_is_absent_and_the_docs_say_so():
+    [item] = [item for item in re.split(r"\n- ", MIGRATION) if item.startswith("The model is a PyTorch module")]
+    model = small_network()
+    for name in ("layers", "input_shape", "output_shape", "predict"):
+        assert f"`{name}`" in item
+        assert not hasattr(model, name)
 
 
 def test_models_are_asked_for_by_openl3s_options(recorder, monkeypatch):
@@ -532,6 +626,95 @@ def test_the_command_line_takes_files_and_folders_and_openl3s_flags(recorder, tm
     assert capsys.readouterr().out == ""
     cli.main(["audio", other, "-o", str(tmp_path / "out"), "-x", "s"])
     assert "is skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("value", "number"), [(5, 5), ("1.3", 1.3), ("2", 2), (np.float32(0.5), 0.5)])
+def test_positive_numbers_are_floats(value, number):
+    assert cli.positive_float(value) == number
+    assert type(cli.positive_float(value)) is float
+
+
+@pytest.mark.parametrize(("value", "number"), [(5, 5), (5.0, 5), ("12", 12)])
+def test_positive_whole_numbers_are_ints(value, number):
+    assert cli.positive_int(value) == number
+    assert type(cli.positive_int(value)) is int
+
+
+@pytest.mark.parametrize("value", [0, -5, -1.0, None, "hello", "-3", float("nan"), [1]])
+def test_other_values_are_no_positive_numbers(value):
+    for kind, noun in ((cli.positive_float, "number"), (cli.positive_int, "whole number")):
+        with pytest.raises(argparse.ArgumentTypeError, match=re.escape(f"must be a positive {noun}, got {value!r}")):
+            kind(value)
+    with pytest.raises(argparse.ArgumentTypeError, match="got inf"):
+        cli.positive_int(float("inf"))
+
+
+def test_numbers_that_are_not_positive_are_told_on_the_command_line(capsys):
+    for flag in ("-t", "-ab", "-ib"):
+        with pytest.raises(SystemExit):
+            cli.main(["audio", "a.wav", flag, "0"])
+        assert "must be a positive" in capsys.readouterr().err
+
+
+def test_a_list_of_files_holds_files_and_all_in_folders(tmp_path, monkeypatch):
+    folder = tmp_path / "in"
+    paths = [write_sound(folder / name) for name in ("b.wav", "a.wav", "below/c.wav")]
+    (folder / "notes.txt").write_text("no sound")
+    inside = [str(folder / name) for name in ("a.wav", "b.wav", "notes.txt")]
+    assert cli.get_file_list([str(folder)]) == inside
+    assert cli.get_file_list((folder, paths[2])) == [*inside, paths[2]]
+    monkeypatch.chdir(folder)
+    assert cli.get_file_list(iter(["b.wav"])) == [paths[0]]
+    assert cli.get_file_list([]) == []
+    for wrong in (paths[0], folder, None, 5):
+        with pytest.raises(argparse.ArgumentTypeError, match="must be a list of paths, got"):
+            cli.get_file_list(wrong)
+    with pytest.raises(openl3.OpenL3Error, match=r"there is no file or folder missing\.wav"):
+        cli.get_file_list([paths[0], "missing.wav"])
+
+
+@pytest.mark.parametrize("kind", [str, Path, lambda path: [path], lambda path: iter([str(path)])])
+def test_run_does_what_the_command_line_does(recorder, tmp_path, capsys, kind):
+    write_sound(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "notes.txt").write_text("no sound")
+    options = {"audio_embedding_size": 512, "audio_center": False, "audio_hop_size": 0.5, "audio_frontend": "librosa"}
+    cli.run("audio", kind(tmp_path / "in"), tmp_path / "out", "x", "linear", "env", **options)
+    assert capsys.readouterr().out == ""
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_x.npz"]
+    assert recorder.loads == [("openl3-linear-env", {"embedding_size": 512, "frontend": "librosa"})]
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_x.npz")["timestamps"], [0, 0.5, 1])
+    cli.run("audio", kind(tmp_path / "in"), tmp_path / "out", "x", verbose=True)
+    assert "is skipped" in (said := capsys.readouterr().out)
+    assert said.endswith("openl3: Done!\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((None, None), "got None"),
+        (("invalid", "a.wav"), "modality must be one of 'audio', 'image', 'video', got 'invalid'"),
+        (("audio", None), "inputs must be a path or a list of paths, got None"),
+        (("audio", 1.0), "got 1.0"),
+        (("audio", "missing.wav"), "missing.wav"),
+    ],
+)
+def test_run_refuses_what_is_no_input(recorder, arguments, said):
+    with pytest.raises(openl3.OpenL3Error, match=said):
+        cli.run(*arguments)
+
+
+def test_run_ends_where_there_are_no_files(tmp_path, capsys):
+    with pytest.raises(SystemExit) as nothing:
+        cli.run("audio", [str(tmp_path)])
+    assert nothing.value.code == -1
+    assert capsys.readouterr().out == f"openl3: No files found in {[str(tmp_path)]}. Aborting.\n"
+
+
+def test_a_missing_file_costs_the_others_nothing(recorder, tmp_path):
+    good = write_sound(tmp_path / "good.wav")
+    with pytest.raises(openl3.OpenL3Error, match=r"1 of 2 files failed; 1 others were embedded: .*missing"):
+        cli.run("audio", ["missing.wav", good])
+    assert (tmp_path / "good.npz").exists()
 
 
 def test_the_command_line_tells_what_failed_by_its_status(recorder, tmp_path, capsys):

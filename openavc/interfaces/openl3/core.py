@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...inference.arguments import check_frame_rates, pair_rates
 from ...inference.batches import numpy_rows
@@ -16,6 +18,7 @@ from ...models.contract import EmbedsAudio, EmbedsFrames
 from ...models.frontends import openl3_frontend
 from .models import kept_audio_model, kept_image_model
 from .openl3_exceptions import OpenL3Error, as_openl3_error
+from .openl3_warnings import OpenL3Warning
 from .options import (
     FRAMING,
     FRONTENDS,
@@ -25,6 +28,7 @@ from .options import (
     check_common,
     check_framing,
     check_image,
+    check_loaded,
 )
 from .pictures import check_stack, crops, embed_crops
 from .sound import Recording, cut_windows, embed_recordings
@@ -192,7 +196,8 @@ def preprocess_audio(
     input_repr: str | None = None,
     center: bool = True,
     *,
-    frontend: str = "librosa",
+    model: EmbedsAudio | None = None,
+    frontend: str | None = None,
     strict_openl3: bool = False,
     **kw: Any,
 ) -> np.ndarray:
@@ -200,34 +205,65 @@ def preprocess_audio(
 
     Parameters
     ----------
-    audio, sr, hop_size, center, frontend, strict_openl3
+    audio, sr, hop_size, center, strict_openl3
         As in `get_audio_embedding`, for one recording.
     input_repr : {"linear", "mel128", "mel256"}, optional
-        Kind of spectrograms; if it is missing, windows are returned.
+        Kind of spectrograms; if neither it nor a model is given, windows are returned.
+    model : optional
+        A network that `models.load_audio_embedding_model` returned: the spectrograms are those that it takes.
+    frontend : str, optional
+        Variant of the spectrograms without a model: "kapre", the default, as in `models.load_audio_embedding_model`.
+        OpenL3's own function gives those of "librosa".
 
     Returns
     -------
     windows : ndarray, shape (T, 1, 48000), float64
-        With `input_repr`, spectrograms (T, frequencies, times, 1), float32, in decibels relative to their maximum.
+        With `input_repr` or a model, spectrograms (T, frequencies, times, 1), float32, in decibels relative to their
+        maximum.
 
     Raises
     ------
     OpenL3Error
-        For invalid sound or options.
+        For invalid sound or options, or options that contradict the model.
+
+    Warns
+    -----
+    OpenL3Warning
+        If neither `model` nor `frontend` says which mel spectrograms are wanted.
     """
     if kw:
         raise OpenL3Error(f"preprocess_audio has no option {', '.join(map(repr, kw))}")
     check_framing(hop_size, center)
-    check_choice("frontend", frontend, FRONTENDS)
+    check_choice("frontend", frontend, (None, *FRONTENDS))
     check_choice("input_repr", input_repr, (None, *INPUT_REPRS))
+    if model is not None:
+        check_loaded(model, input_repr=input_repr, frontend=frontend)
     if isinstance(audio, list):
         raise OpenL3Error("preprocess_audio takes one array, got a list")
     with as_openl3_error():
         [audio], [sr] = pair_rates(audio, sr)
         recording = Recording(*open_source(audio, sr, FRAMING), "the audio")
         windows = np.stack(list(cut_windows(recording, FRAMING, hop_size, center, strict_openl3)))  # (T, 48000, 1)
-    if input_repr is None:
+    if model is None and input_repr is None:
         return windows.transpose(0, 2, 1)
-    spectrogram = openl3_frontend(input_repr, FRONTENDS[frontend])
-    batches = torch.from_numpy(windows[..., 0]).split(_SPECTROGRAMS_AT_ONCE)
-    return torch.cat([spectrogram(batch) for batch in batches]).unsqueeze(-1).numpy()
+    prepare = _preparation(model, input_repr, frontend)
+    batches = torch.from_numpy(windows).split(_SPECTROGRAMS_AT_ONCE)
+    return torch.cat([prepare(batch) for batch in batches]).movedim(1, -1).numpy()
+
+
+def _preparation(model: EmbedsAudio | None, input_repr: Any, frontend: str | None) -> Callable[[Tensor], Tensor]:
+    """Return what turns windows (B, 48000, 1) into spectrograms (B, 1, frequencies, times): the model, if there is one.
+
+    Warn if the variant of a mel spectrogram is left open: those of "linear" are one algorithm.
+    """
+    if model is not None:
+        return lambda windows: model.prepare_audio(windows.to(model.device)).cpu()
+    if frontend is None and input_repr != "linear":
+        warnings.warn(
+            "preprocess_audio gives spectrograms of frontend 'kapre', the default of load_audio_embedding_model, where "
+            "OpenL3's gives those of 'librosa': pass model= for those of a model, or frontend= to choose",
+            OpenL3Warning,
+            stacklevel=3,
+        )
+    spectrogram = openl3_frontend(input_repr, FRONTENDS[frontend or "kapre"])
+    return lambda windows: spectrogram(windows[..., 0]).unsqueeze(1)

@@ -63,12 +63,17 @@ def check_audio(model: Any, input_repr: Any, content_type: Any, embedding_size: 
     check_choice("input_repr", input_repr, INPUT_REPRS)
     check_choice("content_type", content_type, CONTENT_TYPES)
     check_choice("embedding_size", embedding_size, AUDIO_SIZES)
-    loaded = None if model is None else audio_model(model).architecture.get("frontend")
-    if (
-        loaded and frontend != "kapre" and FRONTENDS[frontend] != loaded
-    ):  # "kapre" may be only the default, not a choice
-        raise OpenL3Error(f"the model was loaded with frontend {loaded!r}, not {frontend!r}: leave frontend out")
+    if model is not None:
+        check_loaded(model, frontend=None if frontend == "kapre" else frontend)  # the default needn't be a choice
     return input_repr, FRONTENDS[frontend]
+
+
+def check_loaded(model: Any, **options: str | None) -> None:
+    """Raise OpenL3Error unless the model embeds sound and was loaded with these options; None fits any."""
+    loaded = audio_model(model).architecture
+    for name, value in options.items():
+        if value is not None and name in loaded and loaded[name] != FRONTENDS.get(value, value):
+            raise OpenL3Error(f"the model was loaded with {name} {loaded[name]!r}, not {value!r}: leave {name} out")
 
 
 def check_image(model: Any, input_repr: Any, content_type: Any, embedding_size: Any) -> None:
