@@ -99,8 +99,11 @@ def video(inputs, output, model, embedding, batch_size, device, overwrite, frame
 
 def _embed(inputs, output, overwrite, **options):
     """Plan, load, embed with a progress bar, report, and exit with the right status."""
+    from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
-    from .extraction.results import counted, embed_files, plan_jobs
+    from .extraction.results import counted, plan_jobs
+    from .progress import count_layers
+    from .worker import Worker
 
     extraction = Extraction(**options)
     jobs = plan_jobs(inputs, output, extraction.extensions)
@@ -111,14 +114,11 @@ def _embed(inputs, output, overwrite, **options):
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
-    _load(extraction.load)
-    try:
-        extraction.check()
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        _tell_failures(counted(embed_files(jobs, extraction, overwrite), counts, len(jobs)))
+        with Worker(count_layers) as worker:
+            _load(worker.call, extraction.check)  # which loads the model
+            _tell_failures(counted(embed_files_apart(jobs, extraction, overwrite, worker), counts, len(jobs)))
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
         sys.exit(130)
@@ -145,6 +145,57 @@ def _load(load, *arguments):
         raise click.ClickException(str(error)) from None
 
 
+def _apart(load, function, *arguments, model, device, hint=""):
+    """Load a model and call a function with it in a worker; exit with a message if either fails."""
+    from .progress import count_layers
+    from .worker import Worker, WorkerDied, patience
+
+    with Worker(count_layers) as worker:
+        _load(worker.call, load, model, device)
+        try:
+            return worker.call(function, *arguments, model, device, limit=patience())
+        except WorkerDied as error:
+            raise click.ClickException(f"{arguments[0]}: {error}") from None
+        except (OSError, ValueError) as error:
+            raise click.ClickException(f"{error}{hint}") from None
+
+
+def _load_any(model, device):
+    from .inference.arguments import get_model
+
+    get_model(model, device)
+
+
+def _load_localizing(model, device):
+    from .inference.localization import localizing_model
+
+    localizing_model(model, device)
+
+
+def _score_pair(sound, picture, model, device):
+    from .inference.scores import correspondence_score
+
+    return correspondence_score(sound, None, picture, model, device=device)
+
+
+def _score_video(path, frame_rate, model, device):
+    from .inference.scores import video_scores
+
+    return tuple(video_scores(path, model, frame_rate=frame_rate, device=device))
+
+
+def _localize_picture(picture, audio, output, model, device):
+    from .drawing import draw_localized_picture
+
+    return draw_localized_picture(output, picture, audio, model, device)
+
+
+def _localize_video(video, mismatch, output, frame_rate, model, device):
+    from .drawing import draw_localized_video
+
+    return draw_localized_video(output, video, model, mismatch, frame_rate, device)
+
+
 @_command("openavc score clip.mp4            or: openavc score bark.wav dog.jpg")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
 @_model
@@ -155,21 +206,13 @@ def score(inputs, model, frame_rate, device):
 
     For a video, one line a moment and the mean; for a sound and a picture, their score.
     """
-    from .inference.arguments import get_model
-    from .inference.scores import correspondence_score, video_scores
-
     if len(inputs) > 2:
         raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
-    loaded = _load(get_model, model, device)
-    try:
-        if len(inputs) == 2:
-            value = correspondence_score(inputs[0], None, inputs[1], loaded)
-            click.echo(f"{value:.3f}")
-            return
-        scores, timestamps = video_scores(inputs[0], loaded, frame_rate=frame_rate)
-    except (OSError, ValueError) as error:
-        hint = " (the sound comes first, then the picture)" if len(inputs) == 2 else ""
-        raise click.ClickException(f"{error}{hint}") from None
+    if len(inputs) == 2:
+        hint = " (the sound comes first, then the picture)"
+        click.echo(f"{_apart(_load_any, _score_pair, *inputs, model=model, device=device, hint=hint):.3f}")
+        return
+    scores, timestamps = _apart(_load_any, _score_video, *inputs, frame_rate, model=model, device=device)
     for time, value in zip(timestamps, scores, strict=True):
         click.echo(f"{time:8.2f} s  {value:.3f}")
     click.echo(f"    mean    {scores.mean():.3f}")
@@ -196,8 +239,7 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 
     The colours are probabilities, by the bar at the side: 0 leaves the picture as it is.
     """
-    from .drawing import PICTURE_ENDINGS, draw_localized_picture, draw_localized_video
-    from .inference.localization import localizing_model
+    from .drawing import PICTURE_ENDINGS
     from .media.image import EXTENSIONS
 
     is_picture = source.suffix.lower() in EXTENSIONS
@@ -214,14 +256,12 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
         raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
     if output.exists() and any(file and file.exists() and output.samefile(file) for file in (source, audio, mismatch)):
         raise click.UsageError(f"--output {output} is what is to be localised: choose another")
-    loaded = _load(localizing_model, model, device)
-    try:
-        if is_picture:
-            click.echo(f"highest probability {draw_localized_picture(output, source, audio, loaded):.3f}; {output}")
-            return
-        peaks = draw_localized_video(output, source, loaded, mismatch, frame_rate)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from None
+    named = {"model": model, "device": device}
+    if is_picture:
+        peak = _apart(_load_localizing, _localize_picture, source, audio, output, **named)
+        click.echo(f"highest probability {peak:.3f}; {output}")
+        return
+    peaks = _apart(_load_localizing, _localize_video, source, mismatch, output, frame_rate, **named)
     time, highest = max(peaks, key=lambda peak: peak[1])
     mean = sum(peak for _, peak in peaks) / len(peaks)
     average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"

@@ -1,4 +1,7 @@
-"""Pictures and videos that show maps: overlays with a colour bar, written to files."""
+"""Pictures and videos that show maps: overlays with a colour bar, written to files.
+
+PyTorch is imported only when something is localised, since another process may do that.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from .atomic import write_atomically
-from .inference.localization import localize_sound, localize_video, one_picture
 from .media.audio import open_audio
 from .media.clips import SoundInput, model_sound
 from .media.image import enlarge, resize
@@ -50,6 +52,8 @@ def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
     ValueError
         If the map is empty, isn't two-dimensional, or has values outside [0, 1].
     """
+    from .inference.localization import one_picture
+
     picture, heatmap = one_picture(picture), np.asarray(heatmap, dtype=np.float32)
     if heatmap.ndim != 2 or not heatmap.size:
         raise ValueError(f"a map must have shape (height, width), got {heatmap.shape}")
@@ -159,14 +163,14 @@ def write_video(
     return peaks
 
 
-def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any) -> float:
+def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any, device: Any = None) -> float:
     """Localise a sound in a picture and write the overlay, or the map, completely or not at all.
 
     Parameters
     ----------
     output : Path
         Its ending, one of `PICTURE_ENDINGS`, decides what is written.
-    image, audio, model
+    image, audio, model, device
         As in `localize_sound`.
 
     Returns
@@ -174,7 +178,9 @@ def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any) -> 
     peak : float
         The highest probability of the map.
     """
-    heatmap = localize_sound(image, audio, model=model)
+    from .inference.localization import localize_sound
+
+    heatmap = localize_sound(image, audio, model=model, device=device)
     with write_atomically(output) as partial:
         write_picture(partial, image, heatmap, output.suffix.lower())
     return float(heatmap.max())
@@ -186,13 +192,14 @@ def draw_localized_video(
     model: Any,
     audio: str | os.PathLike | None = None,
     frame_rate: float | None = None,
+    device: Any = None,
 ) -> list[tuple[float, float]]:
     """Localise the sound of a video and write a video of overlays, completely or not at all.
 
     Parameters
     ----------
     output : Path
-    path, model, audio, frame_rate
+    path, model, audio, frame_rate, device
         As in `localize_video`. A progress bar is shown if the standard error is a terminal.
 
     Returns
@@ -202,6 +209,8 @@ def draw_localized_video(
     """
     from tqdm import tqdm
 
-    maps = localize_video(path, model, audio=audio, frame_rate=frame_rate)
+    from .inference.localization import localize_video
+
+    maps = localize_video(path, model, audio=audio, frame_rate=frame_rate, device=device)
     with write_atomically(output) as partial:
         return write_video(partial, tqdm(maps, unit="frame", disable=None), path, audio)

@@ -1,4 +1,7 @@
-"""The computation for one file, from its path to arrays: a frozen object that can be pickled."""
+"""The computation for one file, from its path to arrays: a frozen object that can be pickled.
+
+PyTorch is imported only when a model is needed, since the process that plans the work needn't be the one that does it.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..inference.arguments import check_embedding, check_hop, get_model
-from ..inference.embedding import check_video_embedding, get_audio_embedding, get_image_embedding, get_video_embedding
 from ..media import image, video
 from ..media.audio import SOUND_EXTENSIONS
-from ..models.contract import AudioVisualModel
 
 EXTENSIONS = {  # of the files that a folder is searched for
     "audio": SOUND_EXTENSIONS | video.EXTENSIONS,
@@ -53,8 +53,8 @@ class Extraction:
     def __post_init__(self) -> None:
         if self.modality not in EXTENSIONS:
             raise ValueError(f"modality must be one of {', '.join(map(repr, EXTENSIONS))}, got {self.modality!r}")
-        if isinstance(self.model, AudioVisualModel):  # moved to its device only once, not for each file
-            object.__setattr__(self, "model", get_model(self.model, self.device, self.dtype))
+        if not isinstance(self.model, str | os.PathLike | None):  # moved to its device only once, not for each file
+            object.__setattr__(self, "model", self.load())
 
     def __call__(self, path: str | os.PathLike) -> dict[str, np.ndarray]:
         """Embed a file.
@@ -69,6 +69,8 @@ class Extraction:
         FileNotFoundError, OSError
             If the file is missing or can't be decoded.
         """
+        from ..inference.embedding import get_audio_embedding, get_image_embedding, get_video_embedding
+
         shared: dict[str, Any] = {"embedding": self.embedding, "batch_size": self.batch_size}
         if self.modality == "audio":
             embedding, timestamps = get_audio_embedding(
@@ -98,10 +100,15 @@ class Extraction:
 
     def load(self) -> Any:
         """Load the model, once per process; raise errors as `load_model` does."""
+        from ..inference.arguments import get_model
+
         return get_model(self.model, self.device, self.dtype)
 
     def check(self) -> None:
         """Raise ValueError if the model doesn't support the options."""
+        from ..inference.arguments import check_embedding, check_hop
+        from ..inference.embedding import check_video_embedding
+
         model = self.load()
         if self.modality == "video":
             check_video_embedding(model, self.embedding)

@@ -110,18 +110,22 @@ def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = F
         One for each job, in order.
     """
     for job in jobs:
-        try:
-            wanted = extraction.record()
-            if not overwrite and is_done(job, wanted):
-                yield Outcome(job, "skipped")
-                continue
-            if not overwrite:
-                check_replaceable(job, extraction.parameters)
-            arrays = extraction(job.source)
-            write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
-            yield Outcome(job, "done")
-        except Exception as error:  # decoders raise anything; the other files go on
-            yield Outcome(job, "failed", failure_reason(error))
+        yield embed_file(job, extraction, overwrite)
+
+
+def embed_file(job: Job, extraction: Extraction, overwrite: bool = False) -> Outcome:
+    """Embed one file, or skip it if that is done; see `embed_files`."""
+    try:
+        wanted = extraction.record()
+        if not overwrite and is_done(job, wanted):
+            return Outcome(job, "skipped")
+        if not overwrite:
+            check_replaceable(job, extraction.parameters)
+        arrays = extraction(job.source)
+        write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
+        return Outcome(job, "done")
+    except Exception as error:  # decoders raise anything; the other files go on
+        return Outcome(job, "failed", failure_reason(error))
 
 
 def failure_reason(error: Exception) -> str:
@@ -159,11 +163,16 @@ def is_done(job: Job, wanted: dict) -> bool:
     metadata = read_metadata(job.target)
     if metadata is None or any(metadata.get(key) != value for key, value in wanted.items()):
         return False
-    before, now = metadata.get("source", {}), job.source.stat()
-    if before.get("bytes") != now.st_size:
+    return is_described(job.source, metadata.get("source", {}))
+
+
+def is_described(source: Path, description: dict) -> bool:
+    """Whether a source file is still the one that `describe` described, maybe moved or touched."""
+    now = source.stat()
+    if description.get("bytes") != now.st_size:
         return False
-    untouched = (before.get("path"), before.get("modified_ns")) == (str(job.source), now.st_mtime_ns)
-    return untouched or before.get("sha256") == sha256_of(job.source)
+    untouched = (description.get("path"), description.get("modified_ns")) == (str(source), now.st_mtime_ns)
+    return untouched or description.get("sha256") == sha256_of(source)
 
 
 def check_replaceable(job: Job, parameters: dict) -> None:

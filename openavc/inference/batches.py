@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..media.clips import Clip
 from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames, Slices
+from ..progress import step
 from .inputs import shared_hop
 
 BATCH_SIZE = 32
@@ -43,6 +44,7 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     """Split items into lists of at most `size`."""
     items = iter(items)
     while batch := list(itertools.islice(items, size)):
+        step()
         yield batch
 
 

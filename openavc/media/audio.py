@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..progress import step
 from .container import Demuxer, existing_file, open_container, start_seconds
 from .resample import resample
 
@@ -189,6 +190,7 @@ def checked_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndar
 def _finite_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
     position = 0
     for block in blocks:
+        step()
         yield _check_finite(block, str(path), position)
         position += len(block)
 

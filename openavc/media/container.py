@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..progress import step
+
 
 def existing_file(path: str | os.PathLike) -> Path:
-    """Return `path` as a Path; raise FileNotFoundError or IsADirectoryError unless it is a file."""
+    """Return `path` as a Path; raise FileNotFoundError, IsADirectoryError or OSError unless it is a regular file."""
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
+    if not path.is_file():  # reading a pipe or a device could wait for ever
+        raise OSError(f"{path} is a pipe, a socket or a device; copy what it gives into a file")
     return path
 
 
@@ -82,6 +86,7 @@ class Demuxer:
         waiting = self._waiting[index]
         while not waiting:
             packet = next(self._packets, None)
+            step()
             if packet is None:
                 return None
             self._waiting[packet.stream.index].append(packet)

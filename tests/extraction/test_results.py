@@ -143,12 +143,12 @@ def test_a_killed_run_loses_nothing_it_had_finished(seed, tmp_path):
     for k in range(40):
         write_sound(tmp_path / f"in/{k:02d}.wav", k, 4.0)
     command = [sys.executable, "-m", "openavc", "audio", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(tmp_path.glob("out/*.npz"))) < results:
         time.sleep(0.005)
     time.sleep(delay)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate()  # until its worker has ended, too
     done = sorted(tmp_path.glob("out/*.npz"))
     assert results <= len(done) < 40
     before = {path: (path.stat().st_mtime_ns, np.load(path)["embedding"]) for path in done}  # none is damaged

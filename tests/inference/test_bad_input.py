@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import struct
 import warnings
 
@@ -130,6 +131,7 @@ def folder(tmp_path_factory, model):
     for name in ("text.wav", "text.png", "text.mp4", "text.safetensors"):
         (path / name).write_text("not what its name says\n" * 20)
     (path / "folder").mkdir()
+    os.mkfifo(path / "pipe.png")
     (path / "folder.safetensors").mkdir()
     weights = model.state_dict()
     for name, metadata in {
@@ -205,6 +207,7 @@ BAD = {
     "whole-number dtype": (image(PICTURE, dtype=torch.int32), ValueError, "torch.int32"),
     # sound files
     "missing sound": (audio("none.wav"), FileNotFoundError, "none.wav"),
+    "device as sound": (audio("/dev/zero"), OSError, "/dev/zero is a pipe, a socket or a device"),
     "folder as sound": (audio("folder"), IsADirectoryError, "folder"),
     "empty sound file": (audio("empty.wav"), OSError, "empty.wav (0 bytes)"),
     "text as sound": (audio("text.wav"), OSError, "text.wav"),
@@ -232,6 +235,7 @@ BAD = {
     "empty list of pictures": (image([]), ValueError, "empty"),
     "nested list of pictures": (image([[PICTURE]]), TypeError, "list"),
     "missing picture": (image("none.png"), FileNotFoundError, "none.png"),
+    "pipe as picture": (image("pipe.png"), OSError, "pipe.png is a pipe"),
     "folder as picture": (image("folder"), IsADirectoryError, "folder"),
     "empty picture file": (image("empty.png"), OSError, "empty.png (0 bytes)"),
     "text as picture": (image("text.png"), OSError, "text.png"),
@@ -244,6 +248,7 @@ BAD = {
     "no frame rate for one": (image([PICTURE] * 2, frame_rate=[1, None]), ValueError, "None"),
     # videos
     "missing video": (video("none.mp4"), FileNotFoundError, "none.mp4"),
+    "pipe as video": (video("pipe.png"), OSError, "pipe.png is a pipe"),
     "folder as video": (video("folder"), IsADirectoryError, "folder"),
     "empty video": (video("empty.mp4"), OSError, "empty.mp4 (0 bytes)"),
     "text as video": (video("text.mp4"), OSError, "text.mp4"),

@@ -1,0 +1,225 @@
+"""A process for work that its process may not survive: native decoders crash, abort or hang on damaged files.
+
+The worker computes one function call after another. If it dies or no longer makes progress, only that call fails: the
+next one starts a new process. Nothing heavy is imported here, so the calling process stays light.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .progress import steps
+
+PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
+_PULSE = 1.0  # seconds between two looks at the progress
+_ENDING = 5.0  # seconds that a process which was told to stop may take
+
+
+class WorkerDied(OSError):
+    """The process of a call died or hung; the message says how."""
+
+
+def patience() -> float:
+    """Return how many seconds a call may go without progress: `OPENAVC_PATIENCE`, or 60.
+
+    Raises
+    ------
+    ValueError
+        If the variable isn't a positive number.
+    """
+    given = os.environ.get("OPENAVC_PATIENCE", PATIENCE)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"OPENAVC_PATIENCE must be a positive number of seconds such as 60, got {given!r}")
+    return seconds
+
+
+class Worker:
+    """Calls functions in a process of its own; use it as a context manager.
+
+    The process is started by the first call, and again by the first call after it died.
+
+    Parameters
+    ----------
+    setup : callable, optional
+        Called in each new process before anything else; picklable.
+    """
+
+    def __init__(self, setup: Callable[[], None] | None = None) -> None:
+        self._setup = setup
+        self._process: Any = None
+        self._connection: Any = None
+        self._warned: dict = {}  # so that a warning is repeated, or not, as in one process
+        self._last_words = -1, ""  # descriptor and name of the file of native code's standard error
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._connection.close()  # the process ends when it has nothing more to receive
+            self._process.join(_ENDING)
+            self._bury()
+
+    def start(self) -> None:
+        """Start the process, which then imports what it needs while the caller does something else."""
+        if self._process is not None:
+            return
+        context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads
+        descriptor, name = tempfile.mkstemp(prefix="openavc-")
+        self._last_words = descriptor, name
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_serve, args=(other, name, self._setup), daemon=True)
+        self._process.start()
+        other.close()
+
+    def call(self, function: Callable, *arguments: Any, limit: float | None = None) -> Any:
+        """Return what `function(*arguments)` returns in the process, or raise what it raises.
+
+        Warnings are given here. What native code writes to the standard error is dropped; what Python writes is not.
+
+        Parameters
+        ----------
+        function : callable
+        *arguments
+            Like the function and its result, they must be picklable.
+        limit : float, optional
+            Seconds that may pass without progress before the process is killed; any number by default.
+
+        Raises
+        ------
+        WorkerDied
+            If the process died or was killed.
+        """
+        self.start()
+        warned: list[dict] = []
+        try:
+            kind, answer = self._answer((function, arguments), limit, warned)
+        except (EOFError, ConnectionError):
+            self._process.join(_ENDING)
+            raise WorkerDied(self._bury()) from None
+        except TimeoutError:
+            self._bury()
+            raise WorkerDied(
+                f"its decoder hung: nothing happened for {limit:g} s, and its process was killed "
+                "(OPENAVC_PATIENCE sets how many seconds to wait)"
+            ) from None
+        finally:
+            for warning in warned:  # only now: a filter may turn them into errors
+                warnings.warn_explicit(**warning, registry=self._warned)
+        if kind == "raised":
+            raise answer
+        return answer
+
+    def _answer(self, call: tuple, limit: float | None, warned: list[dict]) -> tuple[str, Any]:
+        """Send a call and return ("returned", result) or ("raised", error); raise TimeoutError without progress."""
+        self._connection.send(call)
+        latest = time.monotonic()
+        while True:
+            wait = None if limit is None else max(0.0, latest + limit - time.monotonic())
+            if not self._connection.poll(wait):
+                raise TimeoutError
+            kind, content = self._connection.recv()
+            if kind in ("returned", "raised"):
+                return kind, content
+            if kind == "warned":
+                warned.append(content)
+            latest = time.monotonic()
+
+    def _bury(self) -> str:
+        """End the process if it lives, and return how it ended."""
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+        code = self._process.exitcode
+        descriptor, name = self._last_words
+        with os.fdopen(descriptor, errors="replace") as file:
+            lines = file.read().strip().splitlines()
+        Path(name).unlink(missing_ok=True)
+        self._process = None
+        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
+        hint = " (out of memory?)" if code == -9 else ""
+        return f"its decoder took its process down, which {cause}{hint}{f': {lines[-1]}' if lines else ''}"
+
+
+def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -> None:
+    """Answer the calls that come through a connection, until it is closed."""
+    speaking = threading.Lock()
+
+    def send(kind: str, content: Any = None) -> None:
+        with speaking:
+            connection.send((kind, content))
+
+    def warn(message: Any, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
+        send("warned", {"message": str(message), "category": category, "filename": filename, "lineno": lineno})
+
+    warnings.showwarning = warn
+    warnings.simplefilter("always")  # the caller's filters decide
+    _divert_native_errors(last_words)
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    threading.Thread(target=_pulse, args=(send,), daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
+        if setup is not None:
+            setup()
+        while True:
+            function, arguments = connection.recv()
+            os.ftruncate(2, 0)  # last words are those of one call
+            try:
+                answer = "returned", function(*arguments)
+            except Exception as error:
+                answer = "raised", _picklable(error)
+            send(*answer)
+
+
+def _end_with_caller() -> None:
+    """End the process as soon as the one that started it has ended, however that was."""
+    caller = multiprocessing.parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)
+
+
+def _pulse(send: Callable[[str], None]) -> None:
+    """Tell the caller from time to time whether there was progress."""
+    before = steps()
+    with contextlib.suppress(OSError):  # nobody listens any more
+        while True:
+            time.sleep(_PULSE)
+            now = steps()
+            if now != before:
+                send("alive")
+            before = now
+
+
+def _picklable(error: Exception) -> Exception:
+    """Return the error, or one with its type and message if it can't be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _divert_native_errors(path: str) -> None:
+    """Send what native code writes to the standard error to a file; Python's own output still goes where it went."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 2)
+    os.close(file)
+    with contextlib.suppress(OSError):  # Windows keeps open files; the caller then removes it
+        os.unlink(path)

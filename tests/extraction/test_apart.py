@@ -1,0 +1,134 @@
+"""Files that end their decoder: each fails alone, by name, and isn't tried again."""
+
+import ctypes
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from openavc.extraction.apart import embed_files_apart
+from openavc.extraction.extraction import Extraction
+from openavc.extraction.results import embed_files, plan_jobs
+from openavc.worker import Worker
+
+
+@dataclasses.dataclass(frozen=True)
+class Fragile(Extraction):
+    """Writes down what it is given, and reads files of some names as a broken decoder would."""
+
+    def __call__(self, path):
+        with open(path.parent.parent / "tried.txt", "a") as file:
+            file.write(path.name + "\n")
+        if path.name == "segfault.wav":
+            ctypes.string_at(0)
+        if path.name == "abort.wav":
+            os.write(2, b"double free or corruption (out)\n")
+            os.abort()
+        if path.name == "hang.wav":
+            time.sleep(600)
+        if path.name == "refused.wav":
+            raise OSError(f"{path} can't be decoded")
+        return {"embedding": np.full((1, 2), float(path.read_text())), "timestamps": np.zeros(1)}
+
+    def load(self):
+        return None
+
+    def record(self):
+        return {"model": "fragile", "weights_sha256": "0", "parameters": self.parameters}
+
+
+DEADLY = {"segfault.wav": "SIGSEGV", "abort.wav": "SIGABRT: double free", "hang.wav": "nothing happened for 2 s"}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Write 100 files that can be read, one that can't, and three that end their decoder, spread among them."""
+    monkeypatch.setenv("OPENAVC_PATIENCE", "2")
+    (tmp_path / "sounds").mkdir()
+    for number in range(100):
+        (tmp_path / "sounds" / f"{chr(97 + number % 26)}{number}.wav").write_text(str(number))
+    for name in [*DEADLY, "refused.wav"]:
+        (tmp_path / "sounds" / name).write_text("deadly")
+    return tmp_path
+
+
+def embed(folder, overwrite=False):
+    """Return the outcomes by file name, and the names of the files that were decoded."""
+    (folder / "tried.txt").unlink(missing_ok=True)
+    jobs = plan_jobs([folder / "sounds"], folder / "out", {".wav"})
+    with Worker() as worker:
+        outcomes = list(embed_files_apart(jobs, Fragile("audio"), overwrite, worker))
+    assert [outcome.job for outcome in outcomes] == jobs
+    tried = folder / "tried.txt"
+    return {o.job.source.name: o for o in outcomes}, tried.read_text().split() if tried.exists() else []
+
+
+def count(outcomes):
+    statuses = [outcome.status for outcome in outcomes.values()]
+    return {status: statuses.count(status) for status in ("done", "skipped", "failed")}
+
+
+def test_files_that_end_their_decoder_cost_only_themselves_and_are_remembered(folder):
+    outcomes, _ = embed(folder)
+    assert count(outcomes) == {"done": 100, "skipped": 0, "failed": 4}
+    for name, reason in DEADLY.items():
+        assert reason in outcomes[name].reason
+    for name, outcome in outcomes.items():
+        if outcome.status == "done":
+            with np.load(outcome.job.target) as result:
+                assert result["embedding"][0, 0] == float(Path(folder / "sounds" / name).read_text())
+
+    again, tried = embed(folder)
+    assert count(again) == {"done": 0, "skipped": 100, "failed": 4}
+    assert tried == ["refused.wav"]
+    for name in DEADLY:
+        assert again[name].reason == f"{outcomes[name].reason} (in an earlier run; --overwrite tries again)"
+
+
+@pytest.mark.parametrize("change", ["content", "version", "overwrite", "record"])
+def test_a_file_is_tried_again_when_something_has_changed(folder, monkeypatch, change):
+    for path in (folder / "sounds").iterdir():
+        if path.name != "segfault.wav":
+            path.unlink()
+    embed(folder)
+    [record] = (folder / "out").glob(".*.died")
+    if change == "content":
+        (folder / "sounds" / "segfault.wav").write_text("another")
+    if change == "version":
+        monkeypatch.setattr("openavc.extraction.apart.package_version", lambda: "999")
+    if change == "record":
+        record.write_text("{")
+    outcomes, tried = embed(folder, overwrite=change == "overwrite")
+    assert tried == ["segfault.wav"]
+    assert "earlier run" not in outcomes["segfault.wav"].reason
+
+
+def test_a_file_that_can_be_read_after_all_is_forgotten(folder, monkeypatch):
+    for path in (folder / "sounds").iterdir():
+        if path.name != "hang.wav":
+            path.unlink()
+    embed(folder)
+    assert list((folder / "out").glob(".*.died"))
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    (folder / "sounds" / "hang.wav").rename(folder / "sounds" / "mended.wav")
+    (folder / "sounds" / "mended.wav").write_text("5")
+    assert count(embed(folder)[0]) == {"done": 1, "skipped": 0, "failed": 0}
+
+
+def test_results_are_those_of_the_same_process(tmp_path):
+    sounds = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for seed, path in enumerate(sounds):
+        soundfile.write(path, np.random.default_rng(seed).uniform(-0.5, 0.5, 20_000), 16_000)
+    extraction = Extraction("audio", "ave-small", hop_size=0.5)
+    with Worker() as worker:
+        apart = list(embed_files_apart(plan_jobs(sounds, tmp_path / "apart", set()), extraction, False, worker))
+    here = list(embed_files(plan_jobs(sounds, tmp_path / "here", set()), extraction))
+    for one, other in zip(apart, here, strict=True):
+        with np.load(one.job.target) as first, np.load(other.job.target) as second:
+            assert list(first) == list(second)
+            np.testing.assert_allclose(first["embedding"], second["embedding"], atol=1e-6)
+            np.testing.assert_array_equal(first["timestamps"], second["timestamps"])
