@@ -100,7 +100,7 @@ def is_path(item: Any) -> bool:
 
 def is_array(item: Any) -> bool:
     """Whether an argument is a NumPy array or a torch tensor."""
-    return isinstance(item, np.ndarray) or hasattr(item, "detach")
+    return isinstance(item, np.ndarray) or hasattr(item, "cpu")
 
 
 def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:

@@ -17,14 +17,18 @@ import numpy as np
 
 from ..progress import step
 from .container import Demuxer, existing_file, open_container, start_seconds
-from .resample import resample
+from .joined import Pieces, Range, Window, found_in
+from .resample import resample, resample_blocks
 
 SOUND_EXTENSIONS = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma"),
     *(".amr", ".ac3", ".mka", ".w64", ".rf64"),
 }
 BLOCK_SECONDS = 30  # of sound read at once
-_HIGHEST_RATE = 10_000_000  # Hz
+LOWEST_RATE = 100  # Hz, that a file may claim, unless OPENAVC_LOWEST_RATE says another
+HIGHEST_RATE = 10_000_000  # Hz, of arrays; of files unless OPENAVC_HIGHEST_RATE says another
+_LARGEST_BLOCK = 2**26  # numbers: 256 MiB as float32
+_LOUDEST = 1e12  # the power of a spectrogram overflows float32 not far above
 _MOST_CHANNELS = 32  # an array with more columns is taken to be (channels, n)
 
 
@@ -36,7 +40,7 @@ def check_sample_rate(sample_rate: Any) -> int:
     if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
         kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
         raise kind(f"sr must be a sample rate in Hz such as 44100, got {repr(sample_rate)[:60]}")
-    if not (0 < sample_rate <= _HIGHEST_RATE and sample_rate == int(sample_rate)):
+    if not (0 < sample_rate <= HIGHEST_RATE and sample_rate == int(sample_rate)):
         raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {str(sample_rate)[:40]}")
     return int(sample_rate)
 
@@ -92,7 +96,7 @@ def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _as_array(audio: Any) -> np.ndarray:
-    if hasattr(audio, "detach"):  # a torch tensor
+    if hasattr(audio, "cpu"):  # a torch tensor; an open file has "detach", too
         audio = audio.detach().cpu()
         audio = audio.numpy() if audio.dtype.itemsize > 2 or not audio.is_floating_point() else audio.float().numpy()
     if not isinstance(audio, np.ndarray):
@@ -131,8 +135,12 @@ def _as_floats(samples: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _check_finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarray:
-    if np.isfinite(samples).all():
+    if (np.abs(samples) <= _LOUDEST).all():  # false for NaN
         return samples
+    if np.isfinite(samples).all():
+        raise ValueError(
+            f"{name} reaches {np.abs(samples).max():.6g}, too loud for a spectrogram; floats are expected in [-1, 1]"
+        )
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
     raise ValueError(
         f"{name} holds {bad.size} NaN or infinite samples, the first at sample {position + bad[0]}; "
@@ -146,8 +154,9 @@ def _check_finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarr
 def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterator[np.ndarray], int]:
     """Open any sound or video file for reading block by block.
 
-    Files are read by soundfile, or by PyAV if soundfile can't open them. In a container with video, the first sample is
-    the start of the file: a late start and gaps are filled with zeros, so times stay true.
+    Files are read by soundfile, or by PyAV where soundfile can't open them or would stop before their end. Recordings
+    joined in one file follow one another, at the rate and with the channels of the first. In a container with video,
+    the first sample is the start of the file: a late start and gaps are filled with zeros, so times stay true.
 
     Parameters
     ----------
@@ -166,10 +175,10 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file can't be decoded or has no sound; the message names it.
+        If the file can't be decoded, has no sound, or claims a rate that no sound has; the message names it.
     """
     path = existing_file(path)
-    blocks, sample_rate = _open_with_soundfile(path, dtype) or _open_with_av(path, dtype)
+    blocks, sample_rate = _open(path, dtype)
     return checked_blocks(blocks, path), sample_rate
 
 
@@ -195,33 +204,117 @@ def _finite_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndar
         position += len(block)
 
 
-def _open_with_soundfile(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int] | None:
-    """Return blocks and rate, or None if soundfile can't read the first samples, so that PyAV can try."""
+def _open(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
+    """Return blocks and rate of a file, from whatever reads all of it."""
+    recordings, frames = found_in(path)
+    if frames and not frames.whole:
+        blocks, rate = _open_with_av(path, dtype, frames.pieces, warns=not frames.damage)
+        return _warn_of_damage(blocks, frames.damage, path), rate
+    if len(recordings) == 1:
+        return _open_recording(path, dtype)
+    return _open_joined(path, dtype, recordings)
+
+
+def _open_joined(path: Path, dtype: str, recordings: list[Range]) -> tuple[Iterator[np.ndarray], int]:
+    """Return the blocks of several recordings in one file, and the rate of the first, to which others are brought."""
+    first, rate = _open_recording(path, dtype, [recordings[0]])
+
+    def blocks() -> Iterator[np.ndarray]:
+        position, channels = 0, None
+        for index, recording in enumerate(recordings):
+            try:
+                part, part_rate = _open_recording(path, dtype, [recording]) if index else (first, rate)
+            except OSError:
+                later = f"{path}: a recording joined to the others, {position / rate:.1f} s on, can't be decoded"
+                warnings.warn(later, UserWarning, stacklevel=2)
+                continue
+            mixed = (to_channels(block, channels or block.shape[1]) for block in part)
+            for block in resample_blocks(mixed, part_rate, rate):
+                channels = block.shape[1]
+                position += len(block)
+                yield block
+
+    return blocks(), rate
+
+
+def _warn_of_damage(blocks: Iterator[np.ndarray], damage: list[tuple[float, int]], path: Path) -> Iterator[np.ndarray]:
+    yield from blocks
+    if damage:
+        message = f"{path}: {sum(size for _, size in damage)} damaged bytes were left out, at {damage[0][0]:.1f} s"
+        warnings.warn(message + (f" and at {len(damage) - 1} later places" if damage[1:] else ""), stacklevel=2)
+
+
+def _open_recording(path: Path, dtype: str, pieces: Pieces | None = None) -> tuple[Iterator[np.ndarray], int]:
+    """Return blocks and rate of one recording, which may be some pieces of a file."""
+    return _open_with_soundfile(path, dtype, pieces) or _open_with_av(path, dtype, pieces)
+
+
+def _open_with_soundfile(
+    path: Path, dtype: str, pieces: Pieces | None = None
+) -> tuple[Iterator[np.ndarray], int] | None:
+    """Return blocks and rate, or None if soundfile can't read the file, so that PyAV can try."""
     import soundfile
 
     try:
-        file = soundfile.SoundFile(path)
-        length = BLOCK_SECONDS * file.samplerate
-        first = file.read(length, dtype=dtype, always_2d=True)
+        file = soundfile.SoundFile(Window(path, pieces) if pieces else path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
+        return None
+    rate = _check_claimed_rate(file.samplerate, path)
+    length = min(BLOCK_SECONDS * rate, _LARGEST_BLOCK // file.channels)
+    # Opus is decoded at 48 kHz, whatever rate its input had (RFC 7845, 5.1), and a length of 0 is one not filled in.
+    if (file.subtype == "OPUS" and rate != 48_000) or not file.frames:
+        file.close()
         return None
 
     def blocks() -> Iterator[np.ndarray]:
-        block = first
+        position = 0
         with file:
-            while block.size:
-                yield block
+            while True:
                 try:
                     block = file.read(length, dtype=dtype, always_2d=True)
-                except soundfile.LibsndfileError as error:
-                    warnings.warn(f"{path}: the sound is damaged and ends early: {error}", UserWarning, stacklevel=2)
+                except soundfile.LibsndfileError:
+                    break
+                if not block.size:
                     return
+                yield block
+                position += len(block)
+        yield from _past_damage(path, dtype, pieces, position)
 
-    return blocks(), file.samplerate
+    return blocks(), rate
 
 
-def _open_with_av(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
-    container = open_container(path)
+def _past_damage(path: Path, dtype: str, pieces: Pieces | None, position: int) -> Iterator[np.ndarray]:
+    """Go on at a sample with PyAV, where soundfile stopped at damage; warn with the second where that is."""
+    where = _damaged_sample(path, pieces, position)
+    read = 0
+    blocks, rate = _open_with_av(path, dtype, pieces, warns=False)
+    for block in blocks:
+        read += len(block)
+        if read > position:
+            yield block[-(read - position) :]
+            position = read
+    ending = "ends early" if position - where < rate else "goes on after it"
+    warnings.warn(f"{path}: the sound is damaged at {where / rate:.1f} s and {ending}", UserWarning, stacklevel=2)
+
+
+def _damaged_sample(path: Path, pieces: Pieces | None, position: int) -> int:
+    """Return which sample, from a position on, is the first that soundfile can't read, to a tenth of a second."""
+    import soundfile
+
+    with soundfile.SoundFile(Window(path, pieces) if pieces else path) as file:
+        try:
+            file.seek(position)
+            while len(read := file.read(file.samplerate // 10)):
+                position += len(read)
+        except soundfile.LibsndfileError:
+            pass
+    return position
+
+
+def _open_with_av(
+    path: Path, dtype: str, pieces: Pieces | None = None, warns: bool = True
+) -> tuple[Iterator[np.ndarray], int]:
+    container = open_container(path, Window(path, pieces) if pieces else None)
     try:
         stream = sound_stream(container, path)
     except OSError:
@@ -231,9 +324,22 @@ def _open_with_av(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
 
     def blocks() -> Iterator[np.ndarray]:
         with container:
-            yield from stream_blocks(Demuxer(container, [stream], path), stream, start_seconds(container), dtype)
+            demuxer = Demuxer(container, [stream], path, warns)
+            yield from stream_blocks(demuxer, stream, start_seconds(container), dtype)
 
     return blocks(), rate
+
+
+def _check_claimed_rate(rate: int, path: Path) -> int:
+    """Return the rate that a file's header claims; raise OSError if no sound has it."""
+    lowest = int(os.environ.get("OPENAVC_LOWEST_RATE", LOWEST_RATE))
+    highest = int(os.environ.get("OPENAVC_HIGHEST_RATE", HIGHEST_RATE))
+    if lowest <= rate <= highest:
+        return rate
+    raise OSError(
+        f"{path} claims a sample rate of {rate} Hz; {lowest} to {highest} Hz are taken "
+        "(OPENAVC_LOWEST_RATE and OPENAVC_HIGHEST_RATE in the environment change that)"
+    )
 
 
 def sound_stream(container: Any, path: Path) -> Any:
@@ -242,6 +348,7 @@ def sound_stream(container: Any, path: Path) -> Any:
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
         raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
+    _check_claimed_rate(stream.codec_context.sample_rate, path)
     return stream
 
 
@@ -278,10 +385,11 @@ def _timed_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> I
 
 def _frame_samples(frame: Any, dtype: str) -> np.ndarray:
     """Return a decoded frame as samples (n, channels), whatever its sample format."""
-    if frame.format.is_planar and frame.layout.nb_channels > 8:  # to_ndarray would read past the planes and crash
+    many = frame.format.is_planar and frame.layout.nb_channels >= 8  # to_ndarray would read past the planes and crash
+    if many or frame.format.name.startswith("s64"):  # or it doesn't know the format
         import av
 
-        [frame] = av.AudioResampler(format="flt").resample(frame)
+        [frame] = av.AudioResampler(format="flt" if many else "dbl").resample(frame)
     samples = frame.to_ndarray()  # (channels, n), or (1, n * channels) if interleaved
     channels = frame.layout.nb_channels
     return _as_floats(samples.T if frame.format.is_planar else samples.reshape(-1, channels), dtype)

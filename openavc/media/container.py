@@ -24,14 +24,17 @@ def existing_file(path: str | os.PathLike) -> Path:
     return path
 
 
-def open_container(path: Path) -> Any:
-    """Open a file as a PyAV container; raise OSError with its name if it can't be opened."""
+def open_container(path: Path, file: Any = None) -> Any:
+    """Open a file as a PyAV container; raise OSError with its name if it can't be opened.
+
+    Bytes are read from `file`, an open one, if it is given.
+    """
     import av
 
     # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
     options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        return av.open(f"file:{path}", **options)  # without "file:", 12:30.mkv would name a protocol
+        return av.open(file or f"file:{path}", **options)  # without "file:", 12:30.mkv would name a protocol
     except av.FFmpegError as error:
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
 
@@ -55,10 +58,12 @@ class Demuxer:
         Streams that will be read; packets of others are dropped.
     path : Path
         Named in warnings.
+    warns : bool
+        Whether to warn of damaged packets; not where the caller does.
     """
 
-    def __init__(self, container: Any, streams: list, path: Path):
-        self.path = path
+    def __init__(self, container: Any, streams: list, path: Path, warns: bool = True):
+        self.path, self._warns = path, warns
         self._packets = container.demux(streams)
         self._waiting: dict[int, deque] = {stream.index: deque() for stream in streams}
         self._errors = dict.fromkeys(self._waiting, 0)
@@ -77,7 +82,7 @@ class Demuxer:
             if frames is None:
                 break
             yield from frames
-        if damaged := self._errors[stream.index]:
+        if (damaged := self._errors[stream.index]) and self._warns:
             message = f"{self.path}: {damaged} damaged packets of {stream.type} were left out"
             warnings.warn(message, UserWarning, stacklevel=2)
 

@@ -90,7 +90,7 @@ def to_images(image: Any) -> np.ndarray:
 
 def to_stack(image: Any) -> np.ndarray:
     """Turn an array or tensor into pictures (N, H, W, C) with unchanged values; raise errors as `to_images` does."""
-    if hasattr(image, "detach"):
+    if hasattr(image, "cpu"):
         image = image.detach().cpu()
         image = image.float().numpy() if image.is_floating_point() else image.numpy()
     if not isinstance(image, np.ndarray):
