@@ -17,7 +17,7 @@ import numpy as np
 
 from ..progress import step
 from .container import Demuxer, existing_file, open_container, start_seconds
-from .joined import Pieces, Range, Window, found_in
+from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
 from .resample import resample, resample_blocks
 
 SOUND_EXTENSIONS = {
@@ -207,12 +207,16 @@ def _finite_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndar
 def _open(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
     """Return blocks and rate of a file, from whatever reads all of it."""
     recordings, frames = found_in(path)
-    if frames and not frames.whole:
-        blocks, rate = _open_with_av(path, dtype, frames.pieces, warns=not frames.damage)
-        return _warn_of_damage(blocks, frames.damage, path), rate
-    if len(recordings) == 1:
-        return _open_recording(path, dtype)
-    return _open_joined(path, dtype, recordings)
+    if frames:
+        # soundfile gets the frames alone, too: of what surrounds them libmpg123 complains
+        opened = _open_recording if frames.whole else functools.partial(_open_with_av, warns=not frames.damage)
+        blocks, rate = opened(path, dtype, frames.pieces)
+        return _warn_of_damage(blocks, rate, frames, path), rate
+    if len(recordings) > 1:
+        return _open_joined(path, dtype, recordings)
+    # libsndfile believes the name of a file, which pieces of it don't have
+    named_mp3 = path.suffix.lower() == ".mp3"
+    return _open_with_soundfile(path, dtype, [*recordings] if named_mp3 else None) or _open_with_av(path, dtype)
 
 
 def _open_joined(path: Path, dtype: str, recordings: list[Range]) -> tuple[Iterator[np.ndarray], int]:
@@ -237,11 +241,19 @@ def _open_joined(path: Path, dtype: str, recordings: list[Range]) -> tuple[Itera
     return blocks(), rate
 
 
-def _warn_of_damage(blocks: Iterator[np.ndarray], damage: list[tuple[float, int]], path: Path) -> Iterator[np.ndarray]:
-    yield from blocks
-    if damage:
-        message = f"{path}: {sum(size for _, size in damage)} damaged bytes were left out, at {damage[0][0]:.1f} s"
-        warnings.warn(message + (f" and at {len(damage) - 1} later places" if damage[1:] else ""), stacklevel=2)
+def _warn_of_damage(blocks: Iterator[np.ndarray], rate: int, frames: Frames, path: Path) -> Iterator[np.ndarray]:
+    """Pass on the blocks of an MPEG file; warn once of what is missing, and where."""
+    length = 0
+    for block in blocks:
+        length += len(block)
+        yield block
+    if frames.damage:
+        size, later = sum(size for _, size in frames.damage), len(frames.damage) - 1
+        message = f"{size} damaged bytes were left out, at {frames.damage[0][0]:.1f} s"
+        warnings.warn(f"{path}: {message}" + (f" and {later} places after it" if later else ""), stacklevel=2)
+    elif frames.missing:
+        message = f"the sound ends early, at {length / rate:.1f} s of {length / rate + frames.missing:.1f} s"
+        warnings.warn(f"{path}: {message}", UserWarning, stacklevel=2)
 
 
 def _open_recording(path: Path, dtype: str, pieces: Pieces | None = None) -> tuple[Iterator[np.ndarray], int]:
@@ -261,8 +273,7 @@ def _open_with_soundfile(
         return None
     rate = _check_claimed_rate(file.samplerate, path)
     length = min(BLOCK_SECONDS * rate, _LARGEST_BLOCK // file.channels)
-    # Opus is decoded at 48 kHz, whatever rate its input had (RFC 7845, 5.1), and a length of 0 is one not filled in.
-    if (file.subtype == "OPUS" and rate != 48_000) or not file.frames:
+    if not _reads_all(file, path, pieces):
         file.close()
         return None
 
@@ -281,6 +292,18 @@ def _open_with_soundfile(
         yield from _past_damage(path, dtype, pieces, position)
 
     return blocks(), rate
+
+
+def _reads_all(file: Any, path: Path, pieces: Pieces | None) -> bool:
+    """Whether soundfile would read an opened file to its end, at its rate."""
+    if file.subtype == "OPUS" and file.samplerate != 48_000:  # that of its input; it has none itself (RFC 7845, 5.1)
+        return False
+    if not 0 < file.frames < 2**36 - 1:  # not filled in, or unknown
+        return False
+    if file.format != "FLAC":
+        return True
+    with Window(path, pieces) if pieces else path.open("rb") as encoded:
+        return last_flac_block(encoded) < file.frames
 
 
 def _past_damage(path: Path, dtype: str, pieces: Pieces | None, position: int) -> Iterator[np.ndarray]:
@@ -324,7 +347,8 @@ def _open_with_av(
 
     def blocks() -> Iterator[np.ndarray]:
         with container:
-            demuxer = Demuxer(container, [stream], path, warns)
+            demuxer = Demuxer(container, [stream], path)
+            demuxer.warns = warns
             yield from stream_blocks(demuxer, stream, start_seconds(container), dtype)
 
     return blocks(), rate

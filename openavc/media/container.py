@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections import deque
@@ -36,7 +37,22 @@ def open_container(path: Path, file: Any = None) -> Any:
     try:
         return av.open(file or f"file:{path}", **options)  # without "file:", 12:30.mkv would name a protocol
     except av.FFmpegError as error:
-        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {error.strerror}") from error
+        reason = f"{error.strerror}{_reason(path)}"
+        raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
+
+
+def _reason(path: Path) -> str:
+    """Return, in brackets, what FFmpeg says of a file that it can't open, if it says more than a name of an error."""
+    import av
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError):
+            av.open(f"file:{path}").close()
+    finally:
+        av.logging.set_level(level)
+    return f" ({said[-1][2].strip().rstrip('.')})" if said else ""
 
 
 def start_seconds(container: Any) -> float:
@@ -58,12 +74,12 @@ class Demuxer:
         Streams that will be read; packets of others are dropped.
     path : Path
         Named in warnings.
-    warns : bool
-        Whether to warn of damaged packets; not where the caller does.
     """
 
-    def __init__(self, container: Any, streams: list, path: Path, warns: bool = True):
-        self.path, self._warns = path, warns
+    warns = True  # of damaged packets; unset where the caller does
+
+    def __init__(self, container: Any, streams: list, path: Path):
+        self.path = path
         self._packets = container.demux(streams)
         self._waiting: dict[int, deque] = {stream.index: deque() for stream in streams}
         self._errors = dict.fromkeys(self._waiting, 0)
@@ -72,18 +88,25 @@ class Demuxer:
         """Decode the frames of one stream, skipping damaged packets with one warning."""
         import av
 
+        start = start_seconds(stream.container)
+        seconds, first = 0.0, None
         while True:
             try:
                 packet = self._next(stream.index)
                 frames = packet.decode() if packet is not None else None
             except av.FFmpegError:
                 self._errors[stream.index] += 1
+                first = seconds if first is None else first
                 continue
             if frames is None:
                 break
             yield from frames
-        if (damaged := self._errors[stream.index]) and self._warns:
-            message = f"{self.path}: {damaged} damaged packets of {stream.type} were left out"
+            if frames and frames[-1].time is not None:
+                seconds = frames[-1].time - start
+        if (damaged := self._errors[stream.index]) and self.warns:
+            packets = f"{damaged} damaged packets" if damaged > 1 else "a damaged packet"
+            verb, where = "were" if damaged > 1 else "was", f"at {first or 0:.1f} s"
+            message = f"{self.path}: {packets} of {stream.type} {verb} left out, {where}{' and later' * (damaged > 1)}"
             warnings.warn(message, UserWarning, stacklevel=2)
 
     def _next(self, index: int) -> Any:

@@ -6,8 +6,10 @@ more than their header counts. What is found here says what it would leave unrea
 
 from __future__ import annotations
 
+import bisect
 import functools
 import io
+import itertools
 import mmap
 import re
 from pathlib import Path
@@ -18,7 +20,10 @@ Pieces = list[Range | bytes]  # ranges of a file, and bytes in place of others
 Bytes = bytes | mmap.mmap
 
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the marker, and the header of the block that must follow
-_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff]")
+_FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
+_FLAC_TAIL = 2**17  # bytes, more than the longest frames of two channels have
+_LONGEST_FRAME = 2048  # bytes of MPEG audio, rounded up: so much may be left of a file that was cut
+_MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff][\x00-\xef]")
 _FARTHEST_START = 65_536  # bytes from the start or the tag, within which MPEG frames must begin
 # kbit/s, of layers 1 to 3 of MPEG 1, and of layer 1 and of layers 2 and 3 of MPEG 2 and 2.5 (ISO 11172-3, 13818-3)
 _BIT_RATES = {
@@ -44,9 +49,12 @@ class Window(io.RawIOBase):
 
     def __init__(self, path: Path, pieces: Pieces):
         super().__init__()
+        self.name = str(path)  # from which FFmpeg takes a hint
         self._file: BinaryIO = path.open("rb")
-        self._pieces = [(piece, len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]) for piece in pieces]
-        self._size = sum(size for _, size in self._pieces)
+        self._pieces = pieces
+        sizes = [len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces]
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._size = self._starts.pop()
         self._position = 0
 
     def readable(self) -> bool:
@@ -68,20 +76,18 @@ class Window(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read what follows within one piece."""
-        position = self._position
-        for piece, size in self._pieces:
-            if position < size:
-                wanted = min(len(buffer), size - position)
-                if isinstance(piece, bytes):
-                    read = piece[position : position + wanted]
-                else:
-                    self._file.seek(piece[0] + position)
-                    read = self._file.read(wanted)
-                buffer[: len(read)] = read
-                self._position += len(read)
-                return len(read)
-            position -= size
-        return 0
+        index = bisect.bisect(self._starts, self._position) - 1  # the last of those that begin here: not an empty one
+        if self._position >= self._size:
+            return 0
+        piece, offset = self._pieces[index], self._position - self._starts[index]
+        if isinstance(piece, bytes):
+            read = piece[offset : offset + len(buffer)]
+        else:
+            self._file.seek(piece[0] + offset)
+            read = self._file.read(min(len(buffer), piece[1] - piece[0] - offset))
+        buffer[: len(read)] = read
+        self._position += len(read)
+        return len(read)
 
     def close(self) -> None:
         """Close the file."""
@@ -123,6 +129,45 @@ def _ogg_starts(data: Bytes) -> list[int]:
     return starts
 
 
+def last_flac_block(file: BinaryIO | Window) -> int:
+    """Return the first sample of a FLAC file's last frame, whatever its header says; RFC 9639, section 9.1."""
+    file.seek(-min(_FLAC_TAIL, file.seek(0, io.SEEK_END)), io.SEEK_END)
+    tail = file.read()
+    found = (_flac_frame(tail[match.start() : match.start() + 16]) for match in _FLAC_SYNC.finditer(tail))
+    frames = [frame for frame in found if frame]
+    if not frames:
+        return 0
+    number, _, in_samples = frames[-1]
+    return number if in_samples else number * frames[0][1]  # the last frame may be shorter than all others
+
+
+def _flac_frame(header: bytes) -> tuple[int, int, bool] | None:
+    """Return a frame's number, its length in samples, and whether the number counts samples; None if it isn't one."""
+    if len(header) < 16:
+        return None
+    ones = 8 - (~header[4] & 255).bit_length()  # the number is coded as in UTF-8
+    rest = 4 + max(1, ones)
+    number = functools.reduce(lambda total, byte: total << 6 | byte & 63, header[5:rest], header[4] & 0x7F >> ones)
+    size, rate = header[2] >> 4, header[2] & 15
+    end = rest + {6: 1, 7: 2}.get(size, 0) + {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    if ones == 1 or size == 0 or rate == 15 or _crc8(header[:end]) != header[end]:
+        return None
+    if size in (6, 7):
+        samples = int.from_bytes(header[rest : rest + size - 5], "big") + 1
+    else:
+        samples = 192 if size == 1 else 576 << size - 2 if size < 6 else 256 << size - 8
+    return number, samples, bool(header[1] & 1)
+
+
+def _crc8(data: bytes) -> int:
+    remainder = 0
+    for byte in data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = (remainder << 1 ^ (0x107 if remainder & 128 else 0)) & 255
+    return remainder
+
+
 # ------------------------------------------------------------------------------------------------------------- MPEG
 
 
@@ -132,16 +177,19 @@ class Frames(NamedTuple):
     Attributes
     ----------
     pieces : Pieces
-        The frames alone, with the right count in the first header.
+        The frames alone, with a count in the first one's header that isn't too low; none if no frame was found.
     damage : list of (float, int)
         Second and number of bytes of each stretch that is neither frames nor tags.
     whole : bool
-        Whether they are one run of one kind, and no more than the header in the first frame counts.
+        Whether they are one run of one kind, and as many as the header in the first frame counts.
+    missing : float
+        Seconds of sound that this header counts, and that aren't there.
     """
 
     pieces: Pieces
     damage: list[tuple[float, int]]
     whole: bool
+    missing: float = 0.0
 
 
 class _Frame(NamedTuple):
@@ -151,47 +199,109 @@ class _Frame(NamedTuple):
 
 
 def mpeg_frames(data: Bytes) -> Frames | None:
-    """Find all frames of an MPEG audio file (MP3, MP2, MP1); None if the file isn't one, or of no stated bit rate."""
+    """Find all frames of an MPEG audio file (MP3, MP2, MP1).
+
+    None is returned if the file doesn't begin like one. One of "free" bit rate, whose frames tell no length, is
+    taken to be whole.
+    """
     start = _after_tags(data, 0)
-    if data[:3] != b"ID3" and not _frame_at(data, start):
+    near = data[start : start + _FARTHEST_START].lstrip(b"\0")  # libmpg123 lets zeros come first
+    tagged = data[:3] == b"ID3" and near[:4] != b"fLaC"
+    if not tagged and (near[:1] != b"\xff" or near[1:2] < b"\xe2"):
         return None
     position = _next_frame(data, start, min(len(data), start + _FARTHEST_START))
-    if position is None or data[start : start + 4] == b"fLaC":
-        return None
-    headers = _headers(data)
-    runs: list[Range] = []
-    damage: list[tuple[float, int]] = []
-    counts: list[int] = []  # of frames of sound, of each recording
-    kinds, seconds = set(), 0.0
-    first = position
+    if position is None:
+        free = near[:1] == b"\xff" and near[2:3] < b"\x10" and near[:3] in near[24:8192]
+        return Frames([(0, len(data))] if free else [], [], free)
+    walk = _Walk(data, position)
     while position is not None:
-        begin = position
+        end = walk.along(position)
+        tags = _after_tags(data, end)
+        position = _next_frame(data, tags, len(data))
+        between = (len(data) if position is None else position) - tags
+        if _is_junk(data, tags) if position is None else between:
+            walk.damage.append((walk.seconds, between))
+            walk.broken_runs.append(len(walk.runs))
+    return walk.frames()
+
+
+class _Walk:
+    """Walks along the frames of a file and counts them.
+
+    Attributes
+    ----------
+    runs : list of Range
+        Where frames follow one another.
+    broken_runs : list of int
+        Number of runs before each damage.
+    counts : list of int
+        Frames of sound in each recording, the next of which begins where a frame holds a header.
+    """
+
+    def __init__(self, data: Bytes, first: int):
+        self.data, self.first, self.headers = data, first, _headers(data)
+        self.runs: list[Range] = []
+        self.damage: list[tuple[float, int]] = []
+        self.broken_runs: list[int] = []
+        self.counts = [0]
+        self.kinds: set = set()
+        self.seconds = 0.0
+
+    def along(self, position: int) -> int:
+        """Walk while a frame follows the one before; return where none does."""
+        data, begin = self.data, position
         while (frame := _frame_at(data, position)) and position + frame.length <= len(data):
-            if frame.kind not in kinds:
+            if frame.kind not in self.kinds:
                 if position > begin and not _begins_run(data, position):
                     break
-                kinds.add(frame.kind)
-            if position in headers:
-                counts.append(0)
-                if position > first:  # a header that isn't at the start would be taken for a frame of silence
-                    runs.append((begin, position))
-                    begin = position + frame.length
-            else:
-                counts = counts or [0]
-                counts[-1] += 1
-                seconds += frame.seconds
+                self.kinds.add(frame.kind)
+            if position not in self.headers:
+                self.counts[-1] += 1
+                self.seconds += frame.seconds
+            elif position > self.first:  # a header that isn't at the start would be taken for a frame of silence
+                self.counts.append(0)
+                self.runs.append((begin, position))
+                begin = position + frame.length
             position += frame.length
-        runs.append((begin, position))
-        tags = _after_tags(data, position)
-        position = _next_frame(data, tags, len(data))
-        if position is not None and position > tags:
-            damage.append((seconds, position - tags))
-    stated = headers.get(first)
-    low = stated is not None and int.from_bytes(data[stated : stated + 4], "big") < counts[0]
-    if stated is None or not low:
-        return Frames([*runs], damage, len(runs) == len(kinds) == 1)
-    pieces: Pieces = [(first, stated), counts[0].to_bytes(4, "big"), (stated + 4, runs[0][1]), *runs[1:]]
-    return Frames(pieces, damage, False)
+        self.runs.append((begin, position))
+        return position
+
+    def frames(self) -> Frames:
+        """Return what was found, with silence where damage has taken as many frames as the first header counts."""
+        one = len(self.runs) == len(self.kinds) == 1
+        field = self.headers.get(self.first)
+        if field is None:
+            return Frames([*self.runs], self.damage, one)
+        missing = int.from_bytes(self.data[field : field + 4], "big") - self.counts[0]
+        if missing < 0:
+            right = self.counts[0].to_bytes(4, "big")
+            pieces: Pieces = [(self.first, field), right, (field + 4, self.runs[0][1]), *self.runs[1:]]
+            return Frames(pieces, self.damage, False)
+        if self.damage:
+            return Frames(self._filled(missing), self.damage, one)
+        # A frame too many is that of the header itself.
+        lost = missing * self.seconds / max(1, sum(self.counts)) if missing > 1 else 0.0
+        return Frames([*self.runs], [], one and not lost, lost)
+
+    def _filled(self, missing: int) -> Pieces:
+        """Return the runs, and between them frames of silence in the place of missing ones, so that times stay true."""
+        pieces: Pieces = [*self.runs]
+        inner = [(run, size) for run, (_, size) in zip(self.broken_runs, self.damage, strict=True) if run < len(pieces)]
+        total = sum(size for _, size in inner)
+        for run, size in reversed(inner):
+            following = self.runs[run][0]
+            frame = _frame_at(self.data, following)
+            assert frame is not None  # a run begins with one
+            silent = bytearray(self.data[following : following + 4]) + bytes(frame.length - 4)
+            silent[1] |= 1  # no checksum
+            count = min(round(missing * size / total), 2 * size // frame.length + 1)  # the count may be damaged, too
+            pieces.insert(run, bytes(silent) * count)
+        return pieces
+
+
+def _is_junk(data: Bytes, position: int) -> bool:
+    """Whether more is left of a file than of a frame that was cut, and not zeros."""
+    return len(data) - position > _LONGEST_FRAME and bool(data[position : position + 65_536].strip(b"\0"))
 
 
 def _headers(data: Bytes) -> dict[int, int]:
