@@ -28,6 +28,7 @@ BLOCK_SECONDS = 30  # of sound read at once
 LOWEST_RATE = 100  # Hz, that a file may claim, unless OPENAVC_LOWEST_RATE says another
 HIGHEST_RATE = 10_000_000  # Hz, of arrays; of files unless OPENAVC_HIGHEST_RATE says another
 _LARGEST_BLOCK = 2**26  # numbers: 256 MiB as float32
+_MOST_FAILED = 100  # joined recordings that can't be decoded, before the rest is given up
 _LOUDEST = 1e12  # the power of a spectrogram overflows float32 not far above
 _MOST_CHANNELS = 32  # an array with more columns is taken to be (channels, n)
 
@@ -224,19 +225,24 @@ def _open_joined(path: Path, dtype: str, recordings: list[Range]) -> tuple[Itera
     first, rate = _open_recording(path, dtype, [recordings[0]])
 
     def blocks() -> Iterator[np.ndarray]:
-        position, channels = 0, None
+        position, channels, failed = 0, None, []
         for index, recording in enumerate(recordings):
             try:
                 part, part_rate = _open_recording(path, dtype, [recording]) if index else (first, rate)
             except OSError:
-                later = f"{path}: a recording joined to the others, {position / rate:.1f} s on, can't be decoded"
-                warnings.warn(later, UserWarning, stacklevel=2)
+                failed.append(position / rate)
+                if len(failed) == _MOST_FAILED:
+                    break
                 continue
             mixed = (to_channels(block, channels or block.shape[1]) for block in part)
             for block in resample_blocks(mixed, part_rate, rate):
                 channels = block.shape[1]
                 position += len(block)
                 yield block
+        if failed:
+            message = f"what is joined to the sound at {failed[0]:.1f} s can't be decoded"
+            later = f", nor at {len(failed) - 1} places after it" if failed[1:] else ""
+            warnings.warn(f"{path}: {message}{later}", UserWarning, stacklevel=2)
 
     return blocks(), rate
 

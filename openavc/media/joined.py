@@ -10,18 +10,20 @@ import bisect
 import functools
 import io
 import itertools
-import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 Range = tuple[int, int]  # first byte, and the one after the last
 Pieces = list[Range | bytes]  # ranges of a file, and bytes in place of others
-Bytes = bytes | mmap.mmap
 
+_LYRICS_END = re.compile(rb"LYRICS200|LYRICSEND")
+_OGG_START = re.compile(rb"OggS")
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")  # the marker, and the header of the block that must follow
 _FLAC_SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _FLAC_TAIL = 2**17  # bytes, more than the longest frames of two channels have
+_MOST_TRIED = 300_000  # marks of a frame that could begin after damage: more are no damage but meant to take time
 _LONGEST_FRAME = 2048  # bytes of MPEG audio, rounded up: so much may be left of a file that was cut
 _MPEG_SYNC = re.compile(rb"\xff[\xe2-\xff][\x00-\xef]")
 _FARTHEST_START = 65_536  # bytes from the start or the tag, within which MPEG frames must begin
@@ -35,13 +37,40 @@ _BIT_RATES = {
 }
 
 
+class Encoded:
+    """The bytes of a file, of which one block at a time is held."""
+
+    _BLOCK = 2**20
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._size = file, file.seek(0, io.SEEK_END)
+        self._start, self._block = 0, b""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, end = part.start or 0, min(part.stop, self._size)
+        if start < self._start or end > self._start + len(self._block):
+            self._file.seek(start)
+            self._start, self._block = start, self._file.read(max(self._BLOCK, end - start))
+        return self._block[max(0, start - self._start) : max(0, end - self._start)]
+
+    def find(self, pattern: re.Pattern[bytes], start: int = 0, end: int | None = None) -> Iterator[int]:
+        """Yield where a pattern, of 16 bytes at most, begins."""
+        end = self._size if end is None else end
+        for block in range(start, end, self._BLOCK - 16):
+            last = min(end, block + self._BLOCK - 16)
+            for found in pattern.finditer(self[block : last + 16]):
+                if block + found.start() < last:
+                    yield block + found.start()
+
+
 def found_in(path: Path) -> tuple[list[Range], Frames | None]:
     """Return where the recordings of a file lie, and its frames if it is MPEG audio."""
     with path.open("rb") as file:
-        if not file.read(1):  # an empty file can't be mapped
-            return [(0, 0)], None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return recordings(data), mpeg_frames(data)
+        data = Encoded(file)
+        return recordings(data), mpeg_frames(data)
 
 
 class Window(io.RawIOBase):
@@ -98,34 +127,32 @@ class Window(io.RawIOBase):
 # ------------------------------------------------------------------------------------------------------ Ogg and FLAC
 
 
-def recordings(data: Bytes) -> list[Range]:
+def recordings(data: Encoded) -> list[Range]:
     """Return where each Ogg stream or FLAC file lies, of those joined in a file; one range for anything else."""
     if data[:4] == b"OggS":
         starts = _ogg_starts(data)
     elif data[:4] == b"fLaC" or data[:3] == b"ID3":
-        starts = [found.start() for found in _FLAC_START.finditer(data)]
+        starts = [*data.find(_FLAC_START)]
     else:
         starts = []
     starts[:1] = [0]  # with a tag that may come first
     return list(zip(starts, [*starts[1:], len(data)], strict=True))
 
 
-def _ogg_starts(data: Bytes) -> list[int]:
+def _ogg_starts(data: Encoded) -> list[int]:
     """Return where pages begin that open streams, of each group of streams the first. RFC 3533, section 6."""
     starts, position, opening = [], 0, False
-    while position >= 0:
-        segments = data[position + 26 : position + 27]
-        if data[position : position + 4] != b"OggS" or not segments:
-            position = data.find(b"OggS", position + 1)
+    while position < len(data):
+        head = data[position : position + 27]
+        if head[:4] != b"OggS" or len(head) < 27:
+            position = next(data.find(_OGG_START, position + 1), len(data))
             continue
-        opens = bool(data[position + 5] & 2)
+        opens = bool(head[5] & 2)
         if opens and not opening:
             starts.append(position)
         opening = opens
-        body = position + 27 + segments[0]
+        body = position + 27 + head[26]
         position = body + sum(data[position + 27 : body])
-        if position >= len(data):
-            break
     return starts
 
 
@@ -198,7 +225,7 @@ class _Frame(NamedTuple):
     kind: tuple[int, int, int, bool]  # version, layer, rate in Hz, whether it is mono
 
 
-def mpeg_frames(data: Bytes) -> Frames | None:
+def mpeg_frames(data: Encoded) -> Frames | None:
     """Find all frames of an MPEG audio file (MP3, MP2, MP1).
 
     None is returned if the file doesn't begin like one. One of "free" bit rate, whose frames tell no length, is
@@ -238,7 +265,7 @@ class _Walk:
         Frames of sound in each recording, the next of which begins where a frame holds a header.
     """
 
-    def __init__(self, data: Bytes, first: int):
+    def __init__(self, data: Encoded, first: int):
         self.data, self.first, self.headers = data, first, _headers(data)
         self.runs: list[Range] = []
         self.damage: list[tuple[float, int]] = []
@@ -299,28 +326,29 @@ class _Walk:
         return pieces
 
 
-def _is_junk(data: Bytes, position: int) -> bool:
+def _is_junk(data: Encoded, position: int) -> bool:
     """Whether more is left of a file than of a frame that was cut, and not zeros."""
     return len(data) - position > _LONGEST_FRAME and bool(data[position : position + 65_536].strip(b"\0"))
 
 
-def _headers(data: Bytes) -> dict[int, int]:
+def _headers(data: Encoded) -> dict[int, int]:
     """Return where frames may begin that hold Xing's or LAME's header, and where in each its number of frames is.
 
     The header comes after the frame's own of 4 bytes and 32, 17 or 9 bytes of side information.
     """
-    marks = re.compile(rb"(?:Xing|Info)\0\0\0[\x01\x03\x05\x07\x09\x0b\x0d\x0f]").finditer(data)
-    return {found.start() - offset: found.end() for found in marks for offset in (36, 21, 13)}
+    marks = data.find(re.compile(rb"(?:Xing|Info)\0\0\0[\x01\x03\x05\x07\x09\x0b\x0d\x0f]"))
+    return {mark - offset: mark + 8 for mark in marks for offset in (36, 21, 13)}
 
 
-def _next_frame(data: Bytes, start: int, end: int) -> int | None:
+def _next_frame(data: Encoded, start: int, end: int) -> int | None:
     """Return where the next run of frames begins."""
     if _begins_run(data, start):
         return start
-    return next((m.start() for m in _MPEG_SYNC.finditer(data, start, end) if _begins_run(data, m.start())), None)
+    tried = itertools.islice(data.find(_MPEG_SYNC, start, end), _MOST_TRIED)
+    return next((position for position in tried if _begins_run(data, position)), None)
 
 
-def _begins_run(data: Bytes, position: int) -> bool:
+def _begins_run(data: Encoded, position: int) -> bool:
     """Whether three frames of one kind begin here, or fewer that end the file or come before a tag."""
     first = _frame_at(data, position)
     if first is None:
@@ -336,7 +364,7 @@ def _begins_run(data: Bytes, position: int) -> bool:
     return frame is not None and frame.kind == first.kind
 
 
-def _frame_at(data: Bytes, position: int) -> _Frame | None:
+def _frame_at(data: Encoded, position: int) -> _Frame | None:
     return _frame(int.from_bytes(data[position : position + 4], "big") & 0xFFFE_FEC0)  # without what doesn't matter
 
 
@@ -357,7 +385,7 @@ def _frame(header: int) -> _Frame | None:
     return _Frame(length, samples / hertz, (version, layer, hertz, header >> 6 & 3 == 3))
 
 
-def _after_tags(data: Bytes, position: int) -> int:
+def _after_tags(data: Encoded, position: int) -> int:
     """Return where the tags (ID3, APE, Lyrics3) at a position end."""
     while True:
         head = data[position : position + 32]
@@ -369,7 +397,7 @@ def _after_tags(data: Bytes, position: int) -> int:
         elif head[:8] == b"APETAGEX" and len(head) == 32:
             end = position + 32 + int.from_bytes(head[12:16], "little")
         elif head[:11] == b"LYRICSBEGIN":
-            end = max(data.find(b"LYRICS200", position), data.find(b"LYRICSEND", position), position) + 9
+            end = next(data.find(_LYRICS_END, position), position) + 9
         else:
             return position
         position = min(end, len(data))
