@@ -26,7 +26,8 @@ SOUND_EXTENSIONS = {
 }
 BLOCK_SECONDS = 30  # of sound read at once
 LOWEST_RATE = 100  # Hz, that a file may claim, unless OPENAVC_LOWEST_RATE says another
-HIGHEST_RATE = 10_000_000  # Hz, of arrays; of files unless OPENAVC_HIGHEST_RATE says another
+HIGHEST_RATE = 1_000_000  # Hz, likewise OPENAVC_HIGHEST_RATE
+_HIGHEST_ARRAY_RATE = 10_000_000  # Hz
 _LARGEST_BLOCK = 2**26  # numbers: 256 MiB as float32
 _MOST_FAILED = 100  # joined recordings that can't be decoded, before the rest is given up
 _LOUDEST = 1e12  # the power of a spectrogram overflows float32 not far above
@@ -41,7 +42,7 @@ def check_sample_rate(sample_rate: Any) -> int:
     if isinstance(sample_rate, bool | np.bool_) or not isinstance(sample_rate, int | float | np.integer | np.floating):
         kind = ValueError if isinstance(sample_rate, bool | np.bool_) else TypeError
         raise kind(f"sr must be a sample rate in Hz such as 44100, got {repr(sample_rate)[:60]}")
-    if not (0 < sample_rate <= HIGHEST_RATE and sample_rate == int(sample_rate)):
+    if not (0 < sample_rate <= _HIGHEST_ARRAY_RATE and sample_rate == int(sample_rate)):
         raise ValueError(f"sr must be a positive whole number of Hz such as 44100, got {str(sample_rate)[:40]}")
     return int(sample_rate)
 
@@ -295,7 +296,7 @@ def _open_with_soundfile(
                     return
                 yield block
                 position += len(block)
-        yield from _past_damage(path, dtype, pieces, position)
+        yield from _past_damage(path, dtype, pieces, position, rate)
 
     return blocks(), rate
 
@@ -312,32 +313,36 @@ def _reads_all(file: Any, path: Path, pieces: Pieces | None) -> bool:
         return last_flac_block(encoded) < file.frames
 
 
-def _past_damage(path: Path, dtype: str, pieces: Pieces | None, position: int) -> Iterator[np.ndarray]:
-    """Go on at a sample with PyAV, where soundfile stopped at damage; warn with the second where that is."""
-    where = _damaged_sample(path, pieces, position)
-    read = 0
-    blocks, rate = _open_with_av(path, dtype, pieces, warns=False)
+def _past_damage(path: Path, dtype: str, pieces: Pieces | None, position: int, rate: int) -> Iterator[np.ndarray]:
+    """Go on at a sample, with soundfile as far as the damage and then with PyAV; warn with the second where that is."""
+    for block in _before_damage(path, dtype, pieces, position):
+        position += len(block)
+        yield block
+    damaged, read = position, 0
+    try:
+        blocks, _ = _open_with_av(path, dtype, pieces, warns=False)
+    except OSError:  # a format that PyAV doesn't have
+        blocks = iter(())
     for block in blocks:
         read += len(block)
         if read > position:
             yield block[-(read - position) :]
             position = read
-    ending = "ends early" if position - where < rate else "goes on after it"
-    warnings.warn(f"{path}: the sound is damaged at {where / rate:.1f} s and {ending}", UserWarning, stacklevel=2)
+    ending = "ends early" if position - damaged < rate else "goes on after it"
+    warnings.warn(f"{path}: the sound is damaged at {damaged / rate:.1f} s and {ending}", UserWarning, stacklevel=2)
 
 
-def _damaged_sample(path: Path, pieces: Pieces | None, position: int) -> int:
-    """Return which sample, from a position on, is the first that soundfile can't read, to a tenth of a second."""
+def _before_damage(path: Path, dtype: str, pieces: Pieces | None, position: int) -> Iterator[np.ndarray]:
+    """Yield tenths of a second from a sample on, as far as soundfile can read them."""
     import soundfile
 
     with soundfile.SoundFile(Window(path, pieces) if pieces else path) as file:
         try:
             file.seek(position)
-            while len(read := file.read(file.samplerate // 10)):
-                position += len(read)
+            while len(block := file.read(file.samplerate // 10, dtype=dtype, always_2d=True)):
+                yield block
         except soundfile.LibsndfileError:
-            pass
-    return position
+            return
 
 
 def _open_with_av(
