@@ -18,7 +18,7 @@ import numpy as np
 from ..progress import step
 from .container import Demuxer, existing_file, open_container, start_seconds
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
-from .resample import resample, resample_blocks
+from .resample import resample_blocks
 
 SOUND_EXTENSIONS = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma"),
@@ -158,7 +158,8 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
 
     Files are read by soundfile, or by PyAV where soundfile can't open them or would stop before their end. Recordings
     joined in one file follow one another, at the rate and with the channels of the first. In a container with video,
-    the first sample is the start of the file: a late start and gaps are filled with zeros, so times stay true.
+    the first sample is the start of the file: a late start and gaps are filled with zeros, so times stay true, but for
+    gaps that are longer than ten minutes (see `openavc.media.clock`), which are left out with a warning.
 
     Parameters
     ----------
@@ -402,20 +403,31 @@ def stream_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> I
 
 
 def _timed_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterator[np.ndarray]:
+    rate = stream.codec_context.sample_rate
+    placed = _placed(demuxer, stream, origin, dtype)
+    for source_rate, stretch in itertools.groupby(placed, key=lambda pair: pair[0]):
+        yield from resample_blocks((samples for _, samples in stretch), source_rate, rate)  # some change it midway
+
+
+def _placed(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (rate, samples) of the stream's frames, and of zeros where there is none, at the rate each frame has."""
     rate, channels = stream.codec_context.sample_rate, max(1, stream.codec_context.channels)
-    position, tolerance = 0, 0
+    position, tolerance, timed = 0, 0, True
     for frame in demuxer.decode(stream):
-        if frame.time is not None:
-            gap = round((frame.time - origin) * rate) - position
-            if gap > tolerance:
-                yield from _zeros(gap, channels, rate, dtype)
-                position += gap
         samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change their channels midway
-        if frame.sample_rate != rate:  # or their rate
-            samples = resample(samples, frame.sample_rate, rate)
+        if frame.sample_rate != rate:
+            position, rate = round(position * frame.sample_rate / rate), frame.sample_rate
+            timed = not demuxer.clock.counted
+        late = round((frame.time - origin) * rate) - position if timed and frame.time is not None else 0
+        if late > tolerance:
+            yield from ((rate, zeros) for zeros in _zeros(late, channels, rate, dtype))
+            position += late
+        elif -late > rate // 20 and demuxer.clock.jumped and demuxer.has_pictures:
+            samples = samples[-late:]  # where recordings were joined, the sound of one may outlast its pictures
         position += len(samples)
         tolerance = rate // 20  # containers round times, some to milliseconds: once sound has begun, 50 ms is no gap
-        yield samples
+        if len(samples):
+            yield rate, samples
 
 
 def _frame_samples(frame: Any, dtype: str) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 import warnings
 from collections import deque
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import step
+from .clock import Clock
+
+# AVI stores no times of presentation, and only for these codecs does FFmpeg not work out their order.
+_REORDERING = {"h264", "hevc", "vvc"}
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -63,7 +68,7 @@ def start_seconds(container: Any) -> float:
 
 
 class Demuxer:
-    """Reads several streams of one container side by side.
+    """Reads several streams of one container side by side, on one clock.
 
     The file is read as far as the stream being decoded requires; packets of the others wait, still compressed.
 
@@ -74,15 +79,29 @@ class Demuxer:
         Streams that will be read; packets of others are dropped.
     path : Path
         Named in warnings.
+
+    Attributes
+    ----------
+    clock : Clock
+        It follows the file's sound and pictures, whichever are read, so that each has the same times either way.
+    has_pictures : bool
+        Whether the container has pictures, read or not, that its sound has to keep in step with.
+    sent : dict of int to list of int
+        For each stream, the times of presentation of packets that were decoded, as a heap; its reader takes them out.
     """
 
     warns = True  # of damaged packets; unset where the caller does
 
     def __init__(self, container: Any, streams: list, path: Path):
         self.path = path
-        self._packets = container.demux(streams)
+        self.clock = Clock(container, path)
+        self._orderless = container.format.name == "avi"
+        self.has_pictures = bool(container.streams.video)
+        leading = [container.streams.best(kind) for kind in ("video", "audio")]
+        self._packets = container.demux(list({s.index: s for s in [*leading, *streams] if s is not None}.values()))
         self._waiting: dict[int, deque] = {stream.index: deque() for stream in streams}
         self._errors = dict.fromkeys(self._waiting, 0)
+        self.sent: dict[int, list[int]] = {index: [] for index in self._waiting}
 
     def decode(self, stream: Any) -> Iterator[Any]:
         """Decode the frames of one stream, skipping damaged packets with one warning."""
@@ -100,6 +119,8 @@ class Demuxer:
                 continue
             if frames is None:
                 break
+            if packet.pts is not None and stream.type == "video":
+                heapq.heappush(self.sent[stream.index], packet.pts)
             yield from frames
             if frames and frames[-1].time is not None:
                 seconds = frames[-1].time - start
@@ -109,6 +130,20 @@ class Demuxer:
             message = f"{self.path}: {packets} of {stream.type} {verb} left out, {where}{' and later' * (damaged > 1)}"
             warnings.warn(message, UserWarning, stacklevel=2)
 
+    def skip(self, stream: Any, time: float) -> None:
+        """Leave out the packets of a stream before the last key frame at or before a time, in seconds of the clock."""
+        import av
+
+        kept: list[Any] = []
+        with contextlib.suppress(av.FFmpegError):  # what was read until then is decoded
+            while (packet := self._next(stream.index)) is not None:
+                if packet.is_keyframe and packet.pts is not None and packet.pts * packet.time_base <= time:
+                    kept = []
+                kept.append(packet)
+                if packet.pts is not None and packet.pts * packet.time_base > time:
+                    break
+        self._waiting[stream.index].extendleft(reversed(kept))
+
     def _next(self, index: int) -> Any:
         """Return the stream's next packet, or None at the end; an error in the container also ends the stream."""
         waiting = self._waiting[index]
@@ -117,5 +152,9 @@ class Demuxer:
             step()
             if packet is None:
                 return None
-            self._waiting[packet.stream.index].append(packet)
+            if self._orderless and packet.stream.codec_context.name in _REORDERING:
+                packet.pts = packet.dts
+            self.clock.move(packet)
+            if packet.stream.index in self._waiting:
+                self._waiting[packet.stream.index].append(packet)
         return waiting.popleft()

@@ -6,6 +6,7 @@ Times are in seconds from the start of the file, whichever of picture and sound 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from .container import Demuxer, existing_file, open_container, start_seconds
 
 EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
 ROUNDING = 0.001  # seconds; some containers round times to milliseconds
+_MOST_REORDERED = 16  # frames, which H.264 and HEVC allow
 
 
 class Video:
@@ -109,10 +111,14 @@ def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
     path = existing_file(path)
     with open_container(path) as container:
         stream = _picture_stream(container, path)
-        with contextlib.suppress(av.FFmpegError):  # a file that doesn't support seeking is read from its start
-            container.seek(round(time * av.time_base) + (container.start_time or 0))
+        demuxer, origin = Demuxer(container, [stream], path), start_seconds(container)
+        if demuxer.clock.broadcast:
+            demuxer.skip(stream, origin + time + ROUNDING)
+        else:
+            with contextlib.suppress(av.FFmpegError):  # a file that doesn't support seeking is read from its start
+                container.seek(round(time * av.time_base) + (container.start_time or 0))
         shown = None
-        for at, frame in _timed(Demuxer(container, [stream], path), stream, start_seconds(container)):
+        for at, frame in _timed(demuxer, stream, origin):
             if shown is not None and at > time + ROUNDING:
                 break
             shown = frame
@@ -144,11 +150,56 @@ def _picture_stream(container: Any, path: Path) -> Any:
 
 
 def _timed(demuxer: Demuxer, stream: Any, origin: float) -> Iterator[tuple[float, Any]]:
-    """Yield (time, frame) in order of presentation; times never go back, even where those of a damaged file do."""
-    last = 0.0
-    for frame in demuxer.decode(stream):
-        last = last if frame.time is None else max(frame.time - origin, last)
+    """Yield (time, frame) in order of presentation; a time that is missing or goes back is counted from the last one.
+
+    Frames from before the start of the file, as an edit list cuts them off, are left out, but for the one that is shown
+    at the start.
+    """
+    step = 1 / float(stream.average_rate or 25)
+    early, last = None, -step
+    for frame in _ordered(demuxer.decode(stream), demuxer.sent[stream.index]):
+        time = last + step if frame.time is None else frame.time - origin
+        if time < -ROUNDING and last < 0:
+            early = frame
+            continue
+        if early is not None and time > ROUNDING:
+            yield 0.0, early
+        early = None
+        last = max(time, 0.0) if time >= last else last + step
         yield last, frame
+    if early is not None:
+        yield 0.0, early
+
+
+def _ordered(frames: Iterator, sent: list[int]) -> Iterator[Any]:
+    """Yield frames, each with its time; once times go back, each with the earliest one that was sent to the decoder.
+
+    AVI stores no times of presentation, so those of H.264 are in the order of decoding. As long as an earlier time than
+    a frame's was sent, frames are held: either its own frame follows, and times go back, or it was lost.
+    """
+    held: list[Any] = []
+    in_order = True
+    for frame in frames:
+        if frame.pts is not None:
+            held.append(frame)
+            in_order = in_order and (len(held) < 2 or held[-2].pts <= frame.pts)
+            if in_order and sent and sent[0] < held[0].pts and len(held) <= _MOST_REORDERED:
+                continue
+        yield from _with_times(held, sent, in_order)
+        held = []
+        if frame.pts is None:
+            yield frame
+    yield from _with_times(held, sent, in_order)
+
+
+def _with_times(held: list[Any], sent: list[int], in_order: bool) -> Iterator[Any]:
+    for frame in held:
+        if in_order:
+            while sent and sent[0] <= frame.pts:
+                heapq.heappop(sent)
+        elif sent:
+            frame.pts = heapq.heappop(sent)
+        yield frame
 
 
 def _decoded(
