@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from .container import existing_file
+from .picture_file import read_pixels
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2"}
+EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2", ".avif"}
 _ROUNDING = 1e-4  # beyond [0, 1], which rounding in a caller's arithmetic may cause
+_BAND = 256  # rows turned to floats at once; with alpha that takes many times the memory of the picture
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
 
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """Read an image as RGB.
 
-    EXIF rotation is applied (except with alpha); 16-bit depth is kept; transparent parts are laid on white.
+    It is turned upright and converted to sRGB by its ICC profile; 16-bit depth is kept, unconverted; transparent parts
+    are laid on white.
 
     Returns
     -------
@@ -31,30 +33,19 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     FileNotFoundError
         If there is no such file.
     OSError
-        If the file can't be decoded; the message names it.
+        If the file can't be decoded or has more pixels than allowed (2**26, or the environment variable
+        `OPENAVC_MAX_PIXELS`); the message names it and says why.
     """
-    import cv2
-
-    path = existing_file(path)
-    encoded = np.fromfile(path, dtype=np.uint8)
-    pixels = _decode(encoded, cv2.IMREAD_UNCHANGED) if encoded[:2].tobytes() != b"\xff\xd8" else None  # not a JPEG
-    if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
-        pixels = _decode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # applies EXIF rotation, turns grey into BGR
-    if pixels is None:
-        raise OSError(f"{path} ({encoded.size} bytes) can't be decoded as a picture")
+    pixels = read_pixels(path)
     try:
-        return to_images(pixels[..., [2, 1, 0, 3][: pixels.shape[2]]])[0]
+        if pixels.dtype.kind == "f":
+            return to_images(pixels)[0]
+        image = np.empty((*pixels.shape[:2], 3), np.float32)
+        for top in range(0, len(pixels), _BAND):
+            image[top : top + _BAND] = to_images(pixels[top : top + _BAND])[0]
+        return image
     except (TypeError, ValueError) as error:  # a TIFF of floats, say
         raise OSError(f"{path} holds a kind of picture that isn't taken: {error}") from error
-
-
-def _decode(encoded: np.ndarray, flags: int) -> np.ndarray | None:
-    import cv2
-
-    try:
-        return cv2.imdecode(encoded, flags) if encoded.size else None
-    except cv2.error:
-        return None
 
 
 def to_images(image: Any) -> np.ndarray:
@@ -109,14 +100,21 @@ def to_stack(image: Any) -> np.ndarray:
 
 def _to_float(stack: np.ndarray) -> np.ndarray:
     if stack.dtype in (np.uint8, np.uint16):
-        return stack.astype(np.float32) / np.iinfo(stack.dtype).max
+        values = stack.astype(np.float32)
+        values /= np.iinfo(stack.dtype).max
+        return values
     if stack.dtype.kind != "f":
         raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
     low, high = float(stack.min()), float(stack.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
-        hint = "; divide by 255" if 2 <= high <= 255 and low >= 0 else ""
+        hint = "; if these are bytes, divide by 255" if _like_bytes(stack, low, high) else ""
         raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
     return stack.astype(np.float32).clip(0, 1)
+
+
+def _like_bytes(stack: np.ndarray, low: float, high: float) -> bool:
+    """Tell whether floats are bytes in disguise: whole numbers, or, if they were resized, some of the high ones."""
+    return low >= 0 and 1 < high <= 255 and (high >= 128 or bool((stack == np.rint(stack)).all()))
 
 
 def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:

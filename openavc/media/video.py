@@ -1,4 +1,4 @@
-"""Videos: frames (H, W, 3), uint8 RGB, upright, and sound, with their true times.
+"""Videos: frames (H, W, 3), uint8 RGB, upright and in the shape in which they are shown, and sound, with true times.
 
 Times are in seconds from the start of the file, whichever of picture and sound begins first.
 """
@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import math
 import os
+import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .audio import checked_blocks, sound_stream, stream_blocks
 from .container import Demuxer, existing_file, open_container, start_seconds
+from .picture_file import HDR, check_pixels
 
 EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
+Matrix = tuple[int, int, int, int]
 ROUNDING = 0.001  # seconds; some containers round times to milliseconds
 _MOST_REORDERED = 16  # frames, which H.264 and HEVC allow
 
@@ -51,6 +56,7 @@ class Video:
             origin = start_seconds(self._container)
             self.sample_rate: int = sound.codec_context.sample_rate
             self._blocks = checked_blocks(stream_blocks(demuxer, sound, origin, dtype), self.path)
+            self._pictures = pictures
             self._frames = _timed(demuxer, pictures, origin)
         except BaseException:
             self._container.close()
@@ -68,7 +74,7 @@ class Video:
 
     def frames(self, frame_rate: float | None = None) -> Iterator[tuple[float, np.ndarray]]:
         """Yield (time, frame), of all frames or at a frame rate, only once; raise OSError if there are none."""
-        return _decoded(self._frames, frame_rate, None, self.path)
+        return _decoded(self._frames, self._pictures, frame_rate, None, self.path)
 
 
 def read_frames(
@@ -82,7 +88,8 @@ def read_frames(
     frame_rate : float, optional
         Frames per second to keep: the first one at or after each multiple of 1 / frame_rate. All by default.
     size : (int, int), optional
-        Width and height to scale frames to (bicubic), whatever their shape, before they are turned upright.
+        Width and height to scale frames to (bicubic), whatever their shape, before they are turned upright; by
+        default the size at which they are shown, with square pixels.
 
     Yields
     ------
@@ -101,7 +108,7 @@ def read_frames(
     with open_container(path) as container:
         stream = _picture_stream(container, path)
         timed = _timed(Demuxer(container, [stream], path), stream, start_seconds(container))
-        yield from _decoded(timed, frame_rate, size, path)
+        yield from _decoded(timed, stream, frame_rate, size, path)
 
 
 def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
@@ -124,7 +131,7 @@ def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
             shown = frame
         if shown is None:
             raise OSError(f"{path}: no picture could be decoded at {time:g} s")
-        return _upright(shown, None)
+        return _as_shown(shown, stream, _display_matrix(stream, path), None, path)
 
 
 def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
@@ -203,19 +210,88 @@ def _with_times(held: list[Any], sent: list[int], in_order: bool) -> Iterator[An
 
 
 def _decoded(
-    timed: Iterator, frame_rate: float | None, size: tuple[int, int] | None, path: Path
+    timed: Iterator, stream: Any, frame_rate: float | None, size: tuple[int, int] | None, path: Path
 ) -> Iterator[tuple[float, np.ndarray]]:
-    empty = True
+    empty, matrix = True, _display_matrix(stream, path)
     for time, frame in sample_frames(timed, frame_rate):
+        transfer = HDR.get(stream.codec_context.color_trc)
+        if empty and transfer:
+            message = f"{path}: its colours are for HDR screens ({transfer}); they are taken as they are"
+            warnings.warn(message, UserWarning, stacklevel=2)
         empty = False
-        yield time, _upright(frame, size)
+        yield time, _as_shown(frame, stream, matrix, size, path)
     if empty:
         raise OSError(f"{path}: not one picture could be decoded")
 
 
-def _upright(frame: Any, size: tuple[int, int] | None) -> np.ndarray:
-    """Convert a frame to RGB, rotated as the file tells players to; PyAV counts rotation anticlockwise."""
+def _as_shown(frame: Any, stream: Any, matrix: Matrix | None, size: tuple[int, int] | None, path: Path) -> np.ndarray:
+    """Convert a frame to RGB, with square pixels (or at a size), turned and mirrored as the file tells players to."""
+    size = size or _size_shown(frame, stream, path)
     scaling = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"} if size else {}
     pixels = frame.to_ndarray(format="rgb24", **scaling)
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+    mirrored, quarter_turns = _orientation(frame, matrix)
+    pixels = pixels[:, ::-1] if mirrored else pixels
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+
+
+def _size_shown(frame: Any, stream: Any, path: Path) -> tuple[int, int] | None:
+    """Return (width, height) at which a frame's pixels are square, as high as it is; None if they are already."""
+    aspect = stream.sample_aspect_ratio
+    if not aspect or aspect == 1:
+        return None
+    width = max(1, round(frame.width * aspect))
+    try:
+        check_pixels(width, frame.height)
+    except ValueError as error:
+        raise OSError(f"{path}: pixels of {aspect.numerator}:{aspect.denominator} can't be shown: {error}") from error
+    return width, frame.height
+
+
+def _orientation(frame: Any, matrix: Matrix | None) -> tuple[bool, int]:
+    """Return whether to mirror a frame left to right, and by how many quarter turns anticlockwise to turn it then."""
+    if matrix is not None:
+        a, b, c, d = matrix
+        if a * d < b * c:
+            return True, round(math.degrees(math.atan2(b, -a)) / 90) % 4
+    return False, round(frame.rotation / 90) % 4
+
+
+def _display_matrix(stream: Any, path: Path) -> Matrix | None:
+    """Return (a, b, c, d) of an MP4's track header: it shows (x, y), y downwards, at (a x + c y, b x + d y).
+
+    PyAV's rotation doesn't tell a mirrored picture, and versions before 19 crash on other side data of a frame
+    (ISO 14496-12, 8.3.2).
+    """
+    if "mp4" not in stream.container.format.name:
+        return None
+    with open(path, "rb") as file:
+        for track in _boxes(file, 0, path.stat().st_size, b"moov", b"trak", b"tkhd"):
+            wide = track[:1] == b"\1"  # times of 64 bits
+            if (
+                len(track) >= (88 if wide else 76)
+                and struct.unpack_from(">I", track, 20 if wide else 12)[0] == stream.id
+            ):
+                a, b, _, c, d = struct.unpack_from(">5i", track, 52 if wide else 40)
+                return a, b, c, d
+    return None
+
+
+def _boxes(file: BinaryIO, start: int, end: int, kind: bytes, *inner: bytes) -> Iterator[bytes]:
+    """Yield the contents of the boxes at a path of kinds; of each at most 100 bytes."""
+    while start + 8 <= end:
+        file.seek(start)
+        head = file.read(16)
+        if len(head) < 8:
+            return
+        size, body = int.from_bytes(head[:4], "big"), 8
+        if size == 1:  # 64 bits follow
+            size, body = int.from_bytes(head[8:], "big"), 16
+        size = size or end - start  # 0: to the end
+        if size < body:
+            return
+        if head[4:8] == kind and inner:
+            yield from _boxes(file, start + body, min(start + size, end), *inner)
+        elif head[4:8] == kind:
+            file.seek(start + body)
+            yield file.read(min(100, size - body))
+        start += size

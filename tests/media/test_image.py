@@ -2,28 +2,16 @@
 
 import struct
 import tracemalloc
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pictures import UPRIGHT, exif, write_png
 
 import openavc
 from openavc.media.image import enlarge, fit, read_image, shrink_to, to_images, uncropped
-
-# EXIF 2.32, tag 274: where the stored picture's first row and first column are seen. Here, how to turn it upright.
-UPRIGHT = {
-    1: lambda stored: stored,  # top, left
-    2: lambda stored: stored[:, ::-1],  # top, right
-    3: lambda stored: stored[::-1, ::-1],  # bottom, right
-    4: lambda stored: stored[::-1],  # bottom, left
-    5: lambda stored: stored.transpose(1, 0, 2),  # left, top
-    6: lambda stored: stored.transpose(1, 0, 2)[:, ::-1],  # right, top
-    7: lambda stored: stored.transpose(1, 0, 2)[::-1, ::-1],  # right, bottom
-    8: lambda stored: stored.transpose(1, 0, 2)[::-1],  # left, bottom
-}
 
 
 @pytest.fixture
@@ -39,30 +27,14 @@ def write(path, rgb, *parameters):
     return path
 
 
-def write_png(path, rows, bits, colour_type, extra=()):
-    """Write a PNG by hand, for kinds that cv2 doesn't write; `rows` are the bytes of each row."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    width = rows.shape[1] * 8 // bits // {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, len(rows), bits, colour_type, 0, 0, 0))
-    for kind, data in extra:
-        header += chunk(kind, data)
-    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
-    return path
-
-
 # --------------------------------------------------------------------------------------------------------- files
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_photographs_are_turned_upright_by_their_exif_orientation(orientation, colours, tmp_path):
     jpeg = write(tmp_path / "a.jpg", colours, cv2.IMWRITE_JPEG_QUALITY, 100).read_bytes()
-    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, orientation, 0, 0)
-    exif = b"Exif\0\0" + tiff
-    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    block = b"Exif\0\0" + exif(orientation)
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block + jpeg[2:])
     expected = UPRIGHT[orientation](colours)[8::16, 8::16] / 255  # block centres
     image = read_image(tmp_path / "a.jpg")
     assert image.shape[:2] == ((32, 48) if orientation < 5 else (48, 32))
@@ -174,6 +146,15 @@ def test_channels_first_are_refused_with_the_way_to_move_them(shape, model):
 def test_floats_beyond_one_are_refused_and_bytes_in_disguise_recognised(most, hint):
     with pytest.raises(ValueError, match=f"{most:g}") as caught:
         to_images(np.full((4, 4, 3), most))
+    assert ("divide by 255" in str(caught.value)) == hint
+
+
+@pytest.mark.parametrize("most, hint", [(9.9, False), (100.5, False), (254.7, True), (9, True), (2, True)])
+def test_division_is_advised_for_whole_numbers_and_for_resized_bytes_only(most, hint):
+    values = np.zeros((4, 4, 3))
+    values[0, 0, 0] = most
+    with pytest.raises(ValueError, match="must lie in") as caught:
+        to_images(values)
     assert ("divide by 255" in str(caught.value)) == hint
 
 

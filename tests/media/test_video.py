@@ -3,10 +3,13 @@
 import csv
 import itertools
 import struct
+from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from pictures import exif
+from PIL import Image
 from videos import RATE, UNEVEN, noise, numbers_of, write_sound, write_video
 
 from openavc.media.audio import read_audio
@@ -89,29 +92,100 @@ def test_published_clips_have_as_many_frames_as_ffmpeg_counts(shared):
 
 
 @pytest.mark.parametrize(
-    "matrix, turns",  # turns anticlockwise
-    [((1, 0, 0, 1), 0), ((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)],
-    ids=["upright", "90 clockwise", "180", "90 anticlockwise"],
+    "matrix",
+    [
+        (1, 0, 0, 1),
+        (0, 1, -1, 0),
+        (-1, 0, 0, -1),
+        (0, -1, 1, 0),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, -1, -1, 0),
+    ],
+    ids="upright,90 clockwise,180,90 anticlockwise,left to right,upside down,transposed,transversed".split(","),
 )
-def test_frames_are_turned_as_the_track_header_asks(matrix, turns, tmp_path):
-    stored = np.repeat(np.repeat(np.array([[30, 90, 150], [210, 60, 120]], np.uint8), 32, axis=0), 32, axis=1)
-    with av.open(str(tmp_path / "a.mp4"), "w") as file:
-        video = file.add_stream("libx264", rate=25, width=96, height=64, pix_fmt="yuv420p")
-        frame = av.VideoFrame.from_ndarray(np.stack([stored] * 3, axis=-1), format="rgb24")
-        file.mux([*video.encode(frame), *video.encode()])
-    data = bytearray((tmp_path / "a.mp4").read_bytes())
-    a, b, c, d = (value << 16 for value in matrix)  # ISO 14496-12, 8.3.2: x' = a x + c y, y' = b x + d y, y downwards
-    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+def test_frames_are_turned_and_mirrored_as_the_track_header_asks(matrix, tmp_path):
+    stored = np.array([[30, 90, 150], [210, 60, 120]], np.uint8)
+    picture = np.stack([stored.repeat(32, axis=0).repeat(32, axis=1)] * 3, axis=-1)
+    data = bytearray(write_video(tmp_path / "a.mp4", [0], "libx264", pictures=[picture]).read_bytes())
+    a, b, c, d = matrix  # ISO 14496-12, 8.3.2: x' = a x + c y, y' = b x + d y, y downwards
+    values = (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *values)
     (tmp_path / "a.mp4").write_bytes(data)
+    y, x = np.mgrid[:2, :3]
+    columns, rows = a * x + c * y, b * x + d * y
+    columns, rows = columns - columns.min(), rows - rows.min()
+    expected = np.zeros((rows.max() + 1, columns.max() + 1))
+    expected[rows, columns] = stored
     [(_, frame)] = read_frames(tmp_path / "a.mp4")
-    expected = np.rot90(stored, turns)
-    assert frame.shape == (*expected.shape, 3)
-    np.testing.assert_allclose(frame[16::32, 16::32, 1], expected[16::32, 16::32], atol=6)
+    assert frame.shape == (*(32 * side for side in expected.shape), 3)
+    np.testing.assert_allclose(frame[16::32, 16::32, 1], expected, atol=6)
 
 
 def test_a_telephone_video_held_upright_is_taller_than_wide(shared):
     _, frame = next(read_frames(shared / "data/clips/rotate90.mov"))
     assert frame.shape == (568, 320, 3)  # stored 568 wide, with a turn of 90 degrees
+
+
+def test_frames_with_data_that_pyav_has_no_name_for_are_read(tmp_path):
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "a.png", exif=exif(1))  # EXIF is of such a kind before PyAV 19
+    [(_, frame)] = read_frames(tmp_path / "a.png")
+    np.testing.assert_array_equal(frame, np.full((32, 48, 3), [255, 0, 0]))
+
+
+# --------------------------------------------------------------------------------------------- shape and colours
+
+
+def write_wide_pixels(path, aspect, codec="libx264"):
+    """Write a frame, its left half dark and its right half light, whose pixels have another width than height."""
+    picture = np.full((64, 96, 3), 40, np.uint8)
+    picture[:, 48:] = 200
+    with av.open(str(path), "w") as file:
+        video = file.add_stream(codec, rate=25, width=96, height=64, pix_fmt="yuv420p")
+        video.codec_context.sample_aspect_ratio = aspect
+        file.mux([*video.encode(av.VideoFrame.from_ndarray(picture, "rgb24")), *video.encode()])
+    return path
+
+
+@pytest.mark.parametrize("name, codec", [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+@pytest.mark.parametrize("aspect, width", [((64, 45), 137), ((8, 9), 85), ((2, 1), 192), ((1, 1), 96)])
+def test_frames_have_the_shape_in_which_they_are_shown(aspect, width, name, codec, tmp_path):
+    path = write_wide_pixels(tmp_path / name, Fraction(*aspect), codec)
+    [(_, frame)] = read_frames(path)
+    assert frame.shape == read_frame(path, 0).shape == (64, width, 3)
+    assert frame[:, : width // 2 - 4].max() < 60 < 180 < frame[:, width // 2 + 4 :].min()
+    assert next(read_frames(path, size=(32, 32)))[1].shape == (32, 32, 3)  # a size is the caller's
+
+
+def test_pixels_are_widened_before_a_frame_is_turned(tmp_path):
+    data = bytearray(write_wide_pixels(tmp_path / "a.mp4", Fraction(2, 1)).read_bytes())
+    values = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, *values)
+    (tmp_path / "a.mp4").write_bytes(data)
+    [(_, frame)] = read_frames(tmp_path / "a.mp4")
+    assert frame.shape == (192, 64, 3)
+    assert frame[:90].max() < 60 < 180 < frame[102:].min()
+
+
+def test_a_frame_too_wide_to_be_shown_is_refused_by_name(tmp_path, monkeypatch):
+    path = write_wide_pixels(tmp_path / "a.mkv", Fraction(20, 1))
+    monkeypatch.setenv("OPENAVC_MAX_PIXELS", "100000")
+    with pytest.raises(OSError, match=r"a\.mkv: pixels of 20:1 .*1920 x 64 pixels, the limit is 100,000"):
+        list(read_frames(path))
+
+
+def test_one_warning_names_a_video_for_hdr_screens(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as file:
+        video = file.add_stream("libx264", rate=25, width=32, height=32, pix_fmt="yuv420p")
+        video.codec_context.color_trc = 16
+        for _ in range(3):
+            file.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")))
+        file.mux(video.encode())
+    with pytest.warns(UserWarning, match=r"a\.mp4: .*HDR screens \(PQ\)") as caught:
+        assert len(list(read_frames(path))) == 3
+    assert len(caught) == 1
 
 
 # ------------------------------------------------------------------------------------------------ sound and picture

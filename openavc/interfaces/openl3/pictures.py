@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from ...inference.batches import run_batches
-from ...media.container import existing_file
 from ...media.image import read_image, to_images
+from ...media.picture_file import read_as_stored
 from ...models.contract import EmbedsFrames
 from .openl3_exceptions import OpenL3Error
 from .openl3_warnings import OpenL3Warning
@@ -85,12 +85,10 @@ def read_picture(path: str | Path, strict_openl3: bool) -> np.ndarray:
     """Read a picture (H, W, 3) as `read_image` does, or as OpenL3 does: as stored, without transparency."""
     if not strict_openl3:
         return read_image(path)
-    import cv2
-
-    pixels = cv2.imdecode(np.fromfile(existing_file(path), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3:
+    pixels = read_as_stored(path)
+    if pixels.ndim != 3:
         raise OSError(f"{path} can't be decoded as a picture of three colours")
-    return pixels[..., 2::-1]
+    return pixels[..., :3]
 
 
 def _as_trained(frame: np.ndarray) -> np.ndarray:
