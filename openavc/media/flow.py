@@ -54,7 +54,7 @@ def optical_flow(run: np.ndarray, method: str = "dis") -> np.ndarray:
 
 def check_flow_method(method: str) -> str:
     """Return the method; raise ValueError if it is unknown."""
-    if method not in _METHODS:
+    if method not in list(_METHODS):
         raise ValueError(f"flow_method must be one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     return method
 

@@ -12,10 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..media.flow import check_flow_method, with_flow
-from .ave_motion import FRAME_RATE, TwoStreamTower, check_frame_count, motion_tower
+from .ave_motion import FRAME_RATE, TwoStreamTower, check_frame_count, check_frame_rate, motion_tower
 from .contract import FramesInput, HasSimilarity, Slices, check_embedding
 from .frontends import build_frontend
-from .layers import ConvTower, TwoTowers, channels_first, check_widths, one_pass_tower, pool_windows, square_or_sides
+from .layers import (
+    ConvTower,
+    TwoTowers,
+    channels_first,
+    check_joint_size,
+    check_widths,
+    one_pass_tower,
+    pool_windows,
+    square_or_sides,
+)
 
 
 class AVENet(TwoTowers, Slices, HasSimilarity):
@@ -64,7 +73,9 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
         if features not in ("max", "blocks"):
             raise ValueError(f"features must be 'max' or 'blocks', got {features!r}")
         check_widths(widths)
+        check_joint_size(joint_size)
         count = check_frame_count(motion, frames)
+        check_frame_rate(frame_rate)
         super().__init__(
             build_frontend(frontend),
             FramesInput(*square_or_sides(image_size), count, frame_rate if count > 1 else None),

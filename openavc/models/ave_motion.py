@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .layers import ConvTower, block_maps, channels_last, conv_block, initialised
 
 FRAME_RATE = 25.0  # frames per second, for both
+MOST_FRAMES = 999  # of a clip
 FRAME_COUNTS = {
     None: (1, 1),
     "frames": (25, 7),
@@ -70,11 +71,17 @@ def motion_tower(widths: Sequence[int]) -> ConvTower:
 
 def check_frame_count(motion: str | None, frames: int | None) -> int:
     """Return the number of frames, by default the paper's; raise ValueError for an unknown motion or invalid number."""
-    if motion not in FRAME_COUNTS:
+    if motion not in list(FRAME_COUNTS):
         raise ValueError(f"motion must be None, 'frames' or 'flow', got {motion!r}")
     usual, fewest = FRAME_COUNTS[motion]
     frames = usual if frames is None else frames
-    if type(frames) is not int or frames < fewest or frames % 2 == 0 or (motion is None and frames > 1):
-        possible = f"an odd number of at least {fewest}" if motion else "1"
+    if type(frames) is not int or not fewest <= frames <= (MOST_FRAMES if motion else 1) or frames % 2 == 0:
+        possible = f"an odd number of {fewest} to {MOST_FRAMES}" if motion else "1"
         raise ValueError(f"frames must be {possible} with motion={motion!r}, got {frames!r}")
     return frames
+
+
+def check_frame_rate(rate: float) -> None:
+    """Raise ValueError unless the rate is a number that videos can have."""
+    if not isinstance(rate, int | float) or not 0 < rate <= 1000:
+        raise ValueError(f"frame_rate must be above 0 and at most 1000 frames a second, got {rate!r}")

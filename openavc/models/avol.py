@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .contract import FramesInput, HasSimilarity, Localizes, check_embedding
 from .frontends import build_frontend
-from .layers import ConvTower, TwoTowers, check_widths, one_pass_tower, square_or_sides
+from .layers import ConvTower, TwoTowers, check_joint_size, check_widths, one_pass_tower, square_or_sides
 
 
 class AVOLNet(TwoTowers, Localizes, HasSimilarity):
@@ -53,6 +53,7 @@ class AVOLNet(TwoTowers, Localizes, HasSimilarity):
         if map_stride not in (8, 16):
             raise ValueError(f"map_stride must be 8 or 16 pixels, got {map_stride!r}")
         check_widths(widths)
+        check_joint_size(joint_size)
         sizes = {modality: {"features": widths[3]} for modality in ("audio", "image")}
         super().__init__(build_frontend(frontend), FramesInput(*square_or_sides(image_size)), sizes)
         self.pooling, self.map_stride = pooling, map_stride

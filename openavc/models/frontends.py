@@ -282,7 +282,7 @@ EDGEL3_FRONTENDS: dict[str, dict[str, Callable[[], Frontend]]] = {
 
 def build_frontend(name: str) -> Frontend:
     """Build L3-Net's frontend or the compact one by name; raise ValueError with the known names for others."""
-    if name not in FRONTENDS:
+    if name not in list(FRONTENDS):  # a list, unlike a dict, also compares what can't be hashed
         raise ValueError(f"unknown frontend {name!r}; known: {', '.join(FRONTENDS)}")
     return FRONTENDS[name]()
 
@@ -290,8 +290,8 @@ def build_frontend(name: str) -> Frontend:
 def openl3_frontend(input_repr: str, variant: str) -> Frontend:
     """Build a variant of one of OpenL3's spectrograms; raise ValueError with the known names for others."""
     known = OPENL3_FRONTENDS | EDGEL3_FRONTENDS
-    if input_repr not in known:
+    if input_repr not in list(known):
         raise ValueError(f"unknown input_repr {input_repr!r}; known: {', '.join(known)}")
-    if variant not in known[input_repr]:
+    if variant not in list(known[input_repr]):
         raise ValueError(f"unknown frontend {variant!r}; known: {', '.join(known[input_repr])}")
     return known[input_repr][variant]()

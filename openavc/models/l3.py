@@ -47,6 +47,8 @@ class L3Net(TwoTowers, Compares):
     ):
         frontend = frontend if isinstance(frontend, Frontend) else build_frontend(frontend)
         check_widths(widths)
+        if first_stride not in (1, 2):
+            raise ValueError(f"first_stride must be 1 or 2, got {first_stride!r}")
         to_a_point = pools_to_a_point(embedding_size, (12 * widths[-1], widths[-1]))
         super().__init__(frontend, FramesInput(*square_or_sides(image_size)), grid_sizes(widths[-1], to_a_point))
         self.to_a_point = to_a_point

@@ -15,6 +15,7 @@ from .frontends import Frontend
 Network = TypeVar("Network", bound=nn.Module)
 _LAYERS: dict[int, Any] = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
 _CONVOLUTIONS, _POOLS = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
+LARGEST_SIDE = 4096  # pixels; one such picture takes about a gigabyte in the first layers
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of a map's axes
 
 
@@ -103,7 +104,7 @@ def conv_block(
 def initialised(layers: nn.Sequential) -> nn.Sequential:
     """Initialise convolutions He-normal, the usual choice, as the papers don't specify any."""
     for layer in layers:
-        if isinstance(layer, _CONVOLUTIONS):
+        if isinstance(layer, _CONVOLUTIONS) and not layer.weight.is_meta:  # a network of shapes has no numbers
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layers
@@ -159,16 +160,32 @@ def channels_first(frames: Tensor) -> Tensor:
 
 
 def check_widths(widths: Sequence[int]) -> None:
-    """Raise ValueError unless there are 4 widths, one per block."""
+    """Raise ValueError unless there are 4 widths, one per block, each a whole number of at least 1."""
     if not isinstance(widths, list | tuple) or len(widths) != 4:
-        raise ValueError(f"widths must be the channels of 4 blocks, got {widths!r}")
+        raise ValueError(f"widths must be the channels of 4 blocks, got {shortened(widths)}")
+    if not all(type(width) is int and width >= 1 for width in widths):
+        raise ValueError(f"widths must be whole numbers of at least 1, got {shortened(widths)}")
+
+
+def check_joint_size(size: int) -> None:
+    """Raise ValueError unless a joint space can have that many dimensions."""
+    if type(size) is not int or size < 1:
+        raise ValueError(f"joint_size must be a whole number of at least 1, got {shortened(size)}")
+
+
+def shortened(value: object) -> str:
+    """Return a value as text for a message, however long it is."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def square_or_sides(image_size: int | Sequence[int]) -> tuple[int, int]:
     """Return the height and width that the option `image_size` stands for; raise ValueError if it is invalid."""
     sides: list = list(image_size) if isinstance(image_size, list | tuple) else [image_size] * 2
-    if len(sides) != 2 or not all(type(side) is int and side >= 16 for side in sides):
-        raise ValueError(f"image_size must be at least 16 pixels, or such a (height, width), got {image_size!r}")
+    if len(sides) != 2 or not all(type(side) is int and 16 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(
+            f"image_size must be 16 to {LARGEST_SIDE} pixels, or such a (height, width), got {shortened(image_size)}"
+        )
     return sides[0], sides[1]
 
 

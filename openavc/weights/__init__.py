@@ -1,12 +1,14 @@
 """Models by name or by file, loaded ready for inference.
 
-`manifest` lists the models, `sources` provides their files, and `loading` builds networks from these. Files are
-safetensors, or OpenL3's and EdgeL3's HDF5, which `keras` reads; nothing is ever unpickled.
+`manifest` lists the models, `sources` provides their files, and `loading` builds `networks` from these. Files are
+safetensors, which `tensors` reads and checks, or OpenL3's and EdgeL3's HDF5, which `keras` reads; nothing is ever
+unpickled.
 """
 
 from .digests import sha256_of
-from .loading import build_model, choose_device, load_model, locate, modalities_of, to_dtype
+from .loading import choose_device, load_model, locate, modalities_of, to_dtype
 from .manifest import list_models, model_info, read_manifest
+from .networks import build_model
 from .sources import PRETRAINED, fetch, fetch_entry, verify_local
 
 __all__ = [

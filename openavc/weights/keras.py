@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
-from .digests import git_blob_sha1
+from .digests import check_regular, git_blob_sha1
 
 if TYPE_CHECKING:
     import h5py
@@ -101,7 +101,7 @@ def read_modality(path: str | Path) -> str:
         As `read_openl3` does, but only as far as the first layer shows.
     """
     path = Path(path)
-    layers = _read_layers(path, _unpack(path, path.read_bytes()))
+    layers = _read_layers(path, _unpack(path, _content(path)))
     _pop_spectrogram(path, layers)
     return _modality(path, layers)
 
@@ -159,7 +159,7 @@ def convert(*paths: str | Path, target: str | Path, input_repr: str | None = Non
 
 def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict[str, torch.Tensor]]:
     """Return the architecture and the tensors of one file."""
-    content = path.read_bytes()
+    content = _content(path)
     if git_blob_sha1(content) in WITHDRAWN:
         raise ValueError(
             f"{path} is of OpenL3 v0.1, trained with a wrong spectrogram and withdrawn by its authors: use its "
@@ -172,6 +172,14 @@ def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict[str, tor
 
 
 # --------------------------------------------------------------------------------------------- HDF5 and its layers
+
+
+def _content(path: Path) -> bytes:
+    """Return the content of a file; raise OSError if it isn't a regular file, or is too large to be one of OpenL3's."""
+    check_regular(path)
+    if path.stat().st_size > LARGEST:
+        raise OSError(f"{path} has {path.stat().st_size} bytes, more than {LARGEST}: it is no file of OpenL3's")
+    return path.read_bytes()
 
 
 def _unpack(path: Path, content: bytes) -> bytes:
@@ -330,6 +338,8 @@ def _tensors(path: Path, layers: _Layers, architecture: dict) -> dict[str, torch
             raise ValueError(f"{layer} has arrays of shapes {_listed(shapes)}; expected are {_listed(expected)}")
         for slot, array in zip(slots, arrays, strict=True):
             tensors[f"{key}.{slot}"] = _tensor(layer, array)
+            if slot == "running_var" and (array < 0).any():
+                raise ValueError(f"{layer} holds negative variances")
         if isinstance(module, torch.nn.BatchNorm2d):
             tensors[f"{key}.num_batches_tracked"] = torch.tensor(0)
     return tensors
@@ -352,9 +362,11 @@ def _tensor(layer: str, array: np.ndarray) -> torch.Tensor:
 
     if array.dtype.kind != "f":
         raise ValueError(f"{layer} holds numbers of type {array.dtype}; floats were expected")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{layer} holds NaN or infinity")
-    tensor = torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinity
+        single = array.astype(np.float32)
+    if not np.isfinite(single).all():
+        raise ValueError(f"{layer} holds NaN, infinity, or numbers too large for float32")
+    tensor = torch.from_numpy(single)
     return tensor.permute(3, 2, 0, 1).contiguous() if tensor.ndim == 4 else tensor
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import keras
-from .digests import sha256_of
+from .digests import check_regular, sha256_of
 from .manifest import list_models
+from .networks import build_model, outline
 from .sources import fetch
+from .tensors import check_numbers, read_architecture, read_safetensors
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +56,8 @@ def load_model(
     Raises
     ------
     ValueError
-        For an unknown name or option, or a file that doesn't fit.
+        For an unknown name or option, a file that doesn't fit, or one with numbers that no network can compute with;
+        the message names the file and the tensor.
     TypeError
         If `name_or_path` is neither a string nor a path.
     FileNotFoundError, OSError
@@ -67,7 +70,8 @@ def load_model(
     if path.name.endswith(keras.ENDINGS):
         architecture, tensors = keras.read_openl3(path, input_repr=options.get("input_repr"))
     else:
-        architecture, tensors = _read_safetensors(path)
+        architecture, tensors = read_safetensors(path)
+    check_numbers(path, tensors, dtype)
     _check_options(path, architecture, options)
     architecture |= options
     model = build_model(architecture)
@@ -117,6 +121,8 @@ def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
         return path.name.removesuffix(ending), path
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the weights file in it")
+    if path.exists():
+        check_regular(path)
     raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
 
 
@@ -136,33 +142,7 @@ def modalities_of(path: str | Path) -> list[str]:
     path = Path(path)
     if path.name.endswith(keras.ENDINGS):
         return [keras.read_modality(path)]
-    return _read_safetensors(path)[0].get("modalities", ["audio", "image"])
-
-
-def build_model(architecture: dict) -> AudioVisualModel:
-    """Build an untrained network.
-
-    Parameters
-    ----------
-    architecture : dict
-        `architecture`, one of `models.ARCHITECTURES`, and the options of that network.
-
-    Raises
-    ------
-    ValueError
-        If there is no such architecture or option.
-    """
-    from ..models import ARCHITECTURES
-
-    options = dict(architecture)
-    kind = options.pop("architecture", None)
-    if kind not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {kind!r}; known: {', '.join(ARCHITECTURES)}")
-    known = list(inspect.signature(ARCHITECTURES[kind]).parameters)
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        raise ValueError(f"{kind} has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
-    return ARCHITECTURES[kind](**options)
+    return list(outline(path, read_architecture(path)).embedding_sizes)
 
 
 def choose_device(device: str | torch.device | None = None) -> torch.device:
@@ -220,31 +200,3 @@ def _check_options(path: Path, architecture: dict, options: dict) -> None:
         fixed, asked = architecture.get(option, known[option].default), options[option]
         if json.dumps(fixed) != json.dumps(asked, default=repr):  # a tuple equals a list
             raise ValueError(f"{path} doesn't fit: its {option} is {fixed!r}, not {asked!r}: leave {option} out")
-
-
-def _read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """Return the architecture that a file's header names, and its tensors."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise OSError(f"{path} is not a safetensors file, or is cut short: {error}") from error
-    if "architecture" not in metadata:
-        raise ValueError(f"{path} doesn't name its architecture in its header; only files written by openavc load")
-    return _read_architecture(path, metadata["architecture"]), tensors
-
-
-def _read_architecture(path: Path, header: str) -> dict:
-    """Return the architecture in a header; raise ValueError unless it is a JSON object."""
-    try:
-        architecture = json.loads(header)
-    except json.JSONDecodeError:
-        architecture = header
-    if not isinstance(architecture, dict):
-        raise ValueError(
-            f"{path} has {header!r} for its architecture; a JSON object of a network's options was expected"
-        )
-    return architecture

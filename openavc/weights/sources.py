@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..atomic import write_bytes
 from . import keras
-from .digests import git_blob_sha1, sha256_of
+from .digests import check_regular, git_blob_sha1, sha256_of
 from .manifest import model_info
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -88,7 +88,10 @@ def verify_local(name: str) -> Path | None:
 
 def _verified(path: Path, entry: dict, advice: str) -> Path:
     """Return `path` if it has the entry's SHA-256; otherwise raise OSError with the advice."""
-    actual = sha256_of(path)
+    try:
+        actual = sha256_of(path)
+    except OSError as error:
+        raise OSError(f"{error}. {advice}") from error
     if actual != entry["sha256"]:
         raise OSError(
             f"{path} is damaged or was replaced and is not used: it has {path.stat().st_size} bytes and SHA-256 "
@@ -207,6 +210,8 @@ def _verified_conversion(target: Path, name: str) -> Path:
     if not target.exists():
         raise FileNotFoundError(f"{target} has not been downloaded: run openavc download {name}")
     actual = sha256_of(target)
+    if digest.exists():
+        check_regular(digest)
     expected = digest.read_text(errors="replace").split(" ")[0] if digest.exists() else "missing"
     if actual != expected:
         raise OSError(

@@ -269,9 +269,17 @@ def test_the_bytes_of_all_layers_together_are_limited(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(np.nan, "layer 3 of 16.*NaN"), (np.inf, "layer 3 of 16.*infinity"), (3, "type int64")]
+    ("value", "said"),
+    [
+        (np.nan, "layer 3 of 16.*NaN"),
+        (np.inf, "layer 3 of 16.*infinity"),
+        (1e300, "layer 3 of 16.*too large for float32"),
+        (-0.5, "layer 3 of 16.*negative variances"),
+        (3, "type int64"),
+        (3j, "type complex128"),
+    ],
 )
-def test_weights_that_are_no_numbers_are_refused(tmp_path, value, said):
+def test_weights_that_no_network_can_compute_with_are_refused(tmp_path, value, said):
     layers = replaced(2, shapes=[np.full(64, value)] * 4)
     with pytest.raises(ValueError, match=said):
         read_openl3(write_h5(tmp_path / AUDIO, layers))
