@@ -355,7 +355,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
 @_command("openavc models --json")
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
 def models(as_json):
-    """List the models, the default first."""
+    """List the models, the default first and your own, which training.export wrote, last."""
     from .weights import read_manifest
 
     if as_json:

@@ -16,7 +16,7 @@ import yaml
 
 REPO, REVISION, FILENAME = "openavc/tiny", "0123456789abcdef0123456789abcdef01234567", "tiny.safetensors"
 PATH = f"/{REPO}/resolve/{REVISION}/{FILENAME}"
-LICENSES = ["apache-2.0", "mit", "other"]  # some of those that the Hub knows
+LICENSES = ["apache-2.0", "mit", "other", "unknown"]  # some of those that the Hub knows
 WRITER, READER = "hf_writer", "hf_reader"  # the tokens that this Hub knows
 
 

@@ -38,11 +38,16 @@ def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
 
 
 def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.dtype = torch.float16) -> None:
-    """Write the model as safetensors with its architecture in the header, as `openavc.load_model` reads it."""
+    """Write the model as a file of `weights_file`."""
+    write_bytes(path, weights_file(model, architecture, dtype))
+
+
+def weights_file(model: nn.Module, architecture: dict, dtype: torch.dtype = torch.float16) -> bytes:
+    """Return the model as safetensors with its architecture in the header, as `openavc.load_model` reads it."""
     from safetensors.torch import save
 
     def convert(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
 
     tensors = {name: convert(tensor) for name, tensor in model.state_dict().items()}
-    write_bytes(path, save(tensors, metadata={"architecture": json.dumps(architecture)}))
+    return save(tensors, metadata={"architecture": json.dumps(architecture)})

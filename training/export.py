@@ -1,11 +1,14 @@
-"""A run's weights to the package and the Hugging Face Hub: safetensors, a model card and an entry of the manifest.
+"""A run's weights as a model with a name, which `openavc` finds from anywhere: safetensors, a model card and an entry.
 
-    python -m training.export runs/ave_small --name ave-small --metrics avc.json --metrics esc.json
+    python -m training.export runs/mine --name my-grid --metrics avc.json --metrics esc.json
+    python -m training.export runs/ave_small --name ave-small --license Apache-2.0 --package --overwrite
     python -m training.export runs/l3_flickr --name l3-flickr --push OWNER/l3-flickr --no-package
 
-RUN then holds the files to push: NAME.safetensors, in half precision, and README.md, the model card. The package and
-the manifest are changed last and together, so an export that fails leaves them unchanged. `--best` takes the weights
-that a training with `--validation` kept as the best on held-out shards, instead of its last ones.
+RUN then holds the files to push: NAME.safetensors, in half precision, and README.md, the model card. The weights and
+their entry go to the user's own folder; with `--package` the package gets the weights and the manifest of this checkout
+the entry, with `--no-package` only the manifest does. They are changed last and together, so an export that fails
+leaves them unchanged. `--best` takes the weights that a training with `--validation` kept as the best on held-out
+shards, instead of its last ones.
 """
 
 from __future__ import annotations
@@ -17,12 +20,12 @@ from pathlib import Path
 import click
 import torch
 
-from openavc.atomic import write_atomically
+from openavc.atomic import write_atomically, write_bytes
 from openavc.models.contract import AudioVisualModel
-from openavc.weights import PRETRAINED, load_model, sha256_of
+from openavc.weights import PRETRAINED, load_model, own_folder, read_own, sha256_of
 
-from .checkpoint import save_weights
-from .publish.card import PROJECT, describe_corpora, model_card
+from .checkpoint import weights_file
+from .publish.card import PROJECT, describe_corpora, is_card, model_card, without_machine
 from .publish.hub import check_repo, fetch_back, push
 
 MANIFEST = PROJECT / "weights_manifest.json"
@@ -33,42 +36,49 @@ _NOWHERE = "nobody could get the weights of {name!r}: push them or put them into
 def export(
     run: Path,
     name: str,
-    license: str,
+    license: str = "",
     repo: str = "",
-    package: bool = True,
+    package: bool | None = None,
     limits: str = "",
     best: bool = False,
     tables: dict | None = None,
+    overwrite: bool = False,
     **about,
 ) -> dict:
-    """Write the weights, their card and the manifest's entry, and return the entry.
+    """Write the weights, their card and their entry, and return the entry.
 
     Parameters
     ----------
     run : Path
         Folder of a run of `training.train`.
     name : str
-        Name in the manifest.
+        Name of the model.
     license : str
-        SPDX identifier.
+        SPDX identifier of the licence of the weights; by default that of the entry of the same weights, or "unknown".
     repo : str
         Repository of the Hub, `owner/name`, to push weights and card to; empty to push nothing.
-    package : bool
-        Whether to put the weights into the package.
+    package : bool, optional
+        Whether to change this checkout instead of the user's own folder: True puts the weights into the package and
+        their entry into the manifest, False only the entry.
     limits : str
         What the model is bad at, for the card.
     best : bool
         Whether to take `best.safetensors` instead of the last weights.
     tables : dict, optional
         Tables for the card, by the command that measured them: title -> row -> column -> cell.
+    overwrite : bool
+        Whether to replace a model of this name, and files in the run's folder that this export didn't write.
     **about
-        `trained_on`, `recipe` and `metrics`. Empty values are taken from the run's configuration, or else from the
-        manifest's entry of the same weights.
+        `trained_on`, `recipe`, `metrics` and `data_license`, the licence of what the run was trained on. Empty values
+        are taken from the run's configuration, or else from the entry of the same weights.
 
     Raises
     ------
     ValueError
-        If `name` can't be a file's, `repo` isn't `owner/name`, or the weights would be neither packaged nor pushed.
+        If `name` can't be a file's or is that of a model of openavc's own, `repo` isn't `owner/name`, or nobody could
+        get the weights.
+    FileExistsError
+        If something would be replaced without `overwrite`.
     OSError
         If the run has no weights, or they can't be pushed and fetched back.
     """
@@ -76,29 +86,67 @@ def export(
     if repo:
         check_repo(repo)
     models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
-    before = next((known for known in models if known["name"] == name), {})
-    if not (package or repo or pushed(before)):
+    listed = next((known for known in models if known["name"] == name), {})
+    check_free(name, package, listed, overwrite)
+    before = earlier_own(name) if package is None else listed
+    if package is False and not (repo or pushed(before)):
         raise ValueError(_NOWHERE.format(name=name))
     config = json.loads((run / "config.json").read_text())
     model = load_model(weights_of(run, best), device="cpu")
-    path = run / f"{name}.safetensors"
-    save_weights(path, model, config["model"], torch.float16)
-    entry = describe(model, name, path, license)
-    same = before if before.get("sha256") == entry["sha256"] else {}
+    path, card = run / f"{name}.safetensors", run / "README.md"
+    content = weights_file(model, config["model"], torch.float16)
+    check_replaceable(path, card, content, overwrite)
+    write_bytes(path, content)
+    same = before if before.get("sha256") == sha256_of(path) else {}
+    entry = describe(model, name, path, license or same.get("license") or "unknown")
+    here = [] if package is False else [{"type": "own" if package is None else "package"}]
     hub = pushed(same)
-    entry["sources"] = [{"type": "package"}] * package + hub
+    entry["sources"] = here + hub
     if not (entry["sources"] or repo):
         raise ValueError(_NOWHERE.format(name=name))
-    entry |= complete(about, config, same)
-    card = run / "README.md"
+    entry |= complete({"data_license": ""} | about, config, same)
     card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best, tables))
     if repo:
         source = {"type": "hub", "repo": repo, "revision": push(repo, [path, card], f"{name} and its card")}
         source["filename"] = path.name
         fetch_back(entry | {"sources": [source]})
-        entry["sources"] = [{"type": "package"}] * package + [source]
-    put_in_place(path, package, [entry if known is before else known for known in models] + [entry] * (not before))
+        entry["sources"] = [*here, source]
+    if package is None:
+        put_in_place({own_folder() / f"{name}.json": as_json(entry), own_folder() / path.name: content})
+    else:
+        models = [entry if known is listed else known for known in models] + [entry] * (not listed)
+        put_in_checkout(path.name, content if package else None, models)
     return entry
+
+
+def check_free(name: str, package: bool | None, listed: dict, overwrite: bool) -> None:
+    """Raise an error if a model of this name is where the export goes, or if it is one of openavc's own elsewhere."""
+    if package is None and listed:
+        raise ValueError(
+            f"{name!r} is a model of openavc's own: choose another --name, or replace it in this checkout with "
+            "--package --overwrite"
+        )
+    folder = own_folder() if package is None else PRETRAINED
+    there = [file for ending in (".safetensors", ".json") if (file := folder / f"{name}{ending}").exists()]
+    if (listed or there) and not overwrite:
+        where = there[0] if there else MANIFEST
+        raise FileExistsError(f"there is a model {name!r} already ({where}): choose another --name, or --overwrite")
+
+
+def check_replaceable(path: Path, card: Path, content: bytes, overwrite: bool) -> None:
+    """Raise FileExistsError if the weights or the card would replace a file of the run that no export wrote."""
+    foreign = path if path.exists() and path.read_bytes() != content else None
+    foreign = card if card.exists() and not is_card(card) else foreign
+    if foreign and not overwrite:
+        raise FileExistsError(f"{foreign} is there already, and is of something else: move it away, or --overwrite")
+
+
+def earlier_own(name: str) -> dict:
+    """Return the entry of the user's own model of this name; empty if there is none, or what is there is no entry."""
+    try:
+        return read_own(name)
+    except (OSError, ValueError):
+        return {}
 
 
 def check_name(name: str) -> None:
@@ -155,61 +203,73 @@ def embedding_size(sizes: dict[str, dict[str, int]]) -> dict[str, int | dict[str
 
 def complete(about: dict, config: dict, same: dict) -> dict:
     """Fill empty values of `about` from the run's configuration, or else from the entry of the same weights."""
-    recorded = {"trained_on": describe_corpora(config.get("corpus") or []), "recipe": config.get("recipe")}
+    corpora = describe_corpora(config.get("corpus") or [], config.get("clip_seconds"))
+    recorded = {"trained_on": corpora, "recipe": config.get("recipe")}
     filled = {key: value or recorded.get(key) or same.get(key, value) for key, value in about.items()}
     return filled | {"recipe": without_machine(filled.get("recipe") or "")}
 
 
-def without_machine(recipe: str) -> str:
-    """Strip a recipe's path of this machine's folders: from the project's root, or else only the file's name."""
-    path = Path(recipe)
-    if path.is_absolute() and path.resolve().is_relative_to(PROJECT.resolve()):
-        return path.resolve().relative_to(PROJECT.resolve()).as_posix()
-    return path.name if path.is_absolute() or ".." in path.parts else recipe
+def as_json(content: dict) -> bytes:
+    """Return an entry or a manifest as the content of its file."""
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
-def put_in_place(path: Path, package: bool, models: list[dict]) -> None:
-    """Replace the package's file of this name and the manifest; both are written in full before either is replaced.
+def put_in_checkout(file: str, weights: bytes | None, models: list[dict]) -> None:
+    """Replace the manifest and the package's file of this name.
 
-    Without `package` the file is removed at the end, so that no wheel carries weights that the manifest doesn't name.
+    Without weights the file is removed at the end, so that no wheel carries what the manifest doesn't name.
     """
-    target = PRETRAINED / path.name
-    contents = {MANIFEST: (json.dumps({"models": models}, indent=2) + "\n").encode()}
-    if package:
-        contents[target] = path.read_bytes()  # the last to be opened is the first to be replaced
+    contents = {MANIFEST: as_json({"models": models})}
+    if weights is not None:
+        contents[PRETRAINED / file] = weights
+    put_in_place(contents)
+    if weights is None:
+        (PRETRAINED / file).unlink(missing_ok=True)
+
+
+def put_in_place(contents: dict[Path, bytes]) -> None:
+    """Replace files; all are written in full before any is replaced, the last of them first."""
     with contextlib.ExitStack() as stack:
         for file, content in contents.items():
             stack.enter_context(write_atomically(file)).write_bytes(content)
-    if not package:
-        target.unlink(missing_ok=True)
 
 
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", required=True, help="Name in the manifest.")
+@click.option("--name", required=True, help="Name of the model.")
 @click.option(
     "--metrics", multiple=True, type=click.Path(exists=True, path_type=Path), help="From training.evaluate --json."
 )
 @click.option("--trained-on", default="", help="What the shards hold, in words, instead of what the run recorded.")
 @click.option("--recipe", default="", help="Path of the configuration, instead of what the run recorded.")
-@click.option("--license", default="Apache-2.0", show_default=True)
+@click.option("--license", default="", help="Of the weights, an SPDX identifier.  [default: unknown]")
+@click.option("--data-license", default="", help="Of what the shards hold, in words, for the card.")
 @click.option("--limits", default="", help="What the model is bad at, in words, for its card.")
 @click.option("--push", "repo", default="", metavar="OWNER/NAME", help="Repository of the Hub to push to.")
-@click.option("--package/--no-package", default=True, help="Whether the package holds the weights.", show_default=True)
+@click.option(
+    "--package/--no-package",
+    default=None,
+    help="Change this checkout, with the weights in the package or without.  [default: your own folder]",
+)
 @click.option("--best", is_flag=True, help="RUN/best.safetensors, kept by --validation, instead of the last weights.")
-def main(run, name, metrics, trained_on, recipe, license, limits, repo, package, best):
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def main(run, name, metrics, trained_on, recipe, license, data_license, limits, repo, package, best, overwrite):
     measured = [json.loads(path.read_text()) for path in metrics]
     empty = [str(path) for path, one in zip(metrics, measured, strict=True) if not one.get("metrics")]
     if empty:
         raise click.UsageError(f"there are no metrics in {', '.join(empty)}: give what training.evaluate --json wrote")
     figures = [figure for one in measured for figure in one["metrics"]]
     tables = {one["metrics"][0]["command"]: one["tables"] for one in measured if one.get("tables")}
-    about = {"trained_on": trained_on, "recipe": recipe, "metrics": figures}
+    about = {"trained_on": trained_on, "recipe": recipe, "metrics": figures, "data_license": data_license}
     try:
-        entry = export(run, name, license, repo, package, limits, best, tables, **about)
+        entry = export(run, name, license, repo, package, limits, best, tables, overwrite, **about)
+    except FileExistsError as error:
+        raise click.UsageError(str(error)) from None
     except (ValueError, OSError) as error:
         raise click.ClickException(" ".join(str(error).split())) from None
     click.echo(f"{entry['file']}: {entry['bytes']:,} bytes, SHA-256 {entry['sha256']}")
+    if package is None:
+        click.echo(f"openavc finds it by its name: {own_folder() / entry['file']}")
     click.echo(f"model card: {run / 'README.md'}")
     for source in entry["sources"]:
         if source["type"] == "hub":

@@ -17,14 +17,27 @@ from .recipe import Recipe
 
 
 def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
-    """Describe what a run depends on besides its recipe: shards, their origin and labels, and the initial weights."""
+    """Describe what a run depends on besides its recipe: shards, their origin and labels, and the initial weights.
+
+    `clip_seconds` holds, for each folder, how many clips there are and how long they are.
+    """
     corpora = [folder / "corpus.json" for folder in data]
     return {
         "corpus": [json.loads(path.read_text()) if path.exists() else None for path in corpora],
+        "clip_seconds": [_lengths(folder, shards) for folder in data],
         "shards": shards.describe(),
         "classes": shards.classes,
         "start_from": sha256_of(start_from) if start_from else None,
     }
+
+
+def _lengths(folder: Path, shards: Shards) -> dict[str, float]:
+    """Return the number of the clips in a folder, and their shortest, mean and longest length in seconds."""
+    seconds = [clip.seconds for clip in shards.clips if shards.paths[clip.shard].parent == folder]
+    if not seconds:
+        return {}
+    lengths = {"shortest": min(seconds), "mean": sum(seconds) / len(seconds), "longest": max(seconds)}
+    return {"clips": len(seconds)} | {name: round(value, 3) for name, value in lengths.items()}
 
 
 def record_config(run: Path, config: dict) -> None:
@@ -44,6 +57,7 @@ def record_config(run: Path, config: dict) -> None:
 def _decisive_settings(config: dict) -> dict:
     """Return the settings that the weights depend on; how processes share the parts of a batch isn't among them."""
     free = {"recipe", "checkpoint_every", "accumulate"}
+    free |= {"began_with", "clip_seconds"}  # follow from start_from's digest and the shards; older runs lack them
     if "validation" not in config:  # no schedule depends on the figures
         free.add("validate_every")
     kept = {key: value for key, value in config.items() if key not in free}

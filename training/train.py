@@ -21,7 +21,7 @@ import click
 import torch
 
 from openavc.models.contract import AudioVisualModel
-from openavc.weights import load_model
+from openavc.weights import load_model, locate
 
 from . import distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, steps_done
@@ -34,7 +34,7 @@ from .state import State
 from .steps import Step, take_step, to_training_mode
 
 
-def check_run(recipe: Recipe, validation: Path | None = None, start_from: Path | None = None) -> None:
+def check_run(recipe: Recipe, validation: Path | None = None, start_from: str | Path | None = None) -> None:
     """Raise ValueError unless the recipe works with these processes, held-out shards and initial weights."""
     for stage in recipe.stages:
         check_batch(recipe, stage)
@@ -73,7 +73,7 @@ def train(
     run: Path,
     *,
     validation: Path | None = None,
-    start_from: Path | None = None,
+    start_from: str | Path | None = None,
     stop_after: int | None = None,
     device: str | None = None,
     about: dict | None = None,
@@ -90,8 +90,8 @@ def train(
         Folder of the run; created if it doesn't exist.
     validation : Path, optional
         Folder of shards to measure on, every `validate_every` steps and at the end.
-    start_from : Path, optional
-        Initial weights, of a network of the same kind.
+    start_from : str or Path, optional
+        Initial weights, of a network of the same kind: a name or a file, as in `openavc.load_model`.
     stop_after : int, optional
         Number of steps, from the start of the run, after which to stop.
     device : str, optional
@@ -119,11 +119,14 @@ def train(
     check_run(recipe, validation, start_from)
     shards = Shards(*data)
     state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
-    if start_from:
-        begin_with(state.model, start_from)
+    first_weights = locate(start_from)[1] if start_from else None
+    if first_weights:
+        begin_with(state.model, first_weights)
     pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
     parts_of_a_batch = distributed.world_size() * recipe.accumulate
-    kept = describe(data, shards, start_from) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
+    kept = describe(data, shards, first_weights) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
+    if start_from:
+        kept |= {"began_with": Path(start_from).as_posix()}
     if validation and any(stage.optimizer.schedule == "plateau" for stage in recipe.stages):
         kept |= {"validation": Shards(validation).describe()}  # the learning rate depends on it
     record_config(run, recipe.to_json() | kept)
@@ -197,9 +200,7 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
     "--output", "run", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
 )
 @click.option("--validation", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Held-out shards.")
-@click.option(
-    "--start-from", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Weights to begin with."
-)
+@click.option("--start-from", help="Weights to begin with: a name (see `openavc models`) or a file.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="Pairs a step, instead of the configuration's.")
 @click.option("--steps", type=click.IntRange(min=1), help="Length of the schedule, instead of the configuration's.")
 @click.option("--accumulate", type=click.IntRange(min=1), help="Parts a process makes of its share of a batch.")
@@ -223,8 +224,10 @@ def main(config, data, run, validation, start_from, batch_size, steps, accumulat
             device=device,
             about={"recipe": config.as_posix()},
         )
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise click.UsageError(str(error)) from None
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
     except FloatingPointError as error:
         raise click.ClickException(f"{error}; RUN's checkpoint is as it was") from None
     if distributed.rank() == 0:

@@ -7,7 +7,7 @@ unpickled.
 
 from .digests import sha256_of
 from .loading import choose_device, load_model, locate, modalities_of, to_dtype
-from .manifest import list_models, model_info, read_manifest
+from .manifest import list_models, model_info, own_folder, read_manifest, read_own, read_shipped
 from .networks import build_model
 from .sources import PRETRAINED, fetch, fetch_entry, verify_local
 
@@ -22,7 +22,10 @@ __all__ = [
     "locate",
     "modalities_of",
     "model_info",
+    "own_folder",
     "read_manifest",
+    "read_own",
+    "read_shipped",
     "sha256_of",
     "to_dtype",
     "verify_local",

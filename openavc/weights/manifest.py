@@ -1,10 +1,18 @@
-"""`weights_manifest.json`: the list of models, and what is known about each."""
+"""The list of models, and what is known about each: `weights_manifest.json`, then the user's own models.
+
+A model of the user's own is two files in the folder that `own_folder` returns: NAME.json, its entry, and the weights,
+NAME.safetensors. `training.export` writes both; to remove the model, delete them.
+"""
 
 from __future__ import annotations
 
 import difflib
 import json
+import os
+import warnings
 from pathlib import Path
+
+from .digests import check_regular
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the manifest inside the package, a checkout keeps it beside the package.
@@ -12,11 +20,63 @@ MANIFEST = next(
     (path for path in (_PACKAGE / "weights_manifest.json", _PACKAGE.parent / "weights_manifest.json") if path.exists()),
     _PACKAGE / "weights_manifest.json",
 )
+_OWN_TYPES = {"modalities": list, "embedding_size": dict, "bytes": int, "sha256": str, "license": str, "sources": list}
 
 
 def read_manifest() -> list[dict]:
-    """Return the entries of the manifest, the default model first, as copies that the caller may change."""
+    """Return the entries of all models, the default first and the user's own last, as copies that may be changed.
+
+    Entries of the user's own that can't be used are left out with a warning.
+    """
+    entries = read_shipped()
+    shipped = {entry["name"] for entry in entries}
+    for path in sorted(own_folder().glob("*.json")):
+        try:
+            entry = read_own(path.stem)
+            if path.stem in shipped:
+                raise ValueError("openavc has a model of that name; load yours by the path of its weights")
+        except (OSError, ValueError) as error:
+            warnings.warn(f"{path} is left out of the models: {error}", stacklevel=2)
+            continue
+        if (path.parent / entry["file"]).exists() or any(source["type"] != "own" for source in entry["sources"]):
+            entries.append(entry)
+    return entries
+
+
+def read_shipped() -> list[dict]:
+    """Return the entries of the models that openavc comes with, the default first."""
     return json.loads(MANIFEST.read_text(encoding="utf-8"))["models"]
+
+
+def own_folder() -> Path:
+    """Return the folder of the user's own models: OPENAVC_HOME/models if that is set, otherwise ~/.openavc/models."""
+    return Path(os.path.expanduser(os.environ.get("OPENAVC_HOME") or "~/.openavc")) / "models"
+
+
+def read_own(name: str) -> dict:
+    """Return the entry of a model of the user's own.
+
+    Raises
+    ------
+    OSError
+        If there is none, or it can't be read.
+    ValueError
+        If it isn't an entry.
+    """
+    path = own_folder() / f"{name}.json"
+    check_regular(path)
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+    if not isinstance(entry, dict):
+        raise ValueError("it is not a model's entry")
+    wrong = [key for key, kind in _OWN_TYPES.items() if not isinstance(entry.get(key), kind)]
+    if wrong or (entry.get("name"), entry.get("file")) != (name, f"{name}.safetensors"):
+        raise ValueError(f"it has a missing or wrong {wrong[0] if wrong else 'name or file'}")
+    if not all(isinstance(source, dict) and source.get("type") in ("own", "hub") for source in entry["sources"]):
+        raise ValueError("it has a missing or wrong type of a source")
+    return entry
 
 
 def list_models() -> list[str]:

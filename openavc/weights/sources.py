@@ -1,4 +1,4 @@
-"""The sources of a model's file: the package, the Hugging Face Hub, or the original authors' files, converted.
+"""The sources of a model's file: the package, the user's own folder, the Hugging Face Hub, or converted OpenL3 files.
 
 The manifest names the sources of each model in the order in which they are tried. Every file is checked against its
 digest before it is used, and downloads are kept in a cache.
@@ -16,7 +16,7 @@ from pathlib import Path
 from ..atomic import write_bytes
 from . import keras
 from .digests import check_regular, git_blob_sha1, sha256_of
-from .manifest import model_info
+from .manifest import model_info, own_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -74,14 +74,14 @@ def verify_local(name: str) -> Path | None:
     ValueError
         If there is no such model.
     OSError
-        If the file is damaged, or if the package is its only source and lacks it.
+        If the file is damaged, or if its only source is the package or the user's own folder, which lacks it.
     """
     entry = model_info(name)
     for source in entry["sources"]:
         try:
             return _FETCHERS[source["type"]](entry, source, local_only=True)
         except FileNotFoundError:
-            if all(other["type"] == "package" for other in entry["sources"]):
+            if all(other["type"] in ("package", "own") for other in entry["sources"]):
                 raise
     return None
 
@@ -109,6 +109,17 @@ def _from_package(entry: dict, source: dict, local_only: bool = False) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"{path}, which the package should hold, is missing: install openavc again")
     return _verified(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
+
+
+# ------------------------------------------------------------------------------------------- the user's own folder
+
+
+def _from_own_folder(entry: dict, source: dict, local_only: bool = False) -> Path:
+    """Return the file of a model that the user exported."""
+    path = own_folder() / entry["file"]
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: export the model again")
+    return _verified(path, entry, "Export the model again with --overwrite, or delete both of its files.")
 
 
 # --------------------------------------------------------------------------------------------------------- the Hub
@@ -280,4 +291,4 @@ def _download(file: dict, folder: Path, name: str) -> Path:
     return path
 
 
-_FETCHERS = {"package": _from_package, "hub": _from_hub, "url": _from_url}
+_FETCHERS = {"package": _from_package, "own": _from_own_folder, "hub": _from_hub, "url": _from_url}

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
 import sys
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,7 +16,7 @@ import pytest
 import soundfile
 import torch
 import yaml
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from hub_server import READER, WRITER, FakeHub
 from safetensors.torch import load_file
 
@@ -25,6 +26,7 @@ from training.checkpoint import save_weights
 from training.publish import card
 from training.recipe import to_recipe
 
+PROJECT = Path(export.__file__).parents[1]
 REPO = "openavc/tones"
 MODEL = {"architecture": "ave", "widths": [4, 4, 8, 8], "frontend": "mel64", "image_size": 16, "joint_size": 8}
 RENDERED = {"seconds": 20.0, "seed": 0, "split": "train", "tics": 4, "sample_rate": 24000, "episodes": 3600}
@@ -63,6 +65,7 @@ def project(tmp_path, monkeypatch):
     """Return the folder in which the weights and the manifest go."""
     monkeypatch.setattr(export, "PRETRAINED", tmp_path / "package")
     monkeypatch.setattr(export, "MANIFEST", tmp_path / "manifest.json")
+    monkeypatch.setenv("OPENAVC_HOME", str(tmp_path / "home"))
     return tmp_path
 
 
@@ -101,7 +104,18 @@ def run_export(*arguments: str) -> None:
 
 
 def push(folder: Path, url: str, *arguments: str, token: str = WRITER) -> tuple[int, str, str]:
-    arguments = ("run", "--name", "tones", "--metrics", "metrics.json", "--push", REPO, *arguments)
+    arguments = (
+        "run",
+        "--name",
+        "tones",
+        "--metrics",
+        "metrics.json",
+        "--push",
+        REPO,
+        "--package",
+        "--overwrite",
+        *arguments,
+    )
     return start(folder, url, run_export, *arguments, token=token)
 
 
@@ -115,6 +129,11 @@ def run_code(code: str) -> None:
     names = {}
     exec(code, names)
     print(names["embedding"].shape[1], names["model"].sha256)
+
+
+def packaged(*arguments, **options) -> dict:
+    """Export into the checkout, over what is there."""
+    return export.export(*arguments, **{"package": True, "overwrite": True} | options)
 
 
 def manifest(folder: Path) -> list[dict]:
@@ -136,8 +155,8 @@ def same_tensors(one: Path, other: Path) -> bool:
     [
         ([RENDERED], "3600 episodes of 20 s rendered with ViZDoom (roam, split train, seed 0)"),
         ([RENDERED | {"scene": "duel"}], "3600 episodes of 20 s rendered with ViZDoom (duel, split train, seed 0)"),
-        ([PREPARED], "3 videos, clips of 7.5 s"),
-        ([PREPARED, None], "3 videos, clips of 7.5 s; shards without a record of their making"),
+        ([PREPARED], "3 videos, clips of at most 7.5 s"),
+        ([PREPARED, None], "3 videos, clips of at most 7.5 s; shards without a record of their making"),
         ([None], ""),
         ([], ""),
     ],
@@ -146,12 +165,132 @@ def test_a_corpus_is_told_in_words_by_its_record(corpora, words):
     assert card.describe_corpora(corpora) == words
 
 
+def export_command(*arguments) -> Result:
+    return CliRunner().invoke(export.main, list(map(str, arguments)))
+
+
+def contents(*folders: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in folders for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_export_is_found_by_its_name_from_anywhere_and_leaves_the_checkout_alone(run, project):
+    checkout = contents(PROJECT / "openavc/pretrained") | {export.MANIFEST: b""}
+    result = export_command(run, "--name", "my-grid")
+    assert result.exit_code == 0, result.output
+    weights = project / "home/models/my-grid.safetensors"
+    assert str(weights) in result.output and same_tensors(weights, run / "weights.safetensors")
+    assert not export.MANIFEST.exists() and not export.PRETRAINED.exists()
+    assert contents(PROJECT / "openavc/pretrained") | {export.MANIFEST: b""} == checkout
+    (project / "elsewhere").mkdir()
+    code = "import openavc; print(openavc.load_model('my-grid').sha256, openavc.list_models()[-1])"
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    for command, told in (
+        (["-c", code], f"{hashlib.sha256(weights.read_bytes()).hexdigest()} my-grid"),
+        (["-m", "openavc", "models"], "my-grid             audio+image; features 8, joint 8;"),
+        (["-m", "openavc", "verify", "my-grid"], f"my-grid: good, {weights}"),
+    ):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=project / "elsewhere", env=environment, capture_output=True, text=True
+        )
+        assert told in done.stdout and done.stderr == ""
+
+
+def test_the_shipped_weights_are_not_replaced_by_a_name(run, tmp_path):
+    before = contents(PROJECT / "openavc/pretrained"), (PROJECT / "weights_manifest.json").read_bytes()
+    environment = os.environ | {"OPENAVC_HOME": str(tmp_path / "home")}
+    for options, told in (
+        ([], "--package --overwrite"),
+        (["--overwrite"], "--package --overwrite"),
+        (["--package"], "there is a model 'ave-small' already"),
+    ):
+        command = [sys.executable, "-m", "training.export", str(run), "--name", "ave-small", *options]
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0 and told in done.stderr.splitlines()[-1]
+    assert before == (contents(PROJECT / "openavc/pretrained"), (PROJECT / "weights_manifest.json").read_bytes())
+    assert not (tmp_path / "home").exists() and not (run / "README.md").exists()
+
+
+@pytest.mark.parametrize("where", [[], ["--package"]])
+def test_nothing_is_replaced_without_overwrite(run, project, where):
+    assert export_command(run, "--name", "tones", *where).exit_code == 0
+    before = contents(project)
+    result = export_command(run, "--name", "tones", "--license", "MIT", *where)
+    assert result.exit_code == 2 and "'tones' already" in result.stderr and "--overwrite" in result.stderr
+    assert contents(project) == before
+    assert export_command(run, "--name", "tones", "--license", "MIT", *where, "--overwrite").exit_code == 0
+    entry = manifest(project)[0] if where else json.loads((project / "home/models/tones.json").read_text())
+    assert entry["license"] == "MIT"
+
+
+@pytest.mark.parametrize("file", ["README.md", "tones.safetensors"])
+def test_files_of_the_run_that_no_export_wrote_are_kept(run, project, file):
+    (run / file).write_text("# my notes\n")
+    before = contents(project)
+    result = export_command(run, "--name", "tones")
+    assert result.exit_code == 2 and str(run / file) in " ".join(result.stderr.split())
+    assert contents(project) == before
+    assert export_command(run, "--name", "tones", "--overwrite").exit_code == 0
+
+
+def test_the_card_names_the_licences_as_given(run, project):
+    export_command(run, "--name", "tones")
+    text = (run / "README.md").read_text()
+    assert header(text)["license"] == "unknown" and "Apache" not in text
+    assert "Of the weights: unknown. Of what they were trained on: not stated." in text
+    options = ("--license", "MIT", "--data-license", "CC BY-NC 4.0", "--overwrite")
+    assert export_command(run, "--name", "tones", *options).exit_code == 0
+    text = (run / "README.md").read_text()
+    assert header(text)["license"] == "mit"
+    assert "Of the weights: MIT. Of what they were trained on: CC BY-NC 4.0." in text
+    export_command(run, "--name", "tones", "--overwrite")  # the same weights keep what was told once
+    assert "Of the weights: MIT. Of what they were trained on: CC BY-NC 4.0." in (run / "README.md").read_text()
+
+
+def test_the_card_names_the_weights_that_the_run_began_with(run, project):
+    export.export(run, "first", trained_on="", recipe="", metrics=[])
+    exported = hashlib.sha256((project / "home/models/first.safetensors").read_bytes()).hexdigest()
+    for recorded, told in (
+        ({"start_from": None}, "| began with | random weights |"),
+        ({}, "| began with | not recorded |"),
+        ({"start_from": "a" * 64}, f"| began with | SHA-256 `{'a' * 64}` |"),
+        (
+            {"start_from": "a" * 64, "began_with": "runs/x/best.safetensors"},
+            "| began with | `runs/x/best.safetensors`, ",
+        ),
+        ({"start_from": "a" * 64, "began_with": "/private/x.safetensors"}, "| began with | `x.safetensors`, SHA-256"),
+        ({"start_from": exported, "began_with": "/private/x.safetensors"}, f"`first`, SHA-256 `{exported}` |"),
+    ):
+        config = json.loads((run / "config.json").read_text())
+        kept = {key: value for key, value in config.items() if key not in ("start_from", "began_with")} | recorded
+        (run / "config.json").write_text(json.dumps(kept))
+        export.export(run, "second", overwrite=True, trained_on="", recipe="", metrics=[])
+        assert told in (run / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "words"),
+    [
+        ({"clips": 9, "shortest": 7.5, "mean": 7.5, "longest": 7.5}, "3 videos, 9 clips of 7.5 s"),
+        (
+            {"clips": 9, "shortest": 2.02, "mean": 4.204, "longest": 7.5},
+            "3 videos, 9 clips of 2.02 to 7.5 s, 4.2 s on average",
+        ),
+        ({}, "3 videos, clips of at most 7.5 s"),
+    ],
+)
+def test_the_card_tells_how_long_the_clips_really_are(run, project, lengths, words):
+    config = json.loads((run / "config.json").read_text()) | {"corpus": [PREPARED], "clip_seconds": [lengths]}
+    (run / "config.json").write_text(json.dumps(config))
+    export.export(run, "tones", trained_on="", recipe="", metrics=[])
+    assert f"| trained on | {words} |" in (run / "README.md").read_text()
+
+
 def test_what_the_run_recorded_is_in_the_entry_unless_told_otherwise(run, project):
     nothing = {"trained_on": "", "recipe": "", "metrics": []}
-    entry = export.export(run, "tones", "Apache-2.0", **nothing)
+    entry = packaged(run, "tones", "Apache-2.0", **nothing)
     assert (entry["trained_on"], entry["recipe"]) == (card.describe_corpora([RENDERED]), "mine.toml")
     told = {"trained_on": "six tones", "recipe": "other.toml", "metrics": FIGURES}
-    entry = export.export(run, "tones", "Apache-2.0", **told)
+    entry = packaged(run, "tones", "Apache-2.0", **told)
     assert {key: entry[key] for key in told} == told
     assert manifest(project) == [entry]
     assert same_tensors(project / "package/tones.safetensors", run / "weights.safetensors")
@@ -161,15 +300,15 @@ def test_what_was_told_once_holds_for_the_same_weights_alone(run, project):
     nothing = {"trained_on": "", "recipe": "", "metrics": []}
     told = nothing | {"metrics": FIGURES}
     for about in (told, nothing):
-        assert export.export(run, "tones", "Apache-2.0", **about)["metrics"] == FIGURES
+        assert packaged(run, "tones", "Apache-2.0", **about)["metrics"] == FIGURES
     torch.manual_seed(1)
     save_weights(run / "weights.safetensors", build_model(MODEL), MODEL)
-    assert export.export(run, "tones", "Apache-2.0", **nothing)["metrics"] == []
+    assert packaged(run, "tones", "Apache-2.0", **nothing)["metrics"] == []
     assert len(manifest(project)) == 1
 
 
 def test_the_card_holds_the_metrics_with_their_commands_and_what_is_known_of_the_run(run, project):
-    export.export(run, "tones", "Apache-2.0", metrics=FIGURES, trained_on="", recipe="")
+    packaged(run, "tones", "Apache-2.0", metrics=FIGURES, trained_on="", recipe="")
     text = (run / "README.md").read_text()
     found = header(text)
     assert (found["license"], found["library_name"]) == ("apache-2.0", "openavc")
@@ -200,7 +339,7 @@ def test_the_card_holds_the_metrics_with_their_commands_and_what_is_known_of_the
 def test_the_card_quotes_the_recipe_and_names_where_the_run_departs_from_it(run, project, monkeypatch):
     monkeypatch.setattr(card, "PROJECT", project)
     (project / "mine.toml").write_text("seed = 0 # ours\nbatch_size = 16\nsteps = 200\n")
-    export.export(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="", limits="Speech.")
+    packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="", limits="Speech.")
     text = (run / "README.md").read_text()
     assert "seed = 0 # ours\nbatch_size = 16" in text and "departs from this recipe: `seed = 3`.\n" in text
     assert "Speech.\n" in text and "Not measured.\n" in text and "model-index" not in header(text)
@@ -212,7 +351,7 @@ def test_the_card_shows_what_the_recipe_extends_and_compares_with_both(run, proj
     (project / "mine.toml").write_text('extends = "base.toml"\nseed = 3\n[data]\ngain = [0.5, 2.0]\n')
     config = json.loads((run / "config.json").read_text()) | {"data": {"flip": False, "gain": [0.5, 2.0]}}
     (run / "config.json").write_text(json.dumps(config))
-    export.export(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="")
+    packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="")
     text = (run / "README.md").read_text()
     own, base = text.index('extends = "base.toml"'), text.index("batch_size = 16 # pairs")
     assert own < text.index("`base.toml`, which it extends:") < base
@@ -251,7 +390,7 @@ def test_the_entry_has_one_size_where_sounds_and_pictures_have_the_same(sizes, e
 
 
 def test_what_ships_is_described_as_the_manifest_has_it():
-    for known in json.loads((Path(export.__file__).parents[1] / "weights_manifest.json").read_text())["models"]:
+    for known in json.loads((PROJECT / "weights_manifest.json").read_text())["models"]:
         if known["sources"][0]["type"] == "package":
             path = export.PRETRAINED / known["file"]
             model = load_model(path, device="cpu")
@@ -266,7 +405,7 @@ def test_the_card_of_a_network_that_localises_says_how_and_on_what_it_was_measur
     command = "python -m training.evaluate localization --model tones --solo shards/solo-held --duo shards/duo-held"
     metrics = [{"name": "duo gain", "value": 40.0, "command": command}]
     tables = {command: {"duo, 3 pictures": {"the model": {"gain": "40.0 [36.0, 44.0]"}, "centre": {"own": "7"}}}}
-    export.export(run, "tones", "Apache-2.0", metrics=metrics, tables=tables, trained_on="", recipe="")
+    packaged(run, "tones", "Apache-2.0", metrics=metrics, tables=tables, trained_on="", recipe="")
     text = (run / "README.md").read_text()
     assert "| picture | 32 x 24 pixels, RGB |" in text
     assert 'openavc.localize_sound("photo.jpg", "sound.wav", None, model)' in text
@@ -308,13 +447,13 @@ def test_a_second_push_of_the_same_makes_no_commit_and_the_package_stays_the_fir
         assert len(hub.repos[REPO]) == 1
         [entry] = manifest(project)
         assert [source["type"] for source in entry["sources"]] == ["package", "hub"]
-    again = export.export(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
+    again = packaged(run, "tones", trained_on="", recipe="", metrics=[])
     assert again == entry  # the same weights are still on the Hub
 
 
 def test_weights_that_nobody_could_get_are_not_listed(run, project):
     with pytest.raises(ValueError, match="'tones'"):
-        export.export(run, "tones", "Apache-2.0", package=False, trained_on="", recipe="", metrics=[])
+        packaged(run, "tones", "Apache-2.0", package=False, trained_on="", recipe="", metrics=[])
     assert not (project / "manifest.json").exists() and not (run / "tones.safetensors").exists()
 
 
@@ -322,23 +461,23 @@ def test_weights_that_nobody_could_get_are_not_listed(run, project):
 def test_a_name_that_would_lie_elsewhere_or_replace_the_runs_own_is_refused(run, project, name):
     before = sorted(project.rglob("*"))
     with pytest.raises(ValueError, match="a model's name is that of a file without folders"):
-        export.export(run, name, "Apache-2.0", trained_on="", recipe="", metrics=[])
+        packaged(run, name, "Apache-2.0", trained_on="", recipe="", metrics=[])
     assert sorted(project.rglob("*")) == before
 
 
 def test_the_best_weights_are_exported_where_they_are_asked_for_and_the_card_says_so(run, project):
     nothing = {"trained_on": "", "recipe": "", "metrics": []}
     with pytest.raises(FileNotFoundError, match=r"no best\.safetensors.*--validation"):
-        export.export(run, "tones", "Apache-2.0", best=True, **nothing)
+        packaged(run, "tones", "Apache-2.0", best=True, **nothing)
     torch.manual_seed(1)
     save_weights(run / "best.safetensors", build_model(MODEL), MODEL)
     lines = [{"step": step, "threshold": figure} for step, figure in ((50, 61.0), (100, 70.5), (150, 70.5))]
     (run / "validation.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = CliRunner().invoke(export.main, [str(run), "--name", "tones", "--best"])
+    result = CliRunner().invoke(export.main, [str(run), "--name", "tones", "--best", "--package"])
     assert result.exit_code == 0, result.output
     assert same_tensors(project / "package/tones.safetensors", run / "best.safetensors")
     assert "| weights | the best on held-out shards, after 100 steps |" in (run / "README.md").read_text()
-    export.export(run, "tones", "Apache-2.0", **nothing)
+    packaged(run, "tones", "Apache-2.0", **nothing)
     assert same_tensors(project / "package/tones.safetensors", run / "weights.safetensors")
     assert "| weights | the last |" in (run / "README.md").read_text()
 
@@ -371,7 +510,7 @@ def test_no_folder_of_the_machine_is_in_the_recipe_of_entry_and_card(run, projec
     recipe = recipe.format(project=project)
     config = json.loads((run / "config.json").read_text()) | {"recipe": "" if told else recipe}
     (run / "config.json").write_text(json.dumps(config))
-    entry = export.export(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe=recipe if told else "")
+    entry = packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe=recipe if told else "")
     text = (run / "README.md").read_text() + (project / "manifest.json").read_text()
     assert entry["recipe"] == kept
     assert str(project) not in text and "private" not in text
@@ -383,7 +522,7 @@ def listed(project, run):
     torch.manual_seed(1)
     trained = (run / "weights.safetensors").read_bytes()
     save_weights(run / "weights.safetensors", build_model(MODEL), MODEL)
-    export.export(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
+    packaged(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
     (run / "weights.safetensors").write_bytes(trained)
     return {path: path.read_bytes() for path in (project / "manifest.json", project / "package/tones.safetensors")}
 
@@ -402,7 +541,7 @@ def closed_port() -> str:
         ("no network", "Try again when http://127.0.0.1"),
         ("dies", "Try again when http://127.0.0.1"),
         ("swapped", "damaged or was replaced"),
-        ("unknown licence", "'apache-2.0', 'mit', 'other']"),
+        ("unknown licence", "'apache-2.0', 'mit', 'other', 'unknown']"),
     ],
 )
 def test_a_push_that_fails_says_what_to_do_and_leaves_all_as_it_was(project, listed, hub, case, told):
@@ -429,7 +568,7 @@ def test_where_one_of_both_files_cant_be_written_neither_is_replaced(run, projec
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
-        export.export(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
+        packaged(run, "tones", "Apache-2.0", trained_on="", recipe="", metrics=[])
     assert {path: path.read_bytes() for path in listed} == listed
     assert not [path for path in project.rglob("*") if "partial" in path.name]
 

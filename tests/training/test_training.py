@@ -19,10 +19,12 @@ from tones import FRAME_RATE, RECIPE, recipe, write_tones
 
 import openavc
 import training
+from openavc.weights import sha256_of
 from training.checkpoint import save_weights
 from training.corpora.shards import Shards
 from training.evaluate.datasets.held_out import load_pairs
 from training.evaluate.metrics.correspondence import avc, represent
+from training.export import export
 from training.recipe import Optimizer, Recipe, merge, read_tables, to_recipe
 from training.record import read_lines
 from training.state import build
@@ -489,6 +491,26 @@ def test_a_run_begins_with_the_weights_it_is_given(shards, tmp_path):
     with pytest.raises(ValueError, match=r"weights\.safetensors doesn't fit the configuration's \[model\]"):
         train(other, [shards], tmp_path / "third", start_from=given)
     assert not (tmp_path / "third").exists()
+
+
+def test_a_run_begins_with_a_model_that_was_exported_by_its_name(shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAVC_HOME", str(tmp_path / "home"))
+    train(recipe(seed=7), [shards], tmp_path / "first", stop_after=1)
+    export(tmp_path / "first", "my-grid", trained_on="", recipe="", metrics=[])
+    config = recipe_file(tmp_path, RECIPE | {"optimizer": RECIPE["optimizer"] | {"learning_rate": 0.0}})
+    options = ["--data", shards, "--output", tmp_path / "second", "--stop-after", 1, "--threads", 1, "--start-from"]
+    result = CliRunner().invoke(main, [str(config), *map(str, options), "my-grid"])
+    assert result.exit_code == 0, result.output
+    before = load_file(tmp_path / "home/models/my-grid.safetensors")
+    after = checkpoint(tmp_path / "second")["model"]
+    assert torch.equal(before["audio_head.0.weight"].float(), after["audio_head.0.weight"])
+    kept = json.loads((tmp_path / "second/config.json").read_text())
+    assert kept["start_from"] == sha256_of(tmp_path / "home/models/my-grid.safetensors")
+    assert kept["began_with"] == "my-grid"
+    [lengths] = kept["clip_seconds"]
+    assert lengths["clips"] == 6 and 0 < lengths["shortest"] <= lengths["mean"] <= lengths["longest"]
+    result = CliRunner().invoke(main, [str(config), *map(str, options), "my-gird"])
+    assert result.exit_code == 2 and "did you mean 'my-grid'" in result.stderr
 
 
 def recipe_file(folder: Path, tables: dict) -> Path:

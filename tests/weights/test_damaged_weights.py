@@ -204,7 +204,7 @@ def test_packaged_weights_that_are_no_regular_file_are_refused(tmp_path, special
 
 
 def test_what_ships_fits_its_checks():
-    for entry in weights.read_manifest():
+    for entry in weights.read_shipped():
         if entry["sources"][0]["type"] == "package":
             path = weights.fetch(entry["name"])
             assert openavc.load_model(path).state_dict().keys() == load_file(path).keys()

@@ -9,7 +9,7 @@ import torch
 
 import openavc
 from openavc.models import ARCHITECTURES
-from openavc.weights import read_manifest
+from openavc.weights import read_shipped
 
 PACKAGE = {"type": "package"}
 FIELDS = """name architecture modalities embedding_size file bytes sha256 license sources trained_on recipe
@@ -19,7 +19,7 @@ SOURCE_FIELDS = {
     "hub": {"type", "repo", "revision", "filename"},
     "url": {"type", "files"},
 }
-PUBLISHED = read_manifest()
+PUBLISHED = read_shipped()
 each = partial(pytest.mark.parametrize, "entry", ids=lambda entry: entry["name"])
 each_packaged = each([entry for entry in PUBLISHED if PACKAGE in entry["sources"]])
 

@@ -21,7 +21,7 @@ from openavc.weights import keras, manifest
 from openavc.weights.digests import git_blob_sha1
 
 NAME = "openl3-mel256-music"
-PUBLISHED = [entry for entry in weights.read_manifest() if entry["architecture"] == "openl3-towers"]
+PUBLISHED = [entry for entry in weights.read_shipped() if entry["architecture"] == "openl3-towers"]
 
 
 def invoke(*arguments):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openavc.models.contract import AudioVisualModel, Localizes
+from openavc.weights import read_manifest
 
 from ..recipe import lineage, read_tables
 
@@ -20,20 +21,42 @@ DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate
 _UNKNOWN = "shards without a record of their making"
 
 
-def describe_corpora(corpora: list[dict | None]) -> str:
-    """Describe in words what shards hold, from the `corpus.json` of each folder; empty if none has one."""
-    words = [_describe_corpus(corpus or {}) for corpus in corpora]
+def describe_corpora(corpora: list[dict | None], lengths: list[dict] | None = None) -> str:
+    """Describe in words what shards hold, from the `corpus.json` of each folder; empty if none has one.
+
+    `lengths` are the numbers and lengths of each folder's clips, as `training.record` keeps them.
+    """
+    lengths = lengths or [{} for _ in corpora]
+    words = [_describe_corpus(corpus or {}, own) for corpus, own in zip(corpora, lengths, strict=True)]
     return "; ".join(words) if set(words) - {_UNKNOWN} else ""
 
 
-def _describe_corpus(corpus: dict) -> str:
+def _describe_corpus(corpus: dict, lengths: dict) -> str:
     if "episodes" in corpus:
         scene = corpus.get("scene", "roam")  # the only scene when it wasn't recorded yet
         what = f"{scene}, split {corpus['split']}, seed {corpus['seed']}"
         return f"{corpus['episodes']} episodes of {corpus['seconds']:g} s rendered with ViZDoom ({what})"
     if "videos" in corpus:
-        return f"{corpus['videos']} videos, clips of {corpus['settings']['clip_seconds']:g} s"
+        return f"{corpus['videos']} videos, {_describe_clips(corpus, lengths)}"
     return _UNKNOWN
+
+
+def _describe_clips(corpus: dict, lengths: dict) -> str:
+    """Tell the true lengths of clips: those asked for are only the longest, since a video's end may come before."""
+    if not lengths:
+        return f"clips of at most {corpus['settings']['clip_seconds']:g} s"
+    shortest, mean, longest = (f"{lengths[key]:.3g}" for key in ("shortest", "mean", "longest"))
+    if shortest == longest:
+        return f"{lengths['clips']} clips of {longest} s"
+    return f"{lengths['clips']} clips of {shortest} to {longest} s, {mean} s on average"
+
+
+def without_machine(given: str) -> str:
+    """Strip a path of this machine's folders: from the project's root, or else only the file's name."""
+    path = Path(given)
+    if path.is_absolute() and path.resolve().is_relative_to(PROJECT.resolve()):
+        return path.resolve().relative_to(PROJECT.resolve()).as_posix()
+    return path.name if path.is_absolute() or ".." in path.parts else given
 
 
 def model_card(
@@ -78,9 +101,14 @@ def model_card(
         "## What it is bad at",
         limits or "Not examined.",
         "## Licence",
-        entry["license"],
+        f"Of the weights: {entry['license']}. Of what they were trained on: {entry['data_license'] or 'not stated'}.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that `model_card` wrote."""
+    return "\nlibrary_name: openavc\n" in path.read_text(errors="replace").partition("\n---\n")[0]
 
 
 def header(entry: dict) -> str:
@@ -153,6 +181,7 @@ def _loading(entry: dict, model: AudioVisualModel, repo: str) -> str:
 def _training(entry: dict, config: dict, run: Path, best: bool) -> str:
     facts = {
         "trained on": entry["trained_on"] or "not recorded",
+        "began with": _beginning(config),
         "steps": f"{_last_step(run)} by the log, of a schedule of {config['steps']}",
         "weights": f"the best on held-out shards, after {_best_step(run)} steps" if best else "the last",
         "batch": f"{config['batch_size']} pairs",
@@ -160,6 +189,16 @@ def _training(entry: dict, config: dict, run: Path, best: bool) -> str:
         "recipe": f"`{entry['recipe']}`" if entry["recipe"] else "not recorded",
     }
     return f"{_table(facts)}\n\n{_recipe(entry['recipe'], config)}"
+
+
+def _beginning(config: dict) -> str:
+    """Name the weights that a run began with, by their model or their file, and their digest."""
+    digest = config.get("start_from")
+    if not digest:
+        return "random weights" if "start_from" in config else "not recorded"
+    names = [entry["name"] for entry in read_manifest() if entry["sha256"] == digest]
+    name = names[0] if names else without_machine(config.get("began_with", ""))
+    return f"`{name}`, SHA-256 `{digest}`" if name else f"SHA-256 `{digest}`"
 
 
 def _last_step(run: Path) -> int | str:
