@@ -151,7 +151,7 @@ def earlier_own(name: str) -> dict:
 
 def check_name(name: str) -> None:
     """Raise ValueError if a file of this name would lie outside the run's folder, or replace the run's own weights."""
-    if not name or Path(name).name != name or name in _KEPT:
+    if not name.isprintable() or not name or Path(name).name != name or name.lower() in _KEPT:
         raise ValueError(
             f"a model's name is that of a file without folders, and not {' or '.join(_KEPT)}; got {name!r}"
         )

@@ -529,8 +529,8 @@ def test_the_model_that_ships_sees_single_pictures_and_has_the_weights_of_plain_
         ({"motion": "sound"}, "None, 'frames' or 'flow', got 'sound'"),
         ({"frames": 25}, "must be 1 with motion=None, got 25"),
         ({"motion": "frames", "frames": 24}, "an odd number of 7 to 999 with motion='frames', got 24"),
-        ({"motion": "frames", "frames": 5}, "at least 7"),
-        ({"motion": "flow", "frames": 1}, "at least 3 with motion='flow', got 1"),
+        ({"motion": "frames", "frames": 5}, "of 7 to 999"),
+        ({"motion": "flow", "frames": 1}, "of 3 to 999 with motion='flow', got 1"),
         ({"motion": "flow", "frames": 5.0}, r"got 5\.0"),
     ],
 )

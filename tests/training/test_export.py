@@ -457,7 +457,7 @@ def test_weights_that_nobody_could_get_are_not_listed(run, project):
     assert not (project / "manifest.json").exists() and not (run / "tones.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../tones", "weights", "best"])
+@pytest.mark.parametrize("name", ["", "a/b", "../tones", "weights", "best", "Best", "a\nb"])
 def test_a_name_that_would_lie_elsewhere_or_replace_the_runs_own_is_refused(run, project, name):
     before = sorted(project.rglob("*"))
     with pytest.raises(ValueError, match="a model's name is that of a file without folders"):

@@ -369,7 +369,10 @@ def test_a_training_on_one_side_keeps_what_it_was_trained_on_without_a_path(tmp_
     for side, count in (("train", 6 - held), ("held", held)):
         path = tmp_path / "out" / side
         kept = describe([path], Shards(path), start_from=None)
-        assert describe_corpora(kept["corpus"]) == f"{count} videos, clips of 3 s"
+        assert describe_corpora(kept["corpus"]) == f"{count} videos, clips of at most 3 s"
+        seconds = [clip.seconds for clip in Shards(path).clips]
+        [lengths] = kept["clip_seconds"]
+        assert (lengths["clips"], lengths["longest"]) == (len(seconds), pytest.approx(max(seconds), abs=1e-3))
         [corpus] = kept["corpus"]
         assert (corpus["side"], corpus["held"], corpus["settings"]) == (side, 0.5, asdict(SETTINGS))
         assert str(tmp_path) not in json.dumps(kept) and "video0" not in json.dumps(kept)
