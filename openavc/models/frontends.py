@@ -61,7 +61,9 @@ class Frontend(nn.Module):
         self.n_fft, self.precision = n_fft, precision
         self.window: Tensor
         self.filters: Tensor
-        self.register_buffer("window", torch.hann_window(window_length, dtype=precision), persistent=False)
+        # On the CPU also where only shapes are built: there, PyTorch would import its compiler for it.
+        window = torch.hann_window(window_length, dtype=precision, device="cpu")
+        self.register_buffer("window", window, persistent=False)
         if filters is not None:
             self.register_buffer("filters", torch.tensor(filters, dtype=precision), persistent=False)
 

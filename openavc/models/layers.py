@@ -104,7 +104,7 @@ def conv_block(
 def initialised(layers: nn.Sequential) -> nn.Sequential:
     """Initialise convolutions He-normal, the usual choice, as the papers don't specify any."""
     for layer in layers:
-        if isinstance(layer, _CONVOLUTIONS) and not layer.weight.is_meta:  # a network of shapes has no numbers
+        if isinstance(layer, _CONVOLUTIONS) and not layer.weight.is_meta:  # shapes have no numbers
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layers

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import pickle
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -71,6 +73,12 @@ def packaged(tmp_path, monkeypatch, ave_file):
     monkeypatch.setattr(manifest, "MANIFEST", tmp_path / "manifest.json")
     monkeypatch.setattr(sources, "PRETRAINED", tmp_path)
     return path
+
+
+def test_loading_does_not_import_pytorchs_compiler():
+    code = "import sys, openavc; openavc.load_model(); print([name for name in sys.modules if name == 'sympy'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 @pytest.mark.parametrize("file", ["ave_file", "l3_file"])
