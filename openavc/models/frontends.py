@@ -61,8 +61,8 @@ class Frontend(nn.Module):
         self.n_fft, self.precision = n_fft, precision
         self.window: Tensor
         self.filters: Tensor
-        # On the CPU also where only shapes are built: there, PyTorch would import its compiler for it.
-        window = torch.hann_window(window_length, dtype=precision, device="cpu")
+        # Made on the CPU: for shapes alone, on the device "meta", PyTorch would import its compiler.
+        window = torch.hann_window(window_length, dtype=precision, device="cpu").to(torch.empty(0).device)
         self.register_buffer("window", window, persistent=False)
         if filters is not None:
             self.register_buffer("filters", torch.tensor(filters, dtype=precision), persistent=False)
