@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+
+from .threads import VARIABLE, use_threads
 
 EPILOG = "Exit status: 0 if nothing failed, 1 if some did, 2 for wrong usage."
 
@@ -34,8 +37,23 @@ def main():
     warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
 
 
+_THREADS = click.Option(
+    ["--threads"],
+    type=click.IntRange(min=1),
+    envvar=VARIABLE,
+    expose_value=False,
+    callback=lambda context, option, number: use_threads(number),
+    help=f"Of the CPU, that networks compute with.  [default: {VARIABLE}, or half of the cores, at most 8]",
+)
+
+
 def _command(example: str):
-    return main.command(cls=_Examples, epilog=f"Example:\n\n    {example}\n\n{EPILOG}")
+    def decorate(function):
+        command = main.command(cls=_Examples, epilog=f"Example:\n\n    {example}\n\n{EPILOG}")(function)
+        command.params.append(_THREADS)
+        return command
+
+    return decorate
 
 
 def _options(*options):
@@ -101,30 +119,59 @@ def _embed(inputs, output, overwrite, **options):
     """Plan, load, embed with a progress bar, report, and exit with the right status."""
     from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
-    from .extraction.results import counted, plan_jobs
+    from .extraction.results import counted, passed_over, plan_jobs
+    from .media.clips import SHORT
     from .progress import count_layers
     from .worker import Worker
 
     extraction = Extraction(**options)
     jobs = plan_jobs(inputs, output, extraction.extensions)
+    others = _listed(passed_over(inputs, jobs, extraction.unread))
     if not jobs:
         known = " ".join(sorted(extraction.extensions))
-        raise click.UsageError(f"no files found in {', '.join(inputs)}; known endings: {known}")
+        raise click.UsageError(f"no files found in {', '.join(inputs)}{others}; known endings: {known}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        with Worker(count_layers) as worker:
+        with Worker(count_layers) as worker, _in_one_line(SHORT):
             _load(worker.call, extraction.check)  # which loads the model
             _tell_failures(counted(embed_files_apart(jobs, extraction, overwrite, worker), counts, len(jobs)))
     except KeyboardInterrupt:
         click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
         sys.exit(130)
     where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
-    click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"; results in {where}")
+    click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"{others}; results in {where}")
     sys.exit(1 if counts["failed"] else 0)
+
+
+def _listed(passed_over) -> str:
+    """List the numbers of files that were passed over, by extension; nothing if there are none."""
+    kinds = ", ".join(f"{number} {ending}" for ending, number in sorted(passed_over.items()))
+    return f", {passed_over.total()} passed over ({kinds})" if kinds else ""
+
+
+@contextmanager
+def _in_one_line(words):
+    """Show the warnings with these words in one line at the end: the first one, and how many others there were."""
+    show, kept = warnings.showwarning, []
+
+    def keep(message, *place, **more):
+        if words in str(message):
+            kept.append(message)
+        else:
+            show(message, *place, **more)
+
+    warnings.showwarning = keep
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
+        if kept:
+            others = f" ({len(kept) - 1} more such files)" if len(kept) > 1 else ""
+            click.echo(f"warning: {kept[0]}{others}", err=True)
 
 
 def _tell_failures(outcomes):

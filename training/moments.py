@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from openavc.media.clips import FramesInput, SoundInput
+from openavc.media.loudness import loudness
 
-from .corpora.loudness import loudness
 from .corpora.shards import Shards, StoredClip, clip_middles
 from .negatives import Negatives
 from .recipe import Data

@@ -1,10 +1,14 @@
-"""The records of a run: its configuration, a log line for each step, curves, and figures on held-out shards."""
+"""The records of a run: its configuration, a log line for each step, curves, progress, and held-out figures."""
 
 from __future__ import annotations
 
 import json
+import sys
+import time
 from pathlib import Path
 from typing import TextIO
+
+from tqdm import tqdm
 
 from openavc.atomic import write_bytes
 from openavc.models.contract import AudioVisualModel
@@ -112,6 +116,45 @@ def open_log(path: Path, steps: int) -> TextIO:
     lines = path.read_text().splitlines(keepends=True)[:steps] if path.exists() else []
     write_bytes(path, "".join(lines).encode())
     return path.open("a")
+
+
+class Progress:
+    """Shows how far a training is, with its loss: as a bar on a terminal, otherwise in a line now and then.
+
+    Only the first process shows anything, on the standard error.
+
+    Parameters
+    ----------
+    first, last : int
+        Steps done when the training starts, and when it will stop.
+    every : float
+        Seconds between two lines.
+    """
+
+    def __init__(self, first: int, last: int, every: float = 30.0):
+        self.last, self.every, self.next_line = last, every, 0.0
+        self.leads, self.terminal = distributed.rank() == 0, sys.stderr.isatty()
+        self.bar = tqdm(total=last, initial=first, disable=not (self.leads and self.terminal), unit="step")
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self, step: int, figures: dict) -> None:
+        """Show that `step` steps are done, and the last one's figures."""
+        self.bar.set_postfix(loss=f"{figures['loss']:.4f}", refresh=False)
+        self.bar.update()
+        due = time.monotonic() >= self.next_line or step == self.last
+        if self.leads and not self.terminal and due:
+            self.next_line = time.monotonic() + self.every
+            print(
+                f"step {step} of {self.last}: loss {figures['loss']:.4f}, {figures['right']:.1%} right, "
+                f"{figures['pairs_per_second']:.0f} pairs a second",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def read_lines(path: Path) -> list:

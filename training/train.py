@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import click
 import torch
 
 from openavc.models.contract import AudioVisualModel
+from openavc.threads import VARIABLE
 from openavc.weights import load_model, locate
 
 from . import distributed
@@ -29,7 +31,7 @@ from .corpora.shards import Shards
 from .loading import check_batch, kill_workers, make_loader, make_pairs
 from .pairs import Pairs
 from .recipe import PRECISIONS, Recipe, Stage, read_recipe
-from .record import Log, Validation, describe, record_config
+from .record import Log, Progress, Validation, describe, record_config
 from .state import State
 from .steps import Step, take_step, to_training_mode
 
@@ -46,6 +48,20 @@ def check_run(recipe: Recipe, validation: Path | None = None, start_from: str | 
         raise ValueError("sync_batch_norm works only on CUDA, which isn't available here")
     if recipe.needs_weights and not start_from:
         raise ValueError("this recipe goes on from other weights: give them with --start-from")
+
+
+def warn_if_cold(recipe: Recipe) -> None:
+    """Warn of stages that end while the learning rate is still warming up, which train next to nothing."""
+    for stage in recipe.stages:
+        warmup, full = stage.optimizer.warmup_steps, stage.optimizer.learning_rate
+        if warmup >= stage.steps:
+            warnings.warn(
+                f"{stage.steps} steps end within the {warmup} of the warm-up: the learning rate reaches at most "
+                f"{full * stage.steps / warmup:.2g} of {full:.2g}, and little is learned; "
+                "take more steps, or lower warmup_steps in the configuration",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 class Interrupt:
@@ -113,10 +129,10 @@ def train(
     FloatingPointError
         If a gradient isn't finite.
     """
-    from tqdm import tqdm
-
     device = distributed.start(device)
     check_run(recipe, validation, start_from)
+    if distributed.rank() == 0:
+        warn_if_cold(recipe)
     shards = Shards(*data)
     state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
     first_weights = locate(start_from)[1] if start_from else None
@@ -135,9 +151,7 @@ def train(
     validate = Validation(run, validation, state.model, recipe) if validation else None
     if validate and first:
         validate(first)  # if the run was stopped before it had measured
-    quiet = None if distributed.rank() == 0 else True
-    bar = tqdm(total=last, initial=first, disable=quiet, unit="step")
-    with Log(run, first) as log, Interrupt() as interrupt, bar:
+    with Log(run, first) as log, Interrupt() as interrupt, Progress(first, last) as progress:
         for number, stage in enumerate(recipe.stages):
             until = min(stage.last_step, last)
             if done >= until or stopping:
@@ -148,7 +162,7 @@ def train(
             for done, shown in steps:
                 log.write({"step": done, **shown})
                 stopping = interrupt.anywhere(device)
-                bar.update()
+                progress.show(done, shown)
                 if done % recipe.checkpoint_every == 0 or done == last or stopping:
                     log.flush()
                     if distributed.rank() == 0:
@@ -206,10 +220,16 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
 @click.option("--accumulate", type=click.IntRange(min=1), help="Parts a process makes of its share of a batch.")
 @click.option("--stop-after", type=click.IntRange(min=1), help="Stop with a checkpoint when so many steps are done.")
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the configuration's.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of the CPU; default: all cores but one.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    envvar=VARIABLE,
+    help=f"Of the CPU; default: {VARIABLE}, or all cores but one.",
+)
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
 def main(config, data, run, validation, start_from, batch_size, steps, accumulate, stop_after, seed, threads, device):
     atexit.register(kill_workers)
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:

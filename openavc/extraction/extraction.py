@@ -19,6 +19,21 @@ EXTENSIONS = {  # of the files that a folder is searched for
     "image": image.EXTENSIONS,
     "video": video.EXTENSIONS,
 }
+UNREAD_VIDEOS = set(
+    ".swf .braw .r3d .crm .mlv .insv .lrv .dav .bik .smk .roq .ivf .y4m .yuv .m1v .m2v .mpv .h264 .264 .h265 "
+    ".265 .hevc .obu .mjpeg .mjpg .mj2 .dvr-ms".split()
+)
+UNREAD = {  # endings of media that folders aren't searched for, counted so that none is passed over without a word
+    "audio": UNREAD_VIDEOS.union(
+        ".mid .midi .kar .mod .xm .s3m .it .sid .m4p .aa .aax .ofr .la .rka .dss .ds2 .vox .pcm .sd2 .ac4 .vqf".split()
+    ),
+    "image": set(
+        ".heic .heif .hif .jxl .jxr .wdp .jls .svg .svgz .ai .eps .emf .wmf .psd .psb .xcf .dng .cr2 .cr3 "
+        ".crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .x3f .cur .icns .tga .pcx .sgi "
+        ".dds .exr .hdr .pfm .djvu .dcm .fits .xbm .xpm .insp".split()
+    ),
+    "video": UNREAD_VIDEOS,
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,23 @@ class Extraction:
             return {"embedding": get_image_embedding(path, self.load(), **shared), "timestamps": np.zeros(1)}
         return get_video_embedding(path, self.load(), frame_rate=self.frame_rate, **shared)._asdict()
 
+    def measured(self, path: str | os.PathLike) -> dict[str, np.ndarray]:
+        """Embed a file as calling does; joint embeddings of sound come with their `loudness` (T,), in dBFS.
+
+        A library needs it to leave out windows that are too quiet to be searched for.
+        """
+        from ..inference.embedding import measured_audio_embedding, measured_video_embedding
+
+        if self.embedding != "joint" or self.modality == "image":
+            return self(path)
+        options: dict[str, Any] = {"embedding": self.embedding, "batch_size": self.batch_size}
+        if self.modality == "video":
+            found, loudness = measured_video_embedding(path, self.load(), frame_rate=self.frame_rate, **options)
+            return found._asdict() | {"loudness": loudness}
+        options |= {"hop_size": self.hop_size, "center": self.center}
+        embedding, timestamps, loudness = measured_audio_embedding(path, None, self.load(), **options)
+        return {"embedding": embedding, "timestamps": timestamps, "loudness": loudness}
+
     @property
     def parameters(self) -> dict[str, Any]:
         """Options that a result depends on besides source and model; another run with the same ones may skip it."""
@@ -97,6 +129,11 @@ class Extraction:
     def extensions(self) -> set[str]:
         """Extensions of the files that a folder is searched for."""
         return EXTENSIONS[self.modality]
+
+    @property
+    def unread(self) -> set[str]:
+        """Extensions of media of this modality that a folder isn't searched for."""
+        return UNREAD[self.modality] - self.extensions
 
     def load(self) -> Any:
         """Load the model, once per process; raise errors as `load_model` does."""

@@ -60,6 +60,23 @@ def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) 
     return [Job(source, output / name) for source, name in _result_names(targets).items()]
 
 
+def passed_over(inputs: Iterable[str | Path], jobs: Iterable[Job], extensions: set[str]) -> Counter[str]:
+    """Count, by extension, the files in folders that look like media and that no job is for.
+
+    Parameters
+    ----------
+    inputs : iterable of str or Path
+        As given to `plan_jobs`.
+    jobs : iterable of Job
+        What it planned.
+    extensions : set of str
+        Of files that look like media and aren't searched for.
+    """
+    planned = {job.source for job in jobs}
+    media = {Path(os.path.abspath(source)) for item in inputs for source, _ in expand(item, extensions)}
+    return Counter(source.suffix.lower() for source in media - planned)
+
+
 def _result_names(targets: dict[Path, Path]) -> dict[Path, Path]:
     """Name results `clip.npz`, or `clip.wav.npz` where two would share that name."""
     kept: set[Path] = set()  # sources whose result keeps their extension
@@ -121,7 +138,7 @@ def embed_file(job: Job, extraction: Extraction, overwrite: bool = False) -> Out
             return Outcome(job, "skipped")
         if not overwrite:
             check_replaceable(job, extraction.parameters)
-        arrays = extraction(job.source)
+        arrays = extraction.measured(job.source)
         write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
         return Outcome(job, "done")
     except Exception as error:  # decoders raise anything; the other files go on

@@ -104,7 +104,7 @@ def is_array(item: Any) -> bool:
 
 
 def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
-    """Return the recordings, from one or a list, and a checked rate for each, which is None for paths."""
+    """Return the recordings, from one or a list, and a rate for each, which is checked for arrays."""
     items = audio if isinstance(audio, list) else [audio]
     if not items:
         raise ValueError("the list of recordings is empty")
@@ -117,7 +117,7 @@ def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
             raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(item).__name__}")
         if rate is None and not is_path(item):
             raise ValueError("sr is required for an array: pass its sample rate in Hz")
-        checked.append(None if is_path(item) else check_sample_rate(rate))
+        checked.append(rate if is_path(item) else check_sample_rate(rate))
     return items, checked
 
 

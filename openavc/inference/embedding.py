@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..media.audio import check_sample_rate
 from ..media.clips import Clip
+from ..media.loudness import loudness, windows_loudness
 from ..models.contract import AudioVisualModel, Fuses, check_embedding
 from .arguments import (
     check_batch_size,
@@ -51,7 +52,7 @@ def get_audio_embedding(
     audio : array or tensor (n,) or (n, channels), path, or list of these
         Floats in [-1, 1], or integers, which are scaled by their type's range.
     sr : int, or list of int for a list
-        Sample rate in Hz; required for arrays, taken from the file for paths.
+        Sample rate in Hz; required for arrays. For paths it is taken from the file, with a warning if another is given.
     model : str, path, model or None
         A name from `list_models()`, a weights file, a model from `load_model`, or None for the default.
     embedding : {"features", "joint"}
@@ -82,6 +83,40 @@ def get_audio_embedding(
         For files that are missing or can't be decoded.
     """
     model = get_model(model, device, dtype)
+    options = (embedding, hop_size, center, batch_size)
+    embeddings, timestamps = _embed_recordings(audio, sr, model, *options, progress)
+    return (embeddings, timestamps) if isinstance(audio, list) else (embeddings[0], timestamps[0])
+
+
+def measured_audio_embedding(
+    audio: Any,
+    sr: Any,
+    model: AudioVisualModel,
+    *,
+    embedding: str,
+    hop_size: float,
+    center: bool,
+    batch_size: int = 32,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embed one recording as `get_audio_embedding` does, and measure the loudness (T,) of its windows, in dBFS."""
+    loudnesses: list[float] = []
+    options = (embedding, hop_size, center, batch_size)
+    embeddings, timestamps = _embed_recordings(audio, sr, model, *options, loudnesses=loudnesses)
+    return embeddings[0], timestamps[0], np.array(loudnesses)
+
+
+def _embed_recordings(
+    audio: Any,
+    sr: Any,
+    model: Any,
+    embedding: str,
+    hop_size: float,
+    center: bool,
+    batch_size: int,
+    progress: bool = False,
+    loudnesses: list[float] | None = None,
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the embeddings and the timestamps of recordings; the loudness of all windows goes into a given list."""
     check_embedding(model, "audio", embedding)
     check_batch_size(batch_size)
     hop_size = check_hop(hop_size, model.sound)
@@ -90,6 +125,9 @@ def get_audio_embedding(
     def stretches() -> Iterator[tuple[list, np.ndarray]]:
         for index, (item, rate) in enumerate(zip(shown(items, progress, "recording"), rates, strict=True)):
             for starts, stretch in audio_stretches(item, rate, model, hop_size, center, batch_size):
+                if loudnesses is not None:
+                    offsets = [start - starts[0] for start in starts]
+                    loudnesses.extend(windows_loudness(stretch, offsets, model.sound.samples))
                 yield [(index, start / model.sound.sample_rate) for start in starts], stretch
 
     vectors: list[list] = [[] for _ in items]
@@ -99,8 +137,7 @@ def get_audio_embedding(
         vectors[index].append(row)
         times[index].append(timestamp)
     embeddings = [np.stack(rows) for rows in vectors]
-    timestamps = [np.array(each, dtype=np.float64) for each in times]
-    return (embeddings, timestamps) if isinstance(audio, list) else (embeddings[0], timestamps[0])
+    return embeddings, [np.array(each, dtype=np.float64) for each in times]
 
 
 def stream_audio_embedding(
@@ -268,10 +305,32 @@ def get_video_embedding(
     check_batch_size(batch_size)
     if frame_rate is not None:
         check_frame_rate(frame_rate)
-    times, rows = [], []
     clips = shown(model_clips(path, model, frame_rate), progress, "frame")
+    return _embed_moments(clips, model, embedding, batch_size)
+
+
+def measured_video_embedding(
+    path: str | os.PathLike, model: Any, *, embedding: str, frame_rate: float | None, batch_size: int = 32
+) -> tuple[Any, np.ndarray]:
+    """Embed a video as `get_video_embedding` does, and measure the loudness (T,) of the sounds, in dBFS."""
+    check_video_embedding(model, embedding)
+    check_batch_size(batch_size)
+    if frame_rate is not None:
+        check_frame_rate(frame_rate)
+    loudnesses: list[float] = []
+    found = _embed_moments(model_clips(path, model, frame_rate), model, embedding, batch_size, loudnesses)
+    return found, np.array(loudnesses)
+
+
+def _embed_moments(
+    clips: Iterable[Clip], model: Any, embedding: str, batch_size: int, loudnesses: list[float] | None = None
+) -> Any:
+    """Embed clips of a video; the loudness of their sounds goes into a given list."""
+    times, rows = [], []
     for batch in batched(clips, batch_size):
         times += [clip.time for clip in batch]
+        if loudnesses is not None:
+            loudnesses += [loudness(clip.samples) for clip in batch]
         rows.append([to_numpy(output) for output in _outputs(model, batch, embedding)])
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     timestamps = np.array(times, dtype=np.float64)

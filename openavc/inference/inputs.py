@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -67,9 +68,16 @@ def shared_hop(model: EmbedsAudio | Compares, hop_size: float) -> int | None:
 
 
 def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.ndarray], int]:
-    """Return blocks (n, channels) from a path, an array or an iterable of chunks, and their rate in Hz."""
+    """Return blocks (n, channels) from a path, an array or an iterable of chunks, and their rate in Hz.
+
+    A path's rate is the file's own; another one that is given is warned of.
+    """
     if is_path(source):
-        return open_audio(source, sound.dtype)
+        blocks, rate = open_audio(source, sound.dtype)
+        if sr is not None and sr != rate:
+            message = f"{source} has a sample rate of {rate} Hz, which counts; leave out the given {shortened(sr)}"
+            warnings.warn(message, UserWarning, stacklevel=2)
+        return blocks, rate
     if is_array(source) or not isinstance(source, Iterable):
         return iter([to_samples(source, dtype=sound.dtype)]), sr
     return _chunks(source, sound.dtype), sr

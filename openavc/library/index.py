@@ -7,6 +7,7 @@ there.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..extraction.results import Job, Outcome, counted, expand, failure_reason
-from .rows import Result, joint_metadata, read_rows, vector_size
+from .rows import Result, joint_metadata, read_rows, too_quiet, vector_size
 from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ class Writer:
     def read(self, path: Path) -> tuple[Result, pyarrow.Table] | None:
         """Read a file; return None if it, or a newer result of the same source, is already in the library or waiting.
 
+        Of a recording that is too quiet throughout to be searched for, there is nothing to return either.
+
         Raises
         ------
         OSError, ValueError
@@ -195,6 +198,10 @@ class Writer:
         if self._has_newer(result):
             return None
         rows = read_rows(result, metadata)
+        if not len(rows):
+            warnings.warn(f"{path} is left out: {too_quiet(source)}", UserWarning, stacklevel=2)
+            self.remove(self.results.keys() & {result.path})
+            return None
         self._check_size(path, rows)
         self.model = self.model or {key: metadata[key] for key in ("model", "weights_sha256")}
         return result, rows

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..extraction.results import read_metadata
+from ..media.loudness import QUIETEST
 from .table import MODALITIES, to_unit_length
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def joint_metadata(path: Path) -> dict:
 
 
 def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
-    """Read the rows of a result.
+    """Read the rows of a result, without the sounds that are too quiet to be searched for.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
     Returns
     -------
     rows : pyarrow.Table
-        A row for each moment; for videos, those of the sound before those of the frames.
+        A row for each moment; for videos, those of the sound before those of the frames. Windows of sound below
+        `QUIETEST` are left out, except in results of earlier versions, which don't hold their loudness.
 
     Raises
     ------
@@ -81,6 +83,7 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
             fused = "joint" in archive  # one vector for sound and pictures together
             embeddings = {modality: archive[name] for modality, name in names.items() if not fused}
             timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
+            loud = archive["loudness"] >= QUIETEST if "loudness" in archive else np.ones(len(timestamps), dtype=bool)
     except Exception as error:  # any error of zipfile, zlib or numpy
         raise OSError(f"{result.path} can't be read: {type(error).__name__}: {error}") from error
     if fused:
@@ -89,16 +92,22 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
             "results of a model that embeds each"
         )
     fits = all(vectors.ndim == 2 and len(vectors) == len(timestamps) for vectors in embeddings.values())
-    if not fits or not len(timestamps):
+    if not fits or not len(timestamps) or loud.shape != timestamps.shape:
         shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
         raise ValueError(f"{result.path} doesn't hold a vector (D,) for each timestamp: {shapes}")
     try:
         vectors = np.concatenate([to_unit_length(part) for part in embeddings.values()])
     except ValueError as error:
         raise ValueError(f"{result.path}: {error}") from None
-    modalities = [modality for modality, part in embeddings.items() for _ in part]
-    times = np.tile(timestamps, len(embeddings)) if result.kind != "image" else [None] * len(vectors)
-    return _to_table(vectors, modalities, times, result, metadata)
+    modalities = np.repeat(list(embeddings), len(timestamps))
+    times = np.tile(timestamps, len(embeddings)) if result.kind != "image" else np.full(len(vectors), None)
+    kept = np.tile(loud, len(embeddings)) | (modalities != "audio")
+    return _to_table(vectors[kept], modalities[kept].tolist(), times[kept], result, metadata)
+
+
+def too_quiet(source: str) -> str:
+    """Say that a recording is too quiet throughout to be searched for."""
+    return f"{source} has no window of sound as loud as {QUIETEST:g} dBFS, and silence resembles all silence"
 
 
 def vector_size(rows: pyarrow.Table | Table) -> int:
@@ -107,7 +116,7 @@ def vector_size(rows: pyarrow.Table | Table) -> int:
 
 
 def _to_table(
-    vectors: np.ndarray, modalities: list[str], timestamps: np.ndarray | list[None], result: Result, metadata: dict
+    vectors: np.ndarray, modalities: list[str], timestamps: np.ndarray, result: Result, metadata: dict
 ) -> pyarrow.Table:
     """Return a table of vectors (N, D) of length 1, their modalities and times, and what their result has in common."""
     import pyarrow
@@ -118,7 +127,7 @@ def _to_table(
         "vector": pyarrow.FixedSizeListArray.from_arrays(flat, size),
         "modality": pyarrow.array(modalities, pyarrow.string()),
         "timestamp": pyarrow.array(timestamps, pyarrow.float64()),  # seconds
-        "first": pyarrow.array([True] + [False] * (rows - 1)),  # one row stands for the result
+        "first": pyarrow.array(np.arange(rows) == 0),  # one row stands for the result
     }
     same = {
         "source": result.source,

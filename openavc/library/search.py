@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..inference.arguments import get_model
-from ..inference.embedding import get_audio_embedding, get_image_embedding
+from ..inference.arguments import get_model, is_path
+from ..inference.embedding import get_image_embedding, measured_audio_embedding
+from ..media.loudness import QUIETEST
 from ..weights import list_models
+from .rows import too_quiet
 from .table import MODALITIES, open_library, quoted, recorded_model, to_unit_length
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def search(
         The picture to search for; either this or `audio`.
     audio : array or tensor (n,) or (n, channels), or path
         The sound to search for. For a sound longer than the model's window, the query is the mean of the joint
-        embeddings of its windows, which overlap by half, scaled to length 1.
+        embeddings of its windows, which overlap by half, scaled to length 1; windows below -42 dBFS are left out.
     sr : int or None
         Sample rate in Hz; None for a path.
     modality : {"audio", "image"}, optional
@@ -81,7 +83,7 @@ def search(
     Raises
     ------
     ValueError, TypeError
-        For invalid queries or options, and for another model than the library's.
+        For invalid queries or options, sounds below -42 dBFS throughout, and for another model than the library's.
     FileNotFoundError, OSError
         If there is no library, or the query is missing or can't be decoded.
     ImportError
@@ -160,7 +162,11 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
             raise ValueError(f"one picture is searched for at a time, got {len(vectors)}: call search for each")
     else:
         hop = model.sound.seconds / 2
-        vectors, _ = get_audio_embedding(audio, sr, model, embedding="joint", hop_size=hop, center=False)
+        options = {"embedding": "joint", "hop_size": hop, "center": False}
+        vectors, _, loudness = measured_audio_embedding(audio, sr, model, **options)
+        vectors = vectors[loudness >= QUIETEST]
+        if not len(vectors):
+            raise ValueError(too_quiet(str(audio) if is_path(audio) else "the sound to search for"))
     return to_unit_length(vectors.mean(axis=0, keepdims=True))[0]
 
 

@@ -20,10 +20,12 @@ from .container import Demuxer, existing_file, open_container, start_seconds
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
 from .resample import resample_blocks
 
-SOUND_EXTENSIONS = {
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".caf", ".wma"),
-    *(".amr", ".ac3", ".mka", ".w64", ".rf64"),
-}
+SOUND_EXTENSIONS = set(
+    ".wav .wave .bwf .w64 .rf64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mp1 .mpa .m2a .mpga .m4a .m4b .m4r .f4a "
+    ".f4b .isma .3ga .aac .adts .latm .loas .aif .aiff .aifc .au .snd .caf .voc .sph .nist .ircam .avr .wma "
+    ".xwma .amr .awb .gsm .ac3 .eac3 .ec3 .dts .dtshd .mlp .thd .mka .weba .wv .tta .ape .mpc .mpp .shn .tak "
+    ".qoa .dsf .dff .oma .aa3 .ra".split()
+)
 BLOCK_SECONDS = 30  # of sound read at once
 LOWEST_RATE = 100  # Hz, that a file may claim, unless OPENAVC_LOWEST_RATE says another
 HIGHEST_RATE = 1_000_000  # Hz, likewise OPENAVC_HIGHEST_RATE

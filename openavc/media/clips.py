@@ -21,6 +21,7 @@ from .resample import resample_blocks
 from .video import ROUNDING, Video, read_frames, sample_frames
 
 SLOWEST = 1.5  # most periods of a network's frame rate between two frames
+SHORT = "shorter than one window"  # words by which commands know this warning, to tell many in one line
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def warn_if_silent(
         warnings.warn(f"{name} is silent; it is embedded all the same", category, stacklevel=2)
     elif samples < sound.samples:
         seconds = f"{samples / sound.sample_rate:.3g} s"
-        message = f"{name} is {seconds} long, shorter than one window of {sound.seconds:g} s; zeros are added"
+        message = f"{name} is {seconds} long, {SHORT} of {sound.seconds:g} s; zeros are added"
         warnings.warn(message, category, stacklevel=2)
 
 

@@ -12,7 +12,10 @@ import numpy as np
 
 from .picture_file import read_pixels
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jp2", ".avif"}
+EXTENSIONS = set(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm "
+    ".jp2 .j2k .j2c .jpc .jpx .jpf .dib .ico .qoi .ras".split()
+)
 _ROUNDING = 1e-4  # beyond [0, 1], which rounding in a caller's arithmetic may cause
 _BAND = 256  # rows turned to floats at once; with alpha that takes many times the memory of the picture
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224

@@ -21,7 +21,11 @@ from .audio import checked_blocks, sound_stream, stream_blocks
 from .container import Demuxer, existing_file, open_container, start_seconds
 from .picture_file import HDR, check_pixels
 
-EXTENSIONS = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".flv", ".ts", ".mpg", ".mpeg", ".m4v", ".3gp", ".wmv", ".ogv"}
+EXTENSIONS = set(
+    ".mp4 .m4v .mp4v .mov .qt .mkv .mk3d .webm .avi .divx .xvid .flv .f4v .ts .m2ts .mts .m2t .trp .tod .mpg "
+    ".mpeg .mpe .m2p .vob .3gp .3gpp .3g2 .3gp2 .wmv .asf .wtv .ogv .ogm .ogx .rm .rmvb .ismv .dv .mxf .gxf "
+    ".nut .nsv .amv".split()
+)
 Matrix = tuple[int, int, int, int]
 ROUNDING = 0.001  # seconds; some containers round times to milliseconds
 _MOST_REORDERED = 16  # frames, which H.264 and HEVC allow

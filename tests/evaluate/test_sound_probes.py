@@ -50,6 +50,27 @@ def test_easy_classes_are_told_apart_by_log_mel_statistics(dataset):
     assert all(np.mean(folds) > 95 for folds in figures.values())
 
 
+def test_esc_50_is_read_as_it_is_downloaded(tmp_path):
+    for folder in ("audio", "meta"):
+        (tmp_path / folder).mkdir()
+    names = ["1-100032-A-0.wav", "2-100210-B-36.wav"]
+    for name in names:
+        soundfile.write(tmp_path / "audio" / name, np.zeros(16_000), 16_000)
+    table = tmp_path / "meta/esc50.csv"
+    header = "filename,fold,target,category,esc10,src_file,take\n"
+    table.write_text(f"{header}{names[0]},1,0,dog,True,100032,A\n{names[1]},2,36,vacuum_cleaner,False,100210,B\n")
+    recordings = read_esc(tmp_path)
+    assert [path.name for path in recordings.paths] == names
+    assert recordings.classes == ["dog", "vacuum_cleaner"]
+    assert list(recordings.folds) == [1, 2]
+    (tmp_path / "audio" / names[1]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"2-100210-B-36\.wav, named in .*esc50\.csv"):
+        read_esc(tmp_path)
+    table.unlink()
+    with pytest.raises(FileNotFoundError, match=r"neither meta\.csv nor meta/esc50\.csv"):
+        read_esc(tmp_path)
+
+
 def test_random_features_are_at_chance(dataset):
     rng = np.random.default_rng(1)
     features = [rng.standard_normal((3, 16)) for _ in dataset.paths]

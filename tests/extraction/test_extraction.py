@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 from fake_model import FakeModel
-from videos import RATE, noise, write_video
+from PIL import Image
+from videos import RATE, noise, tone, write_sound, write_video
 
 import openavc
-from openavc.extraction.extraction import EXTENSIONS, Extraction
+from openavc.extraction.extraction import EXTENSIONS, UNREAD, Extraction
+from openavc.extraction.results import plan_jobs
+from openavc.media import image
+from openavc.media.audio import read_audio
 from openavc.models.contract import FramesInput
 from openavc.weights import model_info
 
@@ -172,3 +176,45 @@ def test_options_that_change_the_numbers_are_recorded(model):
 def test_pictures_of_a_network_of_clips_are_refused_before_any_is_read():
     with pytest.raises(ValueError, match="clips of 5 frames"):
         Extraction("image", FakeModel(frames=FramesInput(16, 16, 5, 25.0))).check()
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec", "rate", "container"),
+    [
+        (".wv", "wavpack", 8_000, None),
+        (".tta", "tta", 8_000, None),
+        (".mp2", "mp2", 48_000, None),
+        (".m4b", "aac", 48_000, None),
+        (".eac3", "eac3", 48_000, None),
+        (".snd", "pcm_s16be", 8_000, "au"),
+        (".aifc", "pcm_s16be", 8_000, "aiff"),
+        (".weba", "libopus", 48_000, "webm"),
+        (".asf", "mp2", 48_000, "asf"),
+        (".m2ts", "mp2", 48_000, None),
+        (".mts", "mp2", 48_000, None),
+        (".vob", "mp2", 48_000, None),
+        (".3g2", "aac", 48_000, None),
+        (".mk3d", "flac", 8_000, "matroska"),
+    ],
+)
+def test_folders_give_sound_of_any_ending_that_can_be_read(tmp_path, ending, codec, rate, container):
+    write_sound(tmp_path / f"sound{ending}", tone(440, 1.0, rate), rate, codec, container=container)
+    [job] = plan_jobs([tmp_path], tmp_path / "out", Extraction("audio").extensions)
+    samples, found_rate = read_audio(job.source)
+    assert found_rate == rate
+    assert abs(len(samples) / rate - 1) < 0.1  # codecs pad the ends
+
+
+@pytest.mark.parametrize("ending", sorted(image.EXTENSIONS & Image.registered_extensions().keys()))
+def test_folders_give_pictures_of_any_ending_that_can_be_read(tmp_path, ending):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:, 16:] = 255
+    Image.fromarray(picture).save(tmp_path / f"picture{ending}")
+    [job] = plan_jobs([tmp_path], tmp_path / "out", Extraction("image").extensions)
+    assert np.abs(image.read_image(job.source) - picture / 255).max() < 0.1
+
+
+@pytest.mark.parametrize("modality", EXTENSIONS)
+def test_what_is_counted_as_passed_over_is_not_searched_for(modality):
+    assert not EXTENSIONS[modality] & UNREAD[modality]
+    assert all(ending == ending.lower() and ending.startswith(".") for ending in UNREAD[modality])

@@ -77,6 +77,37 @@ def test_two_bad_files_among_good_ones_are_named_and_cost_nothing_else(tmp_path)
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["0.npz", "1.npz", "2.npz"]
 
 
+def test_media_that_are_passed_over_are_counted_by_their_endings(tmp_path):
+    write_sound(tmp_path / "in/deep/a.wav", 0)
+    for name in ("song.mid", "deep/SONG.MID", "book.aax", "notes.txt", "cover.jpg", ".hidden.mid"):
+        (tmp_path / "in" / name).write_bytes(b"MThd")
+    result = run("audio", tmp_path / "in", "--output", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "1 done, 0 skipped, 0 failed, 3 passed over (1 .aax, 2 .mid); results in" in result.stdout
+    named = run("audio", tmp_path / "in", tmp_path / "in/song.mid", "--output", tmp_path / "out")
+    assert "0 done, 1 skipped, 1 failed, 2 passed over (1 .aax, 1 .mid)" in named.stdout
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.heic").write_bytes(b"")
+    none = run("image", tmp_path / "photos", "--output", tmp_path / "out")
+    assert none.exit_code == 2
+    assert "1 passed over (1 .heic)" in none.stderr
+
+
+def test_many_short_files_are_told_in_one_line(tmp_path):
+    for k in range(5):
+        write_sound(tmp_path / f"in/{k}.wav", k, 0.3)
+    soundfile.write(tmp_path / "in/silent.wav", np.zeros(32_000), 16_000)
+    result = run("audio", tmp_path / "in", "--output", tmp_path / "out")
+    assert "6 done, 0 skipped, 0 failed" in result.stdout
+    silent, short = sorted(result.stderr.splitlines(), key=lambda line: "shorter" in line)
+    assert silent.endswith("silent.wav is silent; it is embedded all the same")
+    assert "0.wav is 0.3 s long, shorter than one window of 1 s; zeros are added (4 more such files)" in short
+    alone = write_sound(tmp_path / "alone.wav", 9, 0.3)
+    assert run("audio", alone, "--output", tmp_path / "one").stderr.splitlines() == [
+        f"warning: {alone} is 0.3 s long, shorter than one window of 1 s; zeros are added"
+    ]
+
+
 def test_a_result_holds_embedding_timestamps_and_metadata(tmp_path):
     source = write_sound(tmp_path / "clip.wav", 0, 2.0)
     assert run("audio", source, "--output", tmp_path / "out", "--hop-size", 0.5).exit_code == 0

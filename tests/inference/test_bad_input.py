@@ -393,6 +393,25 @@ def test_the_warning_names_the_file_that_is_silent(model, tmp_path):
     assert "quiet.wav" in message
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path, sr, model: openavc.get_audio_embedding(path, sr, model=model),
+        lambda path, sr, model: list(openavc.stream_audio_embedding(path, sr, model=model)),
+        lambda path, sr, model: openavc.correspondence_score(path, sr, PICTURE, model),
+    ],
+)
+def test_a_rate_that_contradicts_the_file_is_warned_of_and_the_files_own_counts(call, model, tmp_path):
+    soundfile.write(tmp_path / "loud.wav", SOUND, SR)
+    expected, messages = warnings_of(lambda: call(tmp_path / "loud.wav", None, model))
+    assert messages == []
+    for given, told in ((SR, []), (float(SR), []), (8000, ["8000"]), ("high", ["'high'"])):
+        result, messages = warnings_of(lambda given=given: call(tmp_path / "loud.wav", given, model))
+        assert str(result) == str(expected)
+        assert len(messages) == len(told)
+        assert all(word in messages[0] and "loud.wav has a sample rate of 24000 Hz" in messages[0] for word in told)
+
+
 @pytest.mark.parametrize("waveform, word", [(np.zeros(2 * SR), "silent"), (SOUND[:100], "shorter")])
 def test_scores_of_silence_and_short_sound_warn_once(waveform, word, model):
     found, messages = warnings_of(lambda: openavc.correspondence_score(waveform, SR, [PICTURE] * 3, model))

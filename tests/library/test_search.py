@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from joint_results import find, run, scores, unit, vectors, write
+from videos import write_video
 
 import openavc
 from openavc.library import index, search
@@ -151,6 +152,64 @@ def test_a_sound_is_searched_for_by_the_mean_of_its_windows(example):
     assert scores(openavc.search(example / "db", audio=waveform, sr=sample_rate)) == pytest.approx(
         scores(openavc.search(example / "db", audio=sound)), abs=1e-4
     )
+
+
+@pytest.fixture(scope="module")
+def mostly_silent(tmp_path_factory):
+    """Make a library of a beep in silence, of silence, of hum below -42 dBFS, and of two loud sounds."""
+    pytest.importorskip("lancedb", reason="searching needs LanceDB, of the extra [search]")
+    folder = tmp_path_factory.mktemp("silence")
+    rng, silence = np.random.default_rng(1), np.zeros(4 * 16_000)
+    beep = silence.copy()
+    beep[8_000:24_000] = 0.3 * np.sin(np.arange(16_000) / 5)
+    low, hiss = 0.3 * np.sin(np.arange(64_000) / 20), rng.normal(0, 0.1, 64_000)
+    sounds = {"beep": beep, "silent": silence, "hum": low / 60, "low": low, "hiss": hiss}
+    for name, samples in sounds.items():
+        soundfile.write(folder / f"{name}.wav", samples, 16_000)
+    write_video(folder / "dark.mkv", [0, 0.5, 1.0], sound=np.zeros(12_000))
+    command = ("--output", folder / "emb", "--embedding", "joint")
+    assert run("audio", *folder.glob("*.wav"), *command).exit_code == 0
+    assert run("video", folder / "dark.mkv", *command).exit_code == 0
+    return folder
+
+
+def test_silence_is_neither_found_nor_searched_for(mostly_silent):
+    folder = mostly_silent
+    result = run("index", folder / "emb", "--db", folder / "db")
+    assert "4 added, 2 skipped, 0 failed" in result.stdout
+    for name in ("silent", "hum"):
+        assert f"warning: {folder / 'emb' / name}.npz is left out" in result.stderr
+    hits = openavc.search(folder / "db", audio=folder / "beep.wav", moments=True, k=1000)
+    assert {Path(hit.source).stem for hit in hits if hit.modality == "audio"} == {"beep", "low", "hiss"}
+    beeps = [hit for hit in hits if Path(hit.source).stem == "beep"]
+    assert all(-0.01 < hit.timestamp < 2.01 for hit in beeps)  # 0.5 to 1.5 s sound, and windows are 1 s
+    assert hits[0].source == str(folder / "beep.wav")
+    assert {hit.modality for hit in hits if hit.source.endswith("dark.mkv")} == {"image"}
+    for name in ("silent", "hum"):
+        with pytest.raises(ValueError, match=rf"{name}\.wav has no window of sound as loud as -42 dBFS"):
+            openavc.search(folder / "db", audio=folder / f"{name}.wav")
+    with pytest.raises(ValueError, match="the sound to search for has no window"):
+        openavc.search(folder / "db", audio=np.zeros(32_000), sr=16_000)
+    told = run("search", "--db", folder / "db", "--audio", folder / "silent.wav")
+    assert told.exit_code == 1
+    assert "silent.wav has no window of sound" in told.stderr
+
+
+def test_a_query_hears_only_its_loud_windows(mostly_silent):
+    folder = mostly_silent
+    run("index", folder / "emb", "--db", folder / "db")
+    windows, times = openavc.get_audio_embedding(folder / "beep.wav", embedding="joint", hop_size=0.5, center=False)
+    query = unit(windows[times <= 1.0].mean(axis=0))
+    found = openavc.search(folder / "db", audio=folder / "beep.wav", moments=True, k=1000)
+    np.testing.assert_allclose(scores(found), scores(find(folder / "db", query)), atol=1e-4)
+
+
+def test_a_result_that_became_silent_leaves_the_library(lancedb, tmp_path):
+    for loud in (True, False):
+        soundfile.write(tmp_path / "a.wav", np.sin(np.arange(32_000) / 5) * (0.3 if loud else 0), 16_000)
+        assert run("audio", tmp_path / "a.wav", "--output", tmp_path / "emb", "--embedding", "joint").exit_code == 0
+        told = run("index", tmp_path / "emb", "--db", tmp_path / "db").stdout
+        assert ("1 added" if loud else "1 skipped, 0 failed; 0 vectors") in told
 
 
 def test_a_frame_finds_its_moment(example):

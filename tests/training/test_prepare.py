@@ -484,10 +484,21 @@ def test_the_command_counts_and_leaves_with_status_1_where_some_failed(videos, t
 
 
 @pytest.mark.parametrize(
-    ("kind", "text"), [("audioset", "# a page\nof words\n"), ("kinetics", "label,youtube_id,time_start\ndog,a,1\n")]
+    ("kind", "text"),
+    [
+        ("audioset", "# a page\nof words\n"),
+        ("audioset", "label,youtube_id,time_start,time_end,split\ndog,a,1,2,train\n"),  # Kinetics'
+        ("audioset", "a.mp4\nb.mp4\n"),  # Flickr's
+        ("audioset", "\x89PNG\x00\x00"),
+        ("kinetics", "label,youtube_id,time_start\ndog,a,1\n"),
+        ("kinetics", '# a comment\nYTID, 1.0, 2.0, "/m/1"\n'),  # AudioSet's
+    ],
 )
 def test_a_list_in_another_format_is_refused_by_its_name(kind, text, tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "list.csv").write_text(text)
-    with pytest.raises(ValueError, match=rf"list\.csv isn't a list in the format '{kind}'"):
+    with pytest.raises(ValueError, match=rf"list\.csv isn't a list in the format '{kind}'") as told:
         read_list(tmp_path / "list.csv", kind, tmp_path / "videos")
+    assert "entry 1 isn't" in str(told.value)
+    assert "audioset, kinetics, flickr" in str(told.value)
+    assert "Error" not in str(told.value)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,10 @@ from training.evaluate.datasets.held_out import load_pairs
 from training.evaluate.metrics.correspondence import avc, represent
 from training.export import export
 from training.recipe import Optimizer, Recipe, merge, read_tables, to_recipe
-from training.record import read_lines
+from training.record import Progress, read_lines
 from training.state import build
 from training.steps import count_plateaus, learning_rate, train_step
-from training.train import main, train
+from training.train import main, train, warn_if_cold
 
 CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.toml"))
 CPU = torch.device("cpu")
@@ -540,6 +541,44 @@ def test_the_command_takes_several_folders_of_shards(shards, tmp_path):
     result = CliRunner().invoke(main, [*arguments, "--steps", "3"])
     assert result.exit_code == 2
     assert "was started with other values of batch_size, steps" in " ".join(result.output.split())
+
+
+def test_progress_and_loss_are_told_with_and_without_a_terminal(shards, tmp_path, capfd, monkeypatch):
+    train(recipe(steps=2), [shards], tmp_path / "run")
+    log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    first, last = capfd.readouterr().err.splitlines()
+    assert first.startswith(f"step 1 of 2: loss {log[0]['loss']:.4f}, {log[0]['right']:.1%} right")
+    assert last.startswith(f"step 2 of 2: loss {log[1]['loss']:.4f}")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    train(recipe(steps=2), [shards], tmp_path / "other")
+    told = capfd.readouterr().err
+    assert "step 2 of 2" not in told
+    assert f"loss={log[1]['loss']:.4f}" in told
+
+
+def test_lines_of_progress_come_now_and_then(capfd):
+    figures = {"loss": 0.7, "right": 0.5, "pairs_per_second": 100.0}
+    with Progress(0, 100) as progress:
+        for step in range(1, 101):
+            progress.show(step, figures)
+    assert [line.split(":")[0] for line in capfd.readouterr().err.splitlines()] == ["step 1 of 100", "step 100 of 100"]
+    with Progress(0, 3, every=0.0) as progress:
+        for step in (1, 2, 3):
+            progress.show(step, figures)
+    assert len(capfd.readouterr().err.splitlines()) == 3
+
+
+def test_steps_that_end_within_the_warm_up_are_warned_of(shards, tmp_path):
+    with pytest.warns(UserWarning, match=r"2 steps end within the 200 of the warm-up: .* at most 1e-05 of 0\.001"):
+        train(recipe(steps=2, optimizer={"warmup_steps": 200}), [shards], tmp_path / "run")
+    file = recipe_file(tmp_path, merge(RECIPE, {"optimizer": {"warmup_steps": 200}}))
+    command = [str(file), "--data", str(shards), "--output", str(tmp_path / "other"), "--steps", "2"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0
+    assert "warning: 2 steps end within the 200 of the warm-up" in result.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_cold(recipe(steps=5, optimizer={"warmup_steps": 4}))
 
 
 def test_labels_that_are_missing_are_told(shards, labelled, tmp_path):

@@ -106,10 +106,16 @@ def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], l
 
 def _rows(path: Path, kind: str) -> list[tuple]:
     """Read a list; ValueError if it isn't in the format of its kind."""
+    rows = []
     try:
-        return list(READERS[kind](path))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} isn't a list in the format {kind!r} ({error!r}): give another --format") from error
+        for row in READERS[kind](path):
+            rows.append(row)
+    except (csv.Error, KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} isn't a list in the format {kind!r}: entry {len(rows) + 1} isn't {FORMATS[kind]}; give the list's "
+            f"own --format, one of {', '.join(READERS)}"
+        ) from error
+    return rows
 
 
 def _audioset(path: Path) -> Iterator[tuple]:
@@ -131,6 +137,11 @@ def _flickr(path: Path) -> Iterator[tuple]:
             yield Path(line.split(",")[0].strip()).stem, 0.0, None, ()
 
 
+FORMATS = {  # what an entry of each looks like
+    "audioset": 'YTID, start_seconds, end_seconds, "label,label"',
+    "kinetics": "label,youtube_id,time_start,time_end,split below a line with these names",
+    "flickr": "an identifier or a path",
+}
 READERS: dict[str, Callable[[Path], Iterator[tuple]]] = {
     "audioset": _audioset,
     "kinetics": _kinetics,

@@ -1,7 +1,4 @@
-"""Loudness, and the times of a recording that are loud enough to learn from, or to measure on.
-
-Loudness is the root mean square of samples in [-1, 1], in dBFS.
-"""
+"""The times of a recording that are loud enough to learn from, or to measure on."""
 
 from __future__ import annotations
 
@@ -10,12 +7,9 @@ from typing import TypeVar
 
 import numpy as np
 
+from openavc.media.loudness import loudness
+
 Time = TypeVar("Time")
-
-
-def loudness(samples: np.ndarray) -> float:
-    """Measure the root mean square of samples (n,) or (n, channels) in dBFS; silence is -200."""
-    return float(10 * np.log10(np.mean(np.square(samples.ravel(), dtype=np.float64)) + 1e-20))
 
 
 def loud_moments(

@@ -17,11 +17,11 @@ python -m training.evaluate localization --model avol-small --boxes vggss.json -
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
-import torch
+
+from openavc.threads import VARIABLE, use_threads
 
 from .avc import avc
 from .dcase import dcase
@@ -35,10 +35,15 @@ from .units import units
 
 
 @click.group()
-@click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count(), help="Of the CPU.")
-def main(threads: int) -> None:
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    envvar=VARIABLE,
+    help=f"Of the CPU; default: {VARIABLE}, or half of the cores, at most 8.",
+)
+def main(threads: int | None) -> None:
     """Evaluate a model beside chance and the same network untrained."""
-    torch.set_num_threads(threads)
+    use_threads(threads)
 
 
 for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization):

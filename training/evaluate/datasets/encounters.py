@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openavc.media.loudness import QUIETEST
 from openavc.models.contract import AudioVisualModel
 
 from ...corpora.loudness import loud_moments
 from ...corpora.scenes import LARGEST_PROJECTILE, projectile_areas
 from ...corpora.shards import Shards, StoredClip, frames_with_room
 from .boxes import Box, area, overlap
-from .held_out import QUIETEST
 
 SMALLEST, LARGEST = 0.005, 0.25  # of a box, share of the picture
 LARGEST_OVERLAP = 0.2  # of two boxes, share of the smaller

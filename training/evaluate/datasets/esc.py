@@ -11,7 +11,9 @@ from .recordings import Recordings
 
 
 def read_esc(folder: Path) -> Recordings:
-    """Read `meta.csv` (filename, fold, class or category); files lie in the folder, `audio/` or a folder per class.
+    """Read a table (filename, fold, class or category); files lie in the folder, `audio/` or a folder per class.
+
+    The table is `meta.csv`, or `meta/esc50.csv` as in ESC-50 as it is downloaded.
 
     If all clips are in one fold, `deal_folds` makes three folds by the column src_file.
 
@@ -20,12 +22,15 @@ def read_esc(folder: Path) -> Recordings:
     FileNotFoundError
         If there is no table, or a file that it names is missing.
     """
-    if not (folder / "meta.csv").exists():
-        raise FileNotFoundError(f"{folder} has no meta.csv with the columns filename, fold and class or category")
-    with open(folder / "meta.csv", newline="", encoding="utf-8") as file:
+    table = next((path for path in (folder / "meta.csv", folder / "meta" / "esc50.csv") if path.exists()), None)
+    if table is None:
+        raise FileNotFoundError(
+            f"{folder} has neither meta.csv nor meta/esc50.csv with the columns filename, fold and class or category"
+        )
+    with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [row.get("class") or row["category"] for row in rows]
-    paths = [_locate(folder, row["filename"], name) for row, name in zip(rows, names, strict=True)]
+    paths = [_locate(folder, table, row["filename"], name) for row, name in zip(rows, names, strict=True)]
     classes = sorted(set(names))
     folds = np.array([int(row["fold"]) for row in rows])
     if len(set(folds)) == 1:
@@ -56,10 +61,8 @@ def deal_folds(sources: list[str], names: list[str]) -> list[int]:
     return [fold[source] for source in sources]
 
 
-def _locate(folder: Path, name: str, label: str) -> Path:
+def _locate(folder: Path, table: Path, name: str, label: str) -> Path:
     for path in (folder / name, folder / "audio" / name, folder / label / name):
         if path.exists():
             return path
-    raise FileNotFoundError(
-        f"{name}, named in {folder / 'meta.csv'}, is neither in {folder}, nor in audio/ or {label}/"
-    )
+    raise FileNotFoundError(f"{name}, named in {table}, is neither in {folder}, nor in audio/ or {label}/")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from openavc.media.loudness import QUIETEST
 from openavc.models.contract import AudioVisualModel
 
 from ...corpora.loudness import loud_moments
 from ...corpora.shards import Shards, StoredClip, frames_with_room
 from ..networks.capabilities import check_compares
 from .moments import Span
-
-QUIETEST = -42.0  # dBFS, least loudness of a window that an evaluation takes
 
 
 @dataclass(frozen=True)

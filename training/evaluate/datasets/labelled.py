@@ -15,12 +15,12 @@ import numpy as np
 
 from openavc.media.audio import read_audio, to_channels
 from openavc.media.image import read_image
+from openavc.media.loudness import QUIETEST, loudness
 from openavc.media.video import Video as VideoFile
 
 from ...corpora.lists import find_videos, identify
-from ...corpora.loudness import loud_moments, loudness
+from ...corpora.loudness import loud_moments
 from ...corpora.shards import Shards, StoredClip
-from .held_out import QUIETEST
 from .moments import Moment, Span, stored_moment, stored_times, video_moments
 from .ontology import ClassTree, nested_tree
 

@@ -1,0 +1,32 @@
+"""The threads that networks compute with."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+VARIABLE = "OPENAVC_THREADS"  # of the environment: their number for commands that aren't given --threads
+MOST_THREADS = 8  # by default
+
+
+def default_threads() -> int:
+    """Return OMP_NUM_THREADS if it is set; otherwise half of the cores that this process may use, 1 to 8."""
+    if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
+        return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS and Windows
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, min(MOST_THREADS, cores // 2))
+
+
+def use_threads(number: int | None = None) -> None:
+    """Let networks compute with so many threads, by default `default_threads()`.
+
+    Before torch is imported, this also makes threads sleep while they wait for each other. By default they spin, and
+    where other programs keep the cores busy, two threads that spin are many times slower than one.
+    """
+    number = number or default_threads()
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(number)
+    else:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        os.environ["OMP_NUM_THREADS"] = str(number)
