@@ -269,8 +269,7 @@ def test_a_disk_that_cant_be_written_is_no_fault_of_the_video(monkeypatch, tmp_p
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
 def test_a_worker_killed_by_a_signal_costs_its_own_shard_only_and_the_next_run_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr("training.prepare.VIDEOS_PER_SHARD", 1)
-    stuck = tmp_path / "stuck.mp4"
-    os.mkfifo(stuck)  # whoever reads it waits
+    stuck = write_video(tmp_path / "stuck.mkv", np.arange(0, 120, 0.04), 0, 120)  # it takes a second to read
     listed = [ListedVideo(str(EXAMPLE)), ListedVideo(str(stuck)), ListedVideo(str(EXAMPLE), start=1.0)]
     output = tmp_path / "out"
 
