@@ -25,10 +25,15 @@ from .progress import steps
 PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
 _PULSE = 1.0  # seconds between two looks at the progress
 _ENDING = 5.0  # seconds that a process which was told to stop may take
+_FROM_OUTSIDE = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # sent by people, or by a system that is out of memory
 
 
 class WorkerDied(OSError):
     """The process of a call died or hung; the message says how."""
+
+
+class WorkerKilled(WorkerDied):
+    """The process of a call was killed from outside: the call needn't be the reason."""
 
 
 def patience() -> float:
@@ -79,7 +84,9 @@ class Worker:
     def start(self) -> None:
         """Start the process, which then imports what it needs while the caller does something else."""
         if self._process is not None:
-            return
+            if self._process.is_alive():
+                return
+            self._bury()  # it died between two calls
         context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads
         descriptor, name = tempfile.mkstemp(prefix="openavc-")
         self._last_words = descriptor, name
@@ -103,8 +110,8 @@ class Worker:
 
         Raises
         ------
-        WorkerDied
-            If the process died or was killed.
+        WorkerDied, WorkerKilled
+            If the process died, hung or was killed.
         """
         self.start()
         warned: list[dict] = []
@@ -112,7 +119,7 @@ class Worker:
             kind, answer = self._answer((function, arguments), limit, warned)
         except (EOFError, ConnectionError):
             self._process.join(_ENDING)
-            raise WorkerDied(self._bury()) from None
+            raise self._bury() from None
         except TimeoutError:
             self._bury()
             raise WorkerDied(
@@ -141,7 +148,7 @@ class Worker:
                 warned.append(content)
             latest = time.monotonic()
 
-    def _bury(self) -> str:
+    def _bury(self) -> WorkerDied:
         """End the process if it lives, and return how it ended."""
         self._process.kill()
         self._process.join()
@@ -152,9 +159,13 @@ class Worker:
             lines = file.read().strip().splitlines()
         Path(name).unlink(missing_ok=True)
         self._process = None
-        cause = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-        hint = " (out of memory?)" if code == -9 else ""
-        return f"its decoder took its process down, which {cause}{hint}{f': {lines[-1]}' if lines else ''}"
+        if code >= 0:
+            return WorkerDied(f"its decoder ended the process, with status {code}")
+        cause = signal.Signals(-code).name
+        if cause in _FROM_OUTSIDE:
+            hint = " (out of memory?)" if cause == "SIGKILL" else ""
+            return WorkerKilled(f"the process that read it was killed by {cause}{hint}")
+        return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
 
 
 def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -> None:

@@ -12,7 +12,7 @@ import warnings
 import pytest
 
 from openavc.progress import count_layers, step, steps
-from openavc.worker import Worker, WorkerDied, patience
+from openavc.worker import Worker, WorkerDied, WorkerKilled, patience
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,25 @@ def work_slowly(seconds):
 
 def heavy_modules():
     return sorted({"torch", "cv2", "av", "numpy"} & set(sys.modules))
+
+
+def test_a_process_that_died_between_two_calls_is_replaced():
+    with Worker() as worker:
+        before = worker.call(os.getpid)
+        os.kill(before, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while _is_alive(before) and time.monotonic() < end:
+            time.sleep(0.01)
+        assert worker.call(os.getpid) != before
+
+
+def test_a_process_killed_from_outside_is_told_from_one_that_died():
+    with Worker() as worker:
+        with pytest.raises(WorkerKilled, match="killed by SIGTERM"):
+            worker.call(os.kill, worker.call(os.getpid), signal.SIGTERM)
+        with pytest.raises(WorkerDied) as raised:
+            worker.call(os.abort)
+        assert not isinstance(raised.value, WorkerKilled)
 
 
 def test_a_result_comes_back_from_another_process(worker):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..atomic import write_bytes
 from ..version import package_version
-from ..worker import Worker, WorkerDied, patience
+from ..worker import Worker, WorkerDied, WorkerKilled, patience
 from .extraction import Extraction
 from .results import Job, Outcome, describe, embed_file, is_described
 
@@ -18,8 +18,8 @@ def embed_files_apart(
 ) -> Iterator[Outcome]:
     """Embed files one by one in a worker, as `embed_files` does.
 
-    A file at which the worker died or hung is recorded beside its result, as `.NAME.npz.died`. Until the file or the
-    version of the package changes, it fails at once, unless results are to be overwritten.
+    A file at which the worker died by itself or hung is recorded beside its result, as `.NAME.npz.died`. Until the file
+    or the version of the package changes, it fails at once, unless results are to be overwritten.
     """
     limit = patience()
     for job in jobs:
@@ -31,7 +31,8 @@ def embed_files_apart(
             outcome = worker.call(embed_file, job, extraction, overwrite, limit=limit)
             _record_path(job).unlink(missing_ok=True)
         except WorkerDied as error:
-            _record(job, str(error))
+            if not isinstance(error, WorkerKilled):
+                _record(job, str(error))
             outcome = Outcome(job, "failed", str(error))
         yield outcome
 

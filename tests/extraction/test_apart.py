@@ -3,6 +3,7 @@
 import ctypes
 import dataclasses
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Fragile(Extraction):
             os.abort()
         if path.name == "hang.wav":
             time.sleep(600)
+        if path.name == "killed.wav":
+            os.kill(os.getpid(), signal.SIGKILL)
         if path.name == "refused.wav":
             raise OSError(f"{path} can't be decoded")
         return {"embedding": np.full((1, 2), float(path.read_text())), "timestamps": np.zeros(1)}
@@ -105,6 +108,15 @@ def test_a_file_is_tried_again_when_something_has_changed(folder, monkeypatch, c
     outcomes, tried = embed(folder, overwrite=change == "overwrite")
     assert tried == ["segfault.wav"]
     assert "earlier run" not in outcomes["segfault.wav"].reason
+
+
+def test_a_file_is_not_blamed_for_a_process_killed_from_outside(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "killed.wav").write_text("")
+    for _ in range(2):
+        outcomes, tried = embed(tmp_path)
+        assert outcomes["killed.wav"].reason == "the process that read it was killed by SIGKILL (out of memory?)"
+        assert tried == ["killed.wav"]
 
 
 def test_a_file_that_can_be_read_after_all_is_forgotten(folder, monkeypatch):
