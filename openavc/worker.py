@@ -84,9 +84,7 @@ class Worker:
     def start(self) -> None:
         """Start the process, which then imports what it needs while the caller does something else."""
         if self._process is not None:
-            if self._process.is_alive():
-                return
-            self._bury()  # it died between two calls
+            return
         context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads
         descriptor, name = tempfile.mkstemp(prefix="openavc-")
         self._last_words = descriptor, name
@@ -113,13 +111,12 @@ class Worker:
         WorkerDied, WorkerKilled
             If the process died, hung or was killed.
         """
-        self.start()
+        self._make_ready()
         warned: list[dict] = []
         try:
             kind, answer = self._answer((function, arguments), limit, warned)
         except (EOFError, ConnectionError):
-            self._process.join(_ENDING)
-            raise self._bury() from None
+            raise self._ended() from None
         except TimeoutError:
             self._bury()
             raise WorkerDied(
@@ -132,6 +129,18 @@ class Worker:
         if kind == "raised":
             raise answer
         return answer
+
+    def _make_ready(self) -> None:
+        """Start the process, or another one if it died since the last call, and wait until it answers."""
+        for last_try in (False, True):
+            self.start()
+            try:
+                self._answer((bool, ()), None, [])
+                return
+            except (EOFError, ConnectionError):
+                ended = self._ended()
+                if last_try:
+                    raise ended from None
 
     def _answer(self, call: tuple, limit: float | None, warned: list[dict]) -> tuple[str, Any]:
         """Send a call and return ("returned", result) or ("raised", error); raise TimeoutError without progress."""
@@ -147,6 +156,11 @@ class Worker:
             if kind == "warned":
                 warned.append(content)
             latest = time.monotonic()
+
+    def _ended(self) -> WorkerDied:
+        """Wait for a process that ends, and return how it did."""
+        self._process.join(_ENDING)
+        return self._bury()
 
     def _bury(self) -> WorkerDied:
         """End the process if it lives, and return how it ended."""
