@@ -266,7 +266,6 @@ def test_a_disk_that_cant_be_written_is_no_fault_of_the_video(monkeypatch, tmp_p
     assert not list(tmp_path.glob("*.tar*")) and not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
 def test_a_worker_killed_by_a_signal_costs_its_own_shard_only_and_the_next_run_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr("training.prepare.VIDEOS_PER_SHARD", 1)
     stuck = write_video(tmp_path / "stuck.mkv", np.arange(0, 120, 0.04), 0, 120)  # it takes a second to read
