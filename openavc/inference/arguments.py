@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from ..media.arrays import check_array
 from ..media.audio import check_sample_rate
 from ..media.clips import SoundInput
+from ..media.file_object import described, is_file
 from ..models.contract import AudioVisualModel, check_embedding
 from ..weights import choose_device, load_model, to_dtype
 
@@ -93,14 +95,10 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
-def is_path(item: Any) -> bool:
-    """Whether an argument is a path."""
-    return isinstance(item, str | os.PathLike)
-
-
-def is_array(item: Any) -> bool:
-    """Whether an argument is a NumPy array or a torch tensor."""
-    return isinstance(item, np.ndarray) or hasattr(item, "cpu")
+def check_file(name: str, item: Any) -> None:
+    """Raise TypeError unless an argument of this name is a path or a file object."""
+    if not is_file(item):
+        raise TypeError(f"{name} must be a path or a binary file object, got {described(item)}")
 
 
 def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
@@ -113,11 +111,13 @@ def pair_rates(audio: Any, sr: Any) -> tuple[list, list]:
         raise ValueError(f"{len(rates)} sample rates were given for {len(items)} recordings: give one, or one for each")
     checked = []
     for item, rate in zip(items, rates, strict=True):
-        if not is_path(item) and not is_array(item):
-            raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(item).__name__}")
-        if rate is None and not is_path(item):
+        if is_file(item):
+            checked.append(rate)
+            continue
+        check_array("audio", item)
+        if rate is None:
             raise ValueError("sr is required for an array: pass its sample rate in Hz")
-        checked.append(rate if is_path(item) else check_sample_rate(rate))
+        checked.append(check_sample_rate(rate))
     return items, checked
 
 

@@ -13,18 +13,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from ..media.arrays import is_array
 from ..media.audio import check_sample_rate
 from ..media.clips import Clip
+from ..media.file_object import BinaryFile, described, is_file
 from ..media.loudness import loudness, windows_loudness
 from ..models.contract import AudioVisualModel, Fuses, check_embedding
 from .arguments import (
     check_batch_size,
+    check_file,
     check_frame_rate,
     check_frame_rates,
     check_hop,
     get_model,
-    is_array,
-    is_path,
     pair_rates,
     shown,
 )
@@ -49,10 +50,11 @@ def get_audio_embedding(
 
     Parameters
     ----------
-    audio : array or tensor (n,) or (n, channels), path, or list of these
-        Floats in [-1, 1], or integers, which are scaled by their type's range.
+    audio : array or tensor (n,) or (n, channels), path, binary file object, or list of these
+        Floats in [-1, 1], or integers, which are scaled by their type's range. A file object is read from where it
+        stands to its end, by way of a temporary file, and stays open.
     sr : int, or list of int for a list
-        Sample rate in Hz; required for arrays. For paths it is taken from the file, with a warning if another is given.
+        Sample rate in Hz; required for arrays. For files it is taken from them, with a warning if another is given.
     model : str, path, model or None
         A name from `list_models()`, a weights file, a model from `load_model`, or None for the default.
     embedding : {"features", "joint"}
@@ -156,7 +158,7 @@ def stream_audio_embedding(
 
     Parameters
     ----------
-    path_or_chunks : path, or iterable of arrays (n,) or (n, channels)
+    path_or_chunks : path, binary file object, or iterable of arrays (n,) or (n, channels)
         Chunks follow one another without gaps, all at the rate `sr`. With `batch_size=1`, each embedding is yielded as
         soon as its window and about two seconds of context for resampling have been received.
     sr, model, embedding, hop_size, center, batch_size, device, dtype
@@ -179,11 +181,13 @@ def stream_audio_embedding(
     check_embedding(model, "audio", embedding)
     check_batch_size(batch_size)
     hop_size = check_hop(hop_size, model.sound)
-    if not is_path(path_or_chunks):
+    if not is_file(path_or_chunks):
         if is_array(path_or_chunks):
             path_or_chunks = [path_or_chunks]
         if not isinstance(path_or_chunks, Iterable):
-            raise TypeError(f"expected a path or an iterable of chunks, got {type(path_or_chunks).__name__}")
+            raise TypeError(
+                f"expected a path, a binary file object or an iterable of chunks, got {described(path_or_chunks)}"
+            )
         if sr is None:
             raise ValueError("sr is required for chunks of samples: pass their sample rate in Hz")
         sr = check_sample_rate(sr)
@@ -207,7 +211,7 @@ def get_image_embedding(
 
     Parameters
     ----------
-    image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
+    image : array or tensor (H, W, 3) or (N, H, W, 3), path, binary file object, or list of these
         uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion doesn't take single
         pictures: one image is a stack of exactly as many consecutive frames as its clips have.
     frame_rate : float, or list of float for a list
@@ -264,7 +268,7 @@ class FusedEmbedding(NamedTuple):
 
 
 def get_video_embedding(
-    path: str | os.PathLike,
+    path: str | os.PathLike | BinaryFile,
     model: Any = None,
     *,
     embedding: str = "features",
@@ -278,7 +282,7 @@ def get_video_embedding(
 
     Parameters
     ----------
-    path : str or path
+    path : str, path, or binary file object
     frame_rate : float, optional
         Frames per second to embed; all frames by default.
     model, embedding, batch_size, device, dtype, progress
@@ -298,8 +302,7 @@ def get_video_embedding(
     FileNotFoundError, OSError
         If the file is missing, can't be decoded, or lacks pictures or sound.
     """
-    if not is_path(path):
-        raise TypeError(f"path must be a str or path, got {type(path).__name__}")
+    check_file("path", path)
     model = get_model(model, device, dtype)
     check_video_embedding(model, embedding)
     check_batch_size(batch_size)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..media.arrays import is_array
 from ..media.audio import open_audio, to_samples
 from ..media.clips import (
     Clip,
@@ -22,9 +23,10 @@ from ..media.clips import (
     warn_if_silent,
     window_start,
 )
+from ..media.file_object import BinaryFile, as_path, is_file, name_of
 from ..media.image import fit, read_image, to_images, to_stack
 from ..models.contract import Compares, EmbedsAudio, EmbedsFrames, Slices
-from .arguments import is_array, is_path, shortened
+from .arguments import shortened
 
 
 def audio_windows(
@@ -46,16 +48,17 @@ def audio_stretches(
     sound = model.sound
     if shared_hop(model, hop_size) is None:
         group = 1
-    blocks, rate = open_source(source, sr, sound)
-    name = str(source) if is_path(source) else "the audio"
-    heard = warn_if_silent(model_sound(blocks, rate, sound), name, sound)
     silence = [np.zeros((sound.samples // 2, sound.channels), dtype=sound.dtype)] if center else []
 
     def count(samples: int) -> int:
         return count_windows(samples, sound.samples, hop_size, sound.sample_rate)
 
     starts = (window_start(k, hop_size, sound.sample_rate) for k in itertools.count())
-    yield from cut_stretches(itertools.chain(silence, heard), starts, sound.samples, count, group)
+    with as_path(source) as path:
+        blocks, rate = open_source(path, sr, sound)
+        name = name_of(source) if is_file(source) else "the audio"
+        heard = warn_if_silent(model_sound(blocks, rate, sound), name, sound)
+        yield from cut_stretches(itertools.chain(silence, heard), starts, sound.samples, count, group)
 
 
 def shared_hop(model: EmbedsAudio | Compares, hop_size: float) -> int | None:
@@ -72,10 +75,12 @@ def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.nd
 
     A path's rate is the file's own; another one that is given is warned of.
     """
-    if is_path(source):
+    if is_file(source):
         blocks, rate = open_audio(source, sound.dtype)
         if sr is not None and sr != rate:
-            message = f"{source} has a sample rate of {rate} Hz, which counts; leave out the given {shortened(sr)}"
+            message = (
+                f"{name_of(source)} has a sample rate of {rate} Hz, which counts; leave out the given {shortened(sr)}"
+            )
             warnings.warn(message, UserWarning, stacklevel=2)
         return blocks, rate
     if is_array(source) or not isinstance(source, Iterable):
@@ -100,13 +105,13 @@ def crop_to(frames: FramesInput) -> Callable[[np.ndarray], np.ndarray]:
     return lambda frame: fit(to_images(frame)[0], frames.height, frames.width)
 
 
-def model_clips(path: str | os.PathLike, model: Any, frame_rate: float | None) -> Iterator[Clip]:
+def model_clips(path: str | os.PathLike | BinaryFile, model: Any, frame_rate: float | None) -> Iterator[Clip]:
     """Cut a video into clips that the model takes, with frames cropped to its size."""
     return video_clips(path, model.sound, model.frames, frame_rate, crop_to(model.frames))
 
 
 def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarray]:
-    """Yield the precomputed frames of clips (T, H, W, 3) from a path, a picture or a stack of pictures.
+    """Yield the precomputed frames of clips (T, H, W, 3) from a file, a picture or a stack of pictures.
 
     For a model that sees single pictures, each picture is a clip; for one that sees motion, a stack of exactly as many
     frames is one.
@@ -116,8 +121,14 @@ def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarra
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
-    for picture in [read_image(item)] if is_path(item) else _split_stack(item):
+    for picture in [read_picture(item)] if is_file(item) else _split_stack(item):
         yield model.precompute_frames(fit(to_images(picture)[0], model.frames.height, model.frames.width)[None])
+
+
+def read_picture(file: Any) -> np.ndarray:
+    """Read the picture (H, W, 3), float32 in [0, 1], of a path or a file object."""
+    with as_path(file) as path:
+        return read_image(path)
 
 
 def _split_stack(item: Any) -> Iterator[np.ndarray]:

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from ..media.clips import Clip, video_clips
-from ..media.image import enlarge, read_image, to_images, uncropped
+from ..media.file_object import BinaryFile, is_file
+from ..media.image import enlarge, to_images, uncropped
 from ..models.contract import Localizes
-from .arguments import check_frame_rate, get_model, is_path, pair_rates
+from .arguments import check_file, check_frame_rate, get_model, pair_rates
 from .batches import batched, inference_of, prepared_audio, prepared_frames, represent_windows, stacked, to_numpy
-from .inputs import audio_windows
+from .inputs import audio_windows, read_picture
 
 DEFAULT_MODEL = "avol-small"
 BATCH_SIZE = 8  # uncropped pictures at once
@@ -33,11 +34,11 @@ def localize_sound(
 
     Parameters
     ----------
-    image : array or tensor (H, W, 3), or path
-    audio : array or tensor (n,) or (n, channels), or path
+    image : array or tensor (H, W, 3), path, or binary file object
+    audio : array or tensor (n,) or (n, channels), path, or binary file object
         For a recording longer than the model's window, the maps of its windows, which overlap by half, are averaged.
     sr : int or None
-        Sample rate in Hz; None for a path.
+        Sample rate in Hz; None for a file.
     model : str, path, model or None
         As in `get_audio_embedding`; None for the localising model that ships with the package.
     device : optional
@@ -74,10 +75,10 @@ def localize_sound(
 
 
 def localize_video(
-    path: str | os.PathLike,
+    path: str | os.PathLike | BinaryFile,
     model: Any = None,
     *,
-    audio: str | os.PathLike | None = None,
+    audio: str | os.PathLike | BinaryFile | None = None,
     frame_rate: float | None = None,
     device: Any = None,
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
@@ -87,10 +88,10 @@ def localize_video(
 
     Parameters
     ----------
-    path : str or path
+    path : str, path, or binary file object
     model : str, path, model or None
         As in `localize_sound`.
-    audio : str or path, optional
+    audio : str, path, or binary file object, optional
         Another recording to localise instead of the video's own sound, from the start of the video: the paper's
         mismatched pairs. It is followed by silence if it ends before the video, and cut off if it ends after it.
     frame_rate : float, optional
@@ -108,13 +109,13 @@ def localize_video(
     ValueError
         If the model can't localise, or the frame rate is invalid.
     TypeError
-        If `path` or `audio` isn't a path.
+        If `path` or `audio` is neither a path nor a binary file object.
     FileNotFoundError, OSError
         If a file is missing, can't be decoded, or lacks pictures or sound.
     """
-    for name, file in {"path": path, "audio": path if audio is None else audio}.items():
-        if not is_path(file):
-            raise TypeError(f"{name} must be a str or path, got {type(file).__name__}")
+    check_file("path", path)
+    if audio is not None:
+        check_file("audio", audio)
     model = localizing_model(model, device)
     if frame_rate is not None:
         check_frame_rate(frame_rate)
@@ -191,7 +192,7 @@ def map_logits(model: Localizes, seen: Tensor, sounds: Tensor) -> Tensor:
 def one_picture(image: Any) -> np.ndarray:
     """Return the only picture in an argument, (H, W, 3), float32 in [0, 1]; raise ValueError if there are more."""
     items = image if isinstance(image, list) else [image]
-    pictures = [picture for item in items for picture in ([read_image(item)] if is_path(item) else to_images(item))]
+    pictures = [picture for item in items for picture in ([read_picture(item)] if is_file(item) else to_images(item))]
     if len(pictures) != 1:
         raise ValueError(f"one picture is localised at a time, got {len(pictures)}: call localize_sound for each")
     return pictures[0]

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..media.file_object import BinaryFile
 from ..models.contract import Compares
-from .arguments import check_frame_rate, get_model, pair_rates
+from .arguments import check_file, check_frame_rate, get_model, pair_rates
 from .batches import BATCH_SIZE, batched, inference_of, prepared_clips, represent_clips, represent_windows, to_numpy
 from .inputs import audio_windows, image_clips, model_clips
 
@@ -24,10 +25,10 @@ def correspondence_score(audio: Any, sr: Any, image: Any, model: Any = None, *, 
 
     Parameters
     ----------
-    audio : array or tensor (n,) or (n, channels), path, or list of these
+    audio : array or tensor (n,) or (n, channels), path, binary file object, or list of these
     sr : int or None
-        Sample rate in Hz (a list of rates for a list); None for paths.
-    image : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
+        Sample rate in Hz (a list of rates for a list); None for files.
+    image : array or tensor (H, W, 3) or (N, H, W, 3), path, binary file object, or list of these
         One recording is compared with each of N pictures; N recordings are paired with N pictures.
     model : str, path, model or None
         As in `get_audio_embedding`.
@@ -67,10 +68,10 @@ def correspondence_matrix(audios: Any, sr: Any, images: Any, model: Any = None, 
 
     Parameters
     ----------
-    audios : array or tensor (n,) or (n, channels), path, or list of these
+    audios : array or tensor (n,) or (n, channels), path, binary file object, or list of these
     sr : int or None
-        Sample rate in Hz (a list of rates for a list); None for paths.
-    images : array or tensor (H, W, 3) or (N, H, W, 3), path, or list of these
+        Sample rate in Hz (a list of rates for a list); None for files.
+    images : array or tensor (H, W, 3) or (N, H, W, 3), path, binary file object, or list of these
     model : str, path, model or None
         As in `get_audio_embedding`.
     device : optional
@@ -101,13 +102,13 @@ class VideoScore(NamedTuple):
 
 
 def video_scores(
-    path: str | os.PathLike, model: Any = None, *, frame_rate: float = 1.0, device: Any = None
+    path: str | os.PathLike | BinaryFile, model: Any = None, *, frame_rate: float = 1.0, device: Any = None
 ) -> VideoScore:
     """Return the probability that picture and sound belong together, at moments along a video.
 
     Parameters
     ----------
-    path : str or path
+    path : str, path, or binary file object
     model : str, path, model or None
         As in `get_audio_embedding`.
     frame_rate : float
@@ -123,11 +124,12 @@ def video_scores(
 
     Raises
     ------
-    ValueError
-        If the model can't compare sound with pictures, or the frame rate is invalid.
+    ValueError, TypeError
+        If the model can't compare sound with pictures, or the path or the frame rate is invalid.
     FileNotFoundError, OSError
         If the file is missing, can't be decoded, or lacks pictures or sound.
     """
+    check_file("path", path)
     model = _comparing_model(model, device)
     check_frame_rate(frame_rate)
     times, scores = [], []

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..inference.arguments import get_model, is_path
+from ..inference.arguments import get_model
 from ..inference.embedding import get_image_embedding, measured_audio_embedding
+from ..media.file_object import is_file, name_of
 from ..media.loudness import QUIETEST
 from ..weights import list_models
 from .rows import too_quiet
@@ -55,13 +56,13 @@ def search(
     ----------
     db : str or path
         Folder of a library made by `index_embeddings` or `openavc index`.
-    image : array or tensor (H, W, 3), or path
+    image : array or tensor (H, W, 3), path, or binary file object
         The picture to search for; either this or `audio`.
-    audio : array or tensor (n,) or (n, channels), or path
+    audio : array or tensor (n,) or (n, channels), path, or binary file object
         The sound to search for. For a sound longer than the model's window, the query is the mean of the joint
         embeddings of its windows, which overlap by half, scaled to length 1; windows below -42 dBFS are left out.
     sr : int or None
-        Sample rate in Hz; None for a path.
+        Sample rate in Hz; None for a file.
     modality : {"audio", "image"}, optional
         Modality to search; both by default. Vectors of the query's own modality are usually nearer than the other's.
     k : int
@@ -166,7 +167,7 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
         vectors, _, loudness = measured_audio_embedding(audio, sr, model, **options)
         vectors = vectors[loudness >= QUIETEST]
         if not len(vectors):
-            raise ValueError(too_quiet(str(audio) if is_path(audio) else "the sound to search for"))
+            raise ValueError(too_quiet(name_of(audio) if is_file(audio) else "the sound to search for"))
     return to_unit_length(vectors.mean(axis=0, keepdims=True))[0]
 
 

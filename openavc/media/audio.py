@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..progress import step
+from .arrays import to_array
 from .container import Demuxer, existing_file, open_container, start_seconds
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
 from .resample import resample_blocks
@@ -67,11 +68,11 @@ def to_samples(audio: Any, any_length: bool = False, dtype: str = "float32") -> 
     Raises
     ------
     ValueError
-        If `audio` is empty, has another shape, or contains NaN or infinity.
+        If `audio` is empty, has another shape, or contains NaN, infinity or masked values.
     TypeError
         If `audio` isn't an array of real numbers.
     """
-    samples = _as_array(audio)
+    samples = to_array(audio, "audio", "floats in [-1, 1] or integers")
     if samples.ndim not in (1, 2):
         raise ValueError(f"audio must have shape (n_samples,) or (n_samples, n_channels), got {samples.shape}")
     if samples.size == 0:
@@ -84,7 +85,9 @@ def to_samples(audio: Any, any_length: bool = False, dtype: str = "float32") -> 
         )
     _warn_of_wrong_scale(samples)
     samples = samples if samples.ndim == 2 else samples[:, None]
-    return _check_finite(_as_floats(samples, dtype), "audio")
+    if samples.dtype.kind == "f":
+        _check_finite(samples, "audio")
+    return _as_floats(samples, dtype)
 
 
 def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
@@ -99,26 +102,14 @@ def to_channels(samples: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(mono[:, None], channels, axis=1) if channels > 1 else mono[:, None]
 
 
-def _as_array(audio: Any) -> np.ndarray:
-    if hasattr(audio, "cpu"):  # a torch tensor; an open file has "detach", too
-        audio = audio.detach().cpu()
-        audio = audio.numpy() if audio.dtype.itemsize > 2 or not audio.is_floating_point() else audio.float().numpy()
-    if not isinstance(audio, np.ndarray):
-        raise TypeError(f"audio must be an array, a tensor, a path or a list of these, got {type(audio).__name__}")
-    if audio.dtype.kind not in "iuf":
-        raise TypeError(f"audio must hold real numbers (floats in [-1, 1] or integers), got dtype {audio.dtype}")
-    return audio
-
-
 def _warn_of_wrong_scale(samples: np.ndarray) -> None:
     """Warn of 16-bit samples in a wider type, a common mistake: too loud as floats, near silence as int32 or int64."""
-    peak = float(np.abs(samples).max())
-    if samples.dtype.kind == "f" and 10 < peak < np.inf:
-        warnings.warn(
-            f"the audio reaches {peak:.6g}, floats are expected in [-1, 1]: divide 16-bit samples by 32768",
-            UserWarning,
-            stacklevel=4,
-        )
+    peak = max(float(samples.max()), -float(samples.min()))
+    if samples.dtype.kind == "f" and 10 < peak <= _LOUDEST:
+        bits = next((bits for bits in (16, 24, 32) if peak <= 2 ** (bits - 1)), None)
+        hint = f": divide {bits}-bit samples by {2 ** (bits - 1)}" if bits else ""
+        message = f"the audio reaches {peak:.6g}, floats are expected in [-1, 1]{hint}"
+        warnings.warn(message, UserWarning, stacklevel=4)
     if samples.dtype.kind == "i" and samples.itemsize > 2 and 0 < peak < 2.0 ** (8 * samples.itemsize - 15):
         warnings.warn(
             f"the {samples.dtype} audio reaches only {peak:.6g} of its type's range and is near silence: "
@@ -139,11 +130,13 @@ def _as_floats(samples: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _check_finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarray:
-    if (np.abs(samples) <= _LOUDEST).all():  # false for NaN
+    if float(np.abs(samples).max(initial=0)) <= _LOUDEST:  # false for NaN
         return samples
     if np.isfinite(samples).all():
+        loudest = int(np.abs(samples).max(axis=1).argmax())
         raise ValueError(
-            f"{name} reaches {np.abs(samples).max():.6g}, too loud for a spectrogram; floats are expected in [-1, 1]"
+            f"{name} reaches {np.abs(samples[loudest]).max():.6g} at sample {position + loudest}, too loud for a "
+            "spectrogram; floats are expected in [-1, 1]"
         )
     bad = np.flatnonzero(~np.isfinite(samples).all(axis=1))
     raise ValueError(

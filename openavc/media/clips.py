@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .audio import open_audio, to_channels
+from .file_object import BinaryFile, as_path, name_of
 from .resample import resample_blocks
 from .video import ROUNDING, Video, read_frames, sample_frames
 
@@ -286,25 +287,25 @@ def warn_if_slow(
 
 
 def video_clips(
-    path: str | os.PathLike,
+    path: str | os.PathLike | BinaryFile,
     sound: SoundInput,
     frames: FramesInput,
     frame_rate: float | None = None,
     crop: Callable[[np.ndarray], np.ndarray] = np.asarray,
-    audio: str | os.PathLike | None = None,
+    audio: str | os.PathLike | BinaryFile | None = None,
 ) -> Iterator[Clip]:
     """Cut a video into clips; it is opened only once and read in constant memory.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path, or binary file object
     sound, frames : SoundInput, FramesInput
         The inputs of the network.
     frame_rate : float, optional
         Clips per second; one around each frame by default.
     crop : callable
         Applied to each frame, (H, W, 3) uint8.
-    audio : str or Path, optional
+    audio : str, Path, or binary file object, optional
         Another file, whose sound replaces the video's own.
 
     Yields
@@ -319,14 +320,15 @@ def video_clips(
     """
     every = frame_rate if frames.count == 1 else None  # a clip of several frames needs those in between
     if audio is not None:
-        timed = read_frames(path, every)
-        blocks, rate = open_audio(audio, sound.dtype)
-        heard = warn_if_silent(model_sound(blocks, rate, sound), str(audio), sound)
-        yield from _cut_clips(warn_if_slow(timed, frames, str(path)), heard, sound, frames, frame_rate, crop)
+        with as_path(path) as seen, as_path(audio) as listened:
+            timed = warn_if_slow(read_frames(seen, every), frames, name_of(path))
+            blocks, rate = open_audio(listened, sound.dtype)
+            heard = warn_if_silent(model_sound(blocks, rate, sound), name_of(audio), sound)
+            yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
         return
-    with Video(path, sound.dtype) as video:
-        heard = warn_if_silent(model_sound(video.sound(), video.sample_rate, sound), str(path), sound)
-        timed = warn_if_slow(video.frames(every), frames, str(path))
+    with as_path(path) as seen, Video(seen, sound.dtype) as video:
+        heard = warn_if_silent(model_sound(video.sound(), video.sample_rate, sound), name_of(path), sound)
+        timed = warn_if_slow(video.frames(every), frames, name_of(path))
         yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
         collections.deque(heard, maxlen=0)  # read to the end, where silence is noticed
 

@@ -19,8 +19,8 @@ _REORDERING = {"h264", "hevc", "vvc"}
 
 
 def existing_file(path: str | os.PathLike) -> Path:
-    """Return `path` as a Path; raise FileNotFoundError, IsADirectoryError or OSError unless it is a regular file."""
-    path = Path(path)
+    """Return the Path of a regular file; raise FileNotFoundError, IsADirectoryError or OSError unless it is one."""
+    path = path if isinstance(path, Path) else Path(os.fsdecode(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
     if not path.exists():
@@ -40,7 +40,7 @@ def open_container(path: Path, file: Any = None) -> Any:
     # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
     options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        return av.open(file or f"file:{path}", **options)  # without "file:", 12:30.mkv would name a protocol
+        return av.open(file or f"file:{os.fspath(path)}", **options)  # without "file:", 12:30.mkv would name a protocol
     except av.FFmpegError as error:
         reason = f"{error.strerror}{_reason(path)}"
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
@@ -54,7 +54,7 @@ def _reason(path: Path) -> str:
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError):
-            av.open(f"file:{path}").close()
+            av.open(f"file:{os.fspath(path)}").close()
     finally:
         av.logging.set_level(level)
     return f" ({said[-1][2].strip().rstrip('.')})" if said else ""

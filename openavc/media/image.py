@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import to_array
 from .picture_file import read_pixels
 
 EXTENSIONS = set(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .avif .avifs .bmp .tif .tiff .gif .ppm .pgm .pbm .pnm "
     ".jp2 .j2k .j2c .jpc .jpx .jpf .dib .ico .qoi .ras".split()
 )
+_TAKEN = "uint8, uint16, or floats in [0, 1]"
 _ROUNDING = 1e-4  # beyond [0, 1], which rounding in a caller's arithmetic may cause
+_OVERSHOOT = 0.25  # beyond [0, 1], which bicubic resizing may cause
 _BAND = 256  # rows turned to floats at once; with alpha that takes many times the memory of the picture
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
@@ -84,11 +87,7 @@ def to_images(image: Any) -> np.ndarray:
 
 def to_stack(image: Any) -> np.ndarray:
     """Turn an array or tensor into pictures (N, H, W, C) with unchanged values; raise errors as `to_images` does."""
-    if hasattr(image, "cpu"):
-        image = image.detach().cpu()
-        image = image.float().numpy() if image.is_floating_point() else image.numpy()
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"image must be an array, a tensor, a path or a list of these, got {type(image).__name__}")
+    image = to_array(image, "image", _TAKEN)
     if image.ndim == 2:
         return image[None, :, :, None]
     if image.ndim == 3 and image.shape[2] in (1, 3, 4):
@@ -107,17 +106,22 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
         values /= np.iinfo(stack.dtype).max
         return values
     if stack.dtype.kind != "f":
-        raise TypeError(f"image must be uint8, uint16, or floats in [0, 1], got dtype {stack.dtype}")
+        raise TypeError(f"image must be {_TAKEN}, got dtype {stack.dtype}: convert bytes with astype('uint8')")
     low, high = float(stack.min()), float(stack.max())
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
-        hint = "; if these are bytes, divide by 255" if _like_bytes(stack, low, high) else ""
+        hint = _hint(stack, low, high)
         raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
     return stack.astype(np.float32).clip(0, 1)
 
 
-def _like_bytes(stack: np.ndarray, low: float, high: float) -> bool:
-    """Tell whether floats are bytes in disguise: whole numbers, or, if they were resized, some of the high ones."""
-    return low >= 0 and 1 < high <= 255 and (high >= 128 or bool((stack == np.rint(stack)).all()))
+def _hint(stack: np.ndarray, low: float, high: float) -> str:
+    """Return what brings floats into [0, 1] if they look like integers in disguise, or just miss it."""
+    for bits, most in ((8, 255), (16, 65_535)):  # whole numbers, or, if they were resized, some of the high ones
+        if low >= 0 and 1 < high <= most and (high > most / 2 or (stack == np.rint(stack)).all()):
+            return f"; if these are {bits}-bit values, divide by {most}"
+    if low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
+        return "; if resizing overshot, numpy.clip(image, 0, 1)"
+    return "; if they are meant to lie in [-1, 1], (image + 1) / 2" if -1 <= low < 0 and high <= 1 else ""
 
 
 def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:

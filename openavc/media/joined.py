@@ -10,6 +10,7 @@ import bisect
 import functools
 import io
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ class Window(io.RawIOBase):
 
     def __init__(self, path: Path, pieces: Pieces):
         super().__init__()
-        self.name = str(path)  # from which FFmpeg takes a hint
+        self.name = os.fspath(path)  # from which FFmpeg takes a hint
         self._file: BinaryIO = path.open("rb")
         self._pieces = pieces
         sizes = [len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces]

@@ -186,7 +186,7 @@ def test_a_video_without_sound_or_pictures_is_an_error_at_once(tmp_path):
     assert len(list(localize_video(path, Red(), audio=tmp_path / "a.wav"))) == len(TIMES)
     with pytest.raises(FileNotFoundError, match=r"gone\.wav"):
         localize_video(path, Red(), audio=tmp_path / "gone.wav")
-    with pytest.raises(TypeError, match="audio must be a str or path, got ndarray"):
+    with pytest.raises(TypeError, match="audio must be a path or a binary file object, got ndarray"):
         localize_video(path, Red(), audio=LOUD)
     with pytest.raises(ValueError, match="frame_rate"):
         localize_video(path, Red(), frame_rate=0)

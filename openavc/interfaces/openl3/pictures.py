@@ -16,10 +16,11 @@ import numpy as np
 from torch import Tensor
 
 from ...inference.batches import run_batches
+from ...media.arrays import is_array, to_array
 from ...media.image import read_image, to_images
 from ...media.picture_file import read_as_stored
 from ...models.contract import EmbedsFrames
-from .openl3_exceptions import OpenL3Error
+from .openl3_exceptions import OpenL3Error, as_openl3_error
 from .openl3_warnings import OpenL3Warning
 from .sound import shown
 
@@ -70,10 +71,10 @@ def embed_crops(
 
 def check_stack(image: Any) -> np.ndarray:
     """Turn an array or tensor (H, W, 3) or (N, H, W, 3) into a stack (N, H, W, 3); refuse anything else."""
-    if isinstance(image, Tensor):
-        image = image.detach().cpu().numpy()
-    if not isinstance(image, np.ndarray):
+    if not is_array(image):
         raise OpenL3Error(f"image must be an array or a list of arrays, got {type(image).__name__}")
+    with as_openl3_error():
+        image = to_array(image, "image", "uint8, uint16, or floats in [0, 1]")
     if image.ndim not in (3, 4) or image.shape[-1] != 3:
         raise OpenL3Error(f"image must have shape (H, W, 3) or (N, H, W, 3), got {image.shape}; convert it to RGB")
     if image.size == 0:
