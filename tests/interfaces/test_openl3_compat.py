@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import inspect
+import io
 import os
 import pkgutil
 import re
@@ -334,6 +335,8 @@ def test_paths_of_weights_are_of_the_same_names(monkeypatch):
         ({"audio": (NOISE, NOISE)}, "tuple"),
         ({"audio": []}, "empty"),
         ({"audio": [NOISE, NOISE], "sr": [RATE]}, "1 sample rates"),
+        ({"audio": np.ma.masked_less(NOISE, 9)}, f"{len(NOISE)} masked values"),
+        ({"audio": io.BytesIO(b"RIFF")}, "not BytesIO"),
         ({"sr": 0}, "got 0"),
         ({"sr": True}, "got True"),
         ({"sr": "48k"}, "48k"),
@@ -367,6 +370,9 @@ def test_sound_and_options_that_make_no_sense_are_openl3_errors(recorder, option
         ({"image": np.zeros((224, 224, 4), np.uint8)}, "RGB"),
         ({"image": grey(9, 223, 300)}, "at least 224"),
         ({"image": []}, "empty"),
+        ({"image": np.ma.masked_equal(grey(9), 9)}, "150528 masked values"),
+        ({"image": torch.zeros(224, 224, 3, device="meta")}, "meta tensor"),
+        ({"image": io.BytesIO(b"RIFF")}, "got BytesIO"),
         ({"frame_rate": 0}, "got 0"),
         ({"frame_rate": [1, 2]}, "2 frame rates"),
         ({"embedding_size": 6144}, "8192, 512, got 6144"),

@@ -1,5 +1,6 @@
 """A library finds what NumPy finds among all vectors."""
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,12 @@ def test_a_sound_is_searched_for_by_the_mean_of_its_windows(example):
     )
 
 
+def test_a_file_object_finds_what_its_path_finds(example):
+    for kind, path in (("audio", example / "<img src=x onerror=alert(1)>&'.wav"), ("image", example / "red.png")):
+        with open(path, "rb") as file:
+            assert openavc.search(example / "db", **{kind: file}) == openavc.search(example / "db", **{kind: path})
+
+
 @pytest.fixture(scope="module")
 def mostly_silent(tmp_path_factory):
     """Make a library of a beep in silence, of silence, of hum below -42 dBFS, and of two loud sounds."""
@@ -188,6 +195,8 @@ def test_silence_is_neither_found_nor_searched_for(mostly_silent):
     for name in ("silent", "hum"):
         with pytest.raises(ValueError, match=rf"{name}\.wav has no window of sound as loud as -42 dBFS"):
             openavc.search(folder / "db", audio=folder / f"{name}.wav")
+        with pytest.raises(ValueError, match=r"^<BytesIO> has no window of sound"):
+            openavc.search(folder / "db", audio=io.BytesIO((folder / f"{name}.wav").read_bytes()))
     with pytest.raises(ValueError, match="the sound to search for has no window"):
         openavc.search(folder / "db", audio=np.zeros(32_000), sr=16_000)
     told = run("search", "--db", folder / "db", "--audio", folder / "silent.wav")

@@ -1,7 +1,9 @@
 """Sound from arrays and files: scaled, with its channels, at its true time."""
 
+import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import av
@@ -50,6 +52,47 @@ def test_integers_are_scaled_by_the_range_of_their_type_and_floats_are_kept(samp
     assert converted.dtype == np.float32
     assert converted.shape == (len(expected), 1)
     np.testing.assert_allclose(converted[:, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("peak", "dtype", "said"),
+    [
+        (1.01, "float32", None),
+        (20_000, "float32", r"divide 16-bit samples by 32768$"),
+        (8e6, "float64", r"divide 24-bit samples by 8388608$"),
+        (-2e9, "float64", r"divide 32-bit samples by 2147483648$"),
+        (1e11, "float32", r"in \[-1, 1\]$"),
+        (20_000, "int32", r"reaches only 20000 .*astype\('int16'\)$"),
+        (-(2**31), "int32", None),  # its absolute value isn't an int32
+        (-(2**63), "int64", None),
+    ],
+)
+def test_samples_of_another_scale_are_warned_of_with_the_way_to_theirs(peak, dtype, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        to_samples(np.array([peak, 1], dtype))
+    assert len(caught) == (said is not None)
+    assert all(re.search(said, str(warning.message)) for warning in caught)
+
+
+@pytest.mark.parametrize(
+    ("loudest", "dtype", "said"),
+    [
+        (1e38, "float32", r"audio reaches 1e\+38 at sample 1, too loud"),
+        (-1e300, "float64", r"audio reaches 1e\+300 at sample 1, too loud"),
+        (np.inf, "float16", "holds 1 NaN or infinite samples, the first at sample 1"),
+        (np.nan, ">f8", "holds 1 NaN or infinite samples, the first at sample 1"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_no_spectrogram_holds_is_refused_at_its_sample(loudest, dtype, said):
+    with pytest.raises(ValueError, match=said):
+        to_samples(np.array([0.5, loudest, 0], dtype))
+
+
+def test_the_least_numbers_are_kept():
+    least = np.array([1e-45, 0.5], np.float32)
+    np.testing.assert_array_equal(to_samples(least)[:, 0], least)
 
 
 @pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy])

@@ -345,3 +345,16 @@ def test_a_disk_that_is_full_is_told_with_another_folder_as_the_way_out(temporar
 @pytest.mark.parametrize("item", [None, 3, b"a.wav", [], io.BytesIO, np.zeros(3), {"read": 1}])
 def test_other_things_are_no_files(item):
     assert not is_file(item)
+
+
+def test_the_end_of_a_process_removes_what_is_still_being_read(temporary):
+    code = """
+import io, os, tempfile
+from openavc.media.file_object import as_path
+reading = as_path(io.BytesIO(b"1"))
+reading.__enter__()
+print(os.listdir(tempfile.gettempdir()))
+"""
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
+    assert b"openavc-" in said

@@ -158,6 +158,39 @@ def test_division_is_advised_for_whole_numbers_and_for_resized_bytes_only(most, 
     assert ("divide by 255" in str(caught.value)) == hint
 
 
+@pytest.mark.parametrize(
+    ("least", "most", "hint"),
+    [
+        (0, 1.004, "numpy.clip(image, 0, 1)"),
+        (-0.2, 1.2, "numpy.clip(image, 0, 1)"),
+        (0, 255, "divide by 255"),
+        (0, 65_535, "divide by 65535"),
+        (0.25, 40_000.5, "divide by 65535"),
+        (-1, 1, "(image + 1) / 2"),
+        (-0.9, 0.8, "(image + 1) / 2"),
+        (-2.1, 2.6, None),
+        (-1, 255, None),
+        (0, 1e38, None),
+        (0, 9.9, None),
+        (0, np.inf, None),
+        (0, np.nan, None),
+    ],
+)
+def test_the_advice_for_floats_beyond_one_fits_their_range(least, most, hint):
+    for dtype in ("float32", "float64"):
+        values = np.full((4, 4, 3), (least, most, 0.125), dtype)
+        with pytest.raises(ValueError, match="must lie in") as caught:
+            to_images(values)
+        found = str(caught.value).partition("; if ")[2]
+        assert hint in found if hint else found == ""
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u4", "u8"])
+def test_whole_numbers_of_other_types_are_refused_with_the_way_to_convert_bytes(dtype):
+    with pytest.raises(TypeError, match=rf"got dtype {np.dtype(dtype)}: convert bytes with astype\('uint8'\)"):
+        to_images(np.ones((4, 4, 3), dtype))
+
+
 # --------------------------------------------------------------------------------------------------------- crops
 
 
