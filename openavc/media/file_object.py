@@ -107,13 +107,16 @@ def _check_readable(file: Any, name: str) -> None:
 
 
 def _chunks(file: Any, name: str) -> Iterator[bytes | bytearray | memoryview]:
-    """Yield what is left of a file object; raise an error if that is nothing."""
+    """Yield what is left of a file object; raise an error if that is nothing, or not all."""
+    from http.client import HTTPResponse
+
     empty = True
     while True:
         try:
             chunk = file.read(_CHUNK)
         except Exception as error:  # archives, responses and other people's objects raise anything
-            raise OSError(f"{name} can't be read: {type(error).__name__}: {error}") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise OSError(f"{name} can't be read: {reason}") from error
         if chunk is None:
             raise OSError(f"{name} doesn't wait for data (it is non-blocking): read it into io.BytesIO first")
         if not isinstance(chunk, bytes | bytearray | memoryview):
@@ -124,6 +127,8 @@ def _chunks(file: Any, name: str) -> Iterator[bytes | bytearray | memoryview]:
         yield chunk
     if empty:
         raise OSError(f"{name} gave no bytes: it is empty, or stands at its end (seek(0) goes to its start)")
+    if isinstance(file, HTTPResponse) and file.length:  # which its read() doesn't tell
+        raise OSError(f"{name} can't be read: the connection ended {file.length} bytes early")
 
 
 def _write(file: BinaryIO, chunk: bytes | bytearray | memoryview, name: str) -> None:

@@ -4,6 +4,7 @@
 
 import bz2
 import contextlib
+import functools
 import gzip
 import http.server
 import io
@@ -104,17 +105,25 @@ def process(folder):
 
 
 @contextlib.contextmanager
+def serving(handler):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
 def response(folder):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
     written(folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: Quiet(*a, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever).start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/data") as file:
-            yield file
-        server.shutdown()
+    handler = functools.partial(Quiet, directory=folder)
+    with serving(handler) as address, urllib.request.urlopen(f"{address}/data") as file:
+        yield file
 
 
 @contextlib.contextmanager
@@ -255,6 +264,26 @@ def test_paths_are_passed_on_and_told_as_they_are(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------- refused
+
+
+def test_a_response_that_ends_early_is_not_read_in_part():
+    class Short(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", len(DATA) + 7)
+            self.end_headers()
+            self.wfile.write(DATA)
+
+        def log_message(self, *_):
+            pass
+
+    with (
+        serving(Short) as address,
+        urllib.request.urlopen(address) as file,
+        pytest.raises(OSError, match="<HTTPResponse> can't be read: the connection ended 7 bytes early"),
+        as_path(file),
+    ):
+        pass
 
 
 class Gives:
