@@ -75,7 +75,7 @@ def as_path(source: Any) -> Iterator[Any]:
     _check_readable(source, name)
     with tempfile.TemporaryDirectory(prefix="openavc-", ignore_cleanup_errors=True) as folder:
         suffix = re.search(r"(\.\w{1,9})?\Z", name, re.ASCII)[0]  # type: ignore[index]
-        copy = _Copy(folder, f"copy{suffix}")  # the name helps FFmpeg to guess formats without a signature
+        copy = _Copy(folder, f"copy{suffix}")  # an ending helps FFmpeg where content doesn't tell the format
         copy.shown = name
         with open(copy, "wb") as file:
             for chunk in _chunks(source, name):
@@ -83,8 +83,8 @@ def as_path(source: Any) -> Iterator[Any]:
         yield copy
 
 
-class _Copy(type(Path())):  # type: ignore[misc]
-    """A path of a copy, whose text is the name of what was copied."""
+class _Copy(type(Path())):  # type: ignore[misc]  # Path itself can't be inherited from before Python 3.12
+    """A path of a copy, whose text is the name of what was copied: readers open the one and tell of the other."""
 
     shown: str
 
