@@ -3,12 +3,16 @@
 The content goes to a temporary name beside the target, reaches the disk, and only then takes the target's name. If the
 writer is killed, the previous file remains, and readers see the previous file until then. Where files can be locked,
 the temporary name of a target is always the same, so the next writer takes over what a killed one left, and writers of
-the same file wait for each other.
+the same file wait for each other. The first write into a folder removes what killed writers of other files left there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import hashlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +22,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+_PARTIAL = ".openavc-partial"  # ending of temporary names
+_LONGEST_NAME = 200  # bytes: most file systems allow 255, endings included
+_DAY = 86_400.0  # seconds
+
 
 @contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
@@ -26,7 +34,7 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     Parameters
     ----------
     path : str or path
-        The file to write or to replace; its folder is created.
+        The file to write or to replace; its folder is created. A link is followed, as `open` follows it.
 
     Yields
     ------
@@ -36,10 +44,14 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the folder can't be created, or the file can't be written or wasn't.
+        If the folder can't be created, or the file can't be written or wasn't, or `path` is a folder, a device or
+        whatever else isn't a regular file.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a folder, a device or something else that no file can take the place of")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent)
     with _only_writer(path) as partial:
         try:
             yield partial
@@ -53,14 +65,22 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
             raise
 
 
+def hidden_beside(path: Path, ending: str) -> Path:
+    """Return the path of a hidden file in the same folder, named after `path` as far as a name may be long."""
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}{ending}")
+
+
 @contextmanager
 def _only_writer(path: Path) -> Iterator[Path]:
     """Yield a temporary path that no other process writes to meanwhile.
 
     It is that of an empty, locked file; the system releases the lock if the process dies. On file systems without
-    locks, each process uses its own name, and a killed process leaves its file behind.
+    locks, each process uses its own name.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = hidden_beside(path, _PARTIAL)
     while fcntl is not None:
         file = os.open(partial, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -73,7 +93,28 @@ def _only_writer(path: Path) -> Iterator[Path]:
                 return
         finally:
             os.close(file)
-    yield path.with_name(f"{partial.name}-{os.getpid()}")
+    yield partial.with_name(f"{partial.name}-{os.getpid()}")
+
+
+@functools.lru_cache(maxsize=1024)  # once a process is enough: what it leaves itself, it still owns
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of a folder that no living process writes to."""
+    for partial in folder.glob(f".*{_PARTIAL}*"):
+        with contextlib.suppress(OSError):  # it is locked, or was removed meanwhile
+            if fcntl is not None and partial.name.endswith(_PARTIAL):
+                _remove_unlocked(partial)
+            elif time.time() - partial.stat().st_mtime > _DAY:  # without locks, only age tells
+                partial.unlink()
+
+
+def _remove_unlocked(partial: Path) -> None:
+    """Remove a temporary file; raise OSError if its writer lives."""
+    file = os.open(partial, os.O_RDWR)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        partial.unlink()
+    finally:
+        os.close(file)
 
 
 def _lock(file: int) -> bool:

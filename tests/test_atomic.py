@@ -2,6 +2,7 @@
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 
@@ -89,6 +90,51 @@ def test_the_next_writer_takes_over_what_killed_ones_left(tmp_path):
         partial.write_bytes(b"all")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
     assert target.read_bytes() == b"all"
+
+
+def test_what_killed_writers_of_other_files_left_is_removed(tmp_path):
+    write_bytes(tmp_path / "kept", b"")
+    for name in ("a", "b"):
+        subprocess.run([sys.executable, "-c", KILLED_HALFWAY, tmp_path / name])
+    assert names(tmp_path) == [".b.openavc-partial", "kept"]  # the second one has removed what the first one left
+    code = "import sys\nfrom openavc.atomic import write_bytes\nwrite_bytes(sys.argv[1], b'')"
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "c"]).returncode == 0
+    assert names(tmp_path) == ["c", "kept"]
+
+
+def test_what_a_living_writer_has_begun_is_not_removed(tmp_path):
+    code = "import sys\nfrom openavc.atomic import write_bytes\nwrite_bytes(sys.argv[1], b'')"
+    with write_atomically(tmp_path / "slow") as partial:
+        partial.write_bytes(b"half")
+        assert subprocess.run([sys.executable, "-c", code, tmp_path / "quick"]).returncode == 0
+        assert partial.read_bytes() == b"half"
+    assert names(tmp_path) == ["quick", "slow"]
+
+
+def test_the_longest_name_that_a_file_system_takes_can_be_written(tmp_path):
+    name = "n" * os.pathconf(tmp_path, "PC_NAME_MAX")
+    write_bytes(tmp_path / name, b"content")
+    assert names(tmp_path) == [name]
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "folder", "link"):
+        with pytest.raises(OSError, match="that no file can take the place of"):
+            write_bytes(tmp_path / name, b"")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert names(tmp_path) == ["folder", "link", "pipe"]
+
+
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "link").symlink_to("far/away")
+    for content in (b"before", b"after"):
+        write_bytes(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "far/away").read_bytes() == content
+    assert names(tmp_path / "far") == ["away"]
 
 
 WRITE_SLOWLY = """
