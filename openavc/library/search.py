@@ -126,7 +126,7 @@ def nearest(
         The best first.
     """
     hits: list[Hit] = []
-    limit = k if moments else k * _MOMENTS_A_SOURCE
+    limit = min(k if moments else k * _MOMENTS_A_SOURCE, max(1, table.count_rows()))
     conditions = [f"modality = {quoted(modality)}"] if modality else []
     while True:
         seen = {hit.source for hit in hits}

@@ -165,20 +165,23 @@ def cut_stretches(
     waiting: collections.deque[tuple[int, np.ndarray]] = collections.deque()  # (first sample, block)
     latest = np.zeros((0, 1), dtype=np.float32)
     received, ended, done, starts = 0, False, 0, iter(starts)
-    while inside := list(itertools.islice(starts, group)):
-        while not ended and received < inside[-1] + length:
-            block = next(blocks, None)
-            ended = block is None
-            if block is not None:
-                latest = block
-                waiting.append((received, block))
-                received += len(block)
+    while True:
+        inside: list[int] = []
+        for start in itertools.islice(starts, group):
+            while not ended and received < start + length:
+                block = next(blocks, None)
+                ended = block is None
+                if block is not None:
+                    latest = block
+                    waiting.append((received, block))
+                    received += len(block)
+            if ended and count is not None and done + len(inside) >= count(received):
+                break
+            inside.append(start)
             while waiting and waiting[0][0] + len(waiting[0][1]) <= inside[0]:
                 waiting.popleft()
-        if ended and count is not None:
-            inside = inside[: max(0, count(received) - done)]
-            if not inside:
-                return
+        if not inside:
+            return
         yield inside, _cut_blocks(waiting, inside[0], inside[-1] + length, latest)
         done += len(inside)
 

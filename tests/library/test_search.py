@@ -61,6 +61,15 @@ def test_each_source_is_found_once_at_its_best_moment(lancedb, tmp_path):
     assert {hit.source for hit in find(tmp_path / "db", query, k=30)} == {"/data/near.wav"}
 
 
+@pytest.mark.parametrize("moments", [False, True])
+@pytest.mark.parametrize("k", [10**9, 10**30])
+def test_more_hits_may_be_wanted_than_any_library_has(lancedb, tmp_path, moments, k):
+    for seed in range(3):
+        write(tmp_path / f"emb/{seed}.npz", vectors(seed, 5))
+    index_embeddings(tmp_path / "emb", tmp_path / "db")
+    assert len(find(tmp_path / "db", vectors(9, 1)[0], moments=moments, k=k)) == (15 if moments else 3)
+
+
 def test_few_partitions_are_probed_unless_they_hold_too_few(lancedb, tmp_path, monkeypatch):
     monkeypatch.setattr(index, "EXACT_BELOW", 500)
     monkeypatch.setattr(search, "PARTITIONS_PROBED", 1)

@@ -68,6 +68,14 @@ def test_a_stretch_has_no_window_beyond_the_last(group, channels, dtype):
         np.testing.assert_array_equal(stretch, padded[starts[0] : starts[-1] + 100])
 
 
+def test_no_more_windows_are_planned_than_there_are():
+    planned = itertools.count()
+    starts = (10 * next(planned) for _ in itertools.repeat(0))
+    (only,) = cut_stretches(iter([np.zeros((200, 1))]), starts, 100, lambda n: 11, group=10**9)
+    assert len(only[0]) == 11
+    assert next(planned) <= 13
+
+
 @pytest.mark.parametrize(
     ("time", "expected"), [(0, (-50, 50)), (1.5, (100, 200)), (0.004, (-50, 50)), (2.37, (187, 287))]
 )
