@@ -271,7 +271,7 @@ def _open_with_soundfile(
     import soundfile
 
     try:
-        file = soundfile.SoundFile(Window(path, pieces) if pieces else path)
+        file = soundfile.SoundFile(Window(path, pieces) if pieces else os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     rate = _check_claimed_rate(file.samplerate, path)
@@ -332,7 +332,7 @@ def _before_damage(path: Path, dtype: str, pieces: Pieces | None, position: int)
     """Yield tenths of a second from a sample on, as far as soundfile can read them."""
     import soundfile
 
-    with soundfile.SoundFile(Window(path, pieces) if pieces else path) as file:
+    with soundfile.SoundFile(Window(path, pieces) if pieces else os.fsencode(path)) as file:
         try:
             file.seek(position)
             while len(block := file.read(file.samplerate // 10, dtype=dtype, always_2d=True)):

@@ -22,6 +22,8 @@ def existing_file(path: str | os.PathLike) -> Path:
     """Return the Path of a regular file; raise FileNotFoundError, IsADirectoryError or OSError unless it is one."""
     path = path if isinstance(path, Path) else Path(os.fsdecode(path))
     if path.is_dir():
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise PermissionError(f"{path} is a folder that can't be listed: permission denied")
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -40,10 +42,19 @@ def open_container(path: Path, file: Any = None) -> Any:
     # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
     options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        return av.open(file or f"file:{os.fspath(path)}", **options)  # without "file:", 12:30.mkv would name a protocol
+        return av.open(file or openable(path), **options)
     except av.FFmpegError as error:
         reason = f"{error.strerror}{_reason(path)}"
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
+
+
+def openable(path: str | os.PathLike, mode: str = "rb") -> Any:
+    """Return what PyAV opens a file by: its name or, if that isn't UTF-8, the open file."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return open(path, mode, buffering=0)
+    return f"file:{os.fspath(path)}"  # without "file:", 12:30.mkv would name a protocol
 
 
 def _reason(path: Path) -> str:
@@ -54,7 +65,7 @@ def _reason(path: Path) -> str:
     av.logging.set_level(av.logging.ERROR)
     try:
         with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError):
-            av.open(f"file:{os.fspath(path)}").close()
+            av.open(openable(path)).close()
     finally:
         av.logging.set_level(level)
     return f" ({said[-1][2].strip().rstrip('.')})" if said else ""

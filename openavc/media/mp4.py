@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from .container import openable
+
 SOUND_RATE = 48_000  # Hz, which AAC supports
 _CLOCK = 90_000  # ticks per second, for the times of frames
 
@@ -35,7 +37,7 @@ def write_mp4(
     """
     import av
 
-    with av.open(f"file:{target}", "w", format="mp4") as file:
+    with av.open(openable(target, "wb"), "w", format="mp4") as file:
         _write_streams(file, iter(pictures), _sound_frames(blocks), cut_sound)
 
 
