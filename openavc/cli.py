@@ -18,8 +18,16 @@ from .threads import VARIABLE, use_threads
 EPILOG = "Exit status: 0 if nothing failed, 1 if some did, 2 for wrong usage."
 
 
-class _Examples(click.Command):
-    """A command whose epilog keeps its line breaks."""
+class _Command(click.Command):
+    """A command whose epilog keeps its line breaks, and for which an error of the system is a line, not a traceback."""
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # click knows what to do
+            raise
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
 
     def format_epilog(self, context, formatter):
         if self.epilog:
@@ -49,7 +57,7 @@ _THREADS = click.Option(
 
 def _command(example: str):
     def decorate(function):
-        command = main.command(cls=_Examples, epilog=f"Example:\n\n    {example}\n\n{EPILOG}")(function)
+        command = main.command(cls=_Command, epilog=f"Example:\n\n    {example}\n\n{EPILOG}")(function)
         command.params.append(_THREADS)
         return command
 
@@ -125,7 +133,7 @@ def _embed(inputs, output, overwrite, **options):
     from .worker import Worker
 
     extraction = Extraction(**options)
-    jobs = plan_jobs(inputs, output, extraction.extensions)
+    jobs = _found(plan_jobs, inputs, output, extraction.extensions)
     others = _listed(passed_over(inputs, jobs, extraction.unread))
     if not jobs:
         known = " ".join(sorted(extraction.extensions))
@@ -145,6 +153,14 @@ def _embed(inputs, output, overwrite, **options):
     where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
     click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"{others}; results in {where}")
     sys.exit(1 if counts["failed"] else 0)
+
+
+def _found(find, inputs, *arguments):
+    """Find the files that inputs stand for, or exit with a message."""
+    try:
+        return find(inputs, *arguments)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _listed(passed_over) -> str:
@@ -333,7 +349,7 @@ def index(inputs, db, prune):
     from .library.index import add_results, find_results
     from .library.table import count_vectors
 
-    paths = find_results(inputs)
+    paths = _found(find_results, inputs)
     if not paths and not prune:
         raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
     counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)

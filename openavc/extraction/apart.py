@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..atomic import write_bytes
+from ..atomic import hidden_beside, write_bytes
 from ..version import package_version
 from ..worker import Worker, WorkerDied, WorkerKilled, patience
 from .extraction import Extraction
@@ -29,16 +30,18 @@ def embed_files_apart(
             continue
         try:
             outcome = worker.call(embed_file, job, extraction, overwrite, limit=limit)
-            _record_path(job).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it stays where nothing can be written, as no result then can
+                _record_path(job).unlink()
         except WorkerDied as error:
             if not isinstance(error, WorkerKilled):
-                _record(job, str(error))
+                with contextlib.suppress(OSError):  # a full disk: the next run finds out anew
+                    _record(job, str(error))
             outcome = Outcome(job, "failed", str(error))
         yield outcome
 
 
 def _record_path(job: Job) -> Path:
-    return job.target.with_name(f".{job.target.name}.died")
+    return hidden_beside(job.target, ".died")
 
 
 def _recorded(job: Job) -> str | None:

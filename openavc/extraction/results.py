@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from ..atomic import write_atomically
+from ..media.container import existing_file
 from ..version import package_version
 from ..weights import sha256_of
 from .extraction import Extraction
+
+_MARK = "weights_sha256"  # in the metadata of every result
+_START = 1 << 16  # bytes, in which the metadata of a result begins
 
 
 @dataclass(frozen=True)
@@ -97,17 +102,30 @@ def _collide(paths: Iterable[Path]) -> bool:
 
 
 def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield (file, its path below the given folder) for the files that a path, a folder or a glob stands for."""
+    """Yield (file, its path below the given folder) for the files that a path, a folder or a glob stands for.
+
+    What is missing, a glob that matches nothing, and a folder that can't be listed are yielded like files: reading them
+    fails by name. An empty `item` raises ValueError.
+    """
+    if str(item) == "":
+        raise ValueError('an empty name was given; "." names the current folder')
     path = Path(item)
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            if file.suffix.lower() in extensions and file.is_file() and not file.name.startswith("."):
-                yield file, file.relative_to(path)
-    elif not path.exists() and glob.has_magic(str(item)):
-        for match in sorted(glob.glob(str(item), recursive=True)):
+    if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
+        for file in _files_below(path, extensions):
+            yield file, file.relative_to(path)
+    elif not os.path.exists(path) and (matches := glob.glob(str(item), recursive=True)):
+        for match in sorted(matches):
             yield from expand(match, extensions)
     else:
-        yield path, Path(path.name)  # also if it is missing: it is reported as failed
+        yield path, Path(path.name)
+
+
+def _files_below(folder: Path, extensions: set[str]) -> list[Path]:
+    """Return the files of these extensions that aren't hidden, and the folders that can't be listed."""
+    unlisted: list[OSError] = []
+    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=unlisted.append) for name in names]
+    files = [path for path in paths if path.suffix.lower() in extensions and not path.name.startswith(".")]
+    return sorted([file for file in files if os.path.isfile(file)] + [Path(error.filename) for error in unlisted])
 
 
 def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = False) -> Iterator[Outcome]:
@@ -138,11 +156,26 @@ def embed_file(job: Job, extraction: Extraction, overwrite: bool = False) -> Out
             return Outcome(job, "skipped")
         if not overwrite:
             check_replaceable(job, extraction.parameters)
-        arrays = extraction.measured(job.source)
-        write_result(job.target, arrays, wanted | {"version": package_version(), "source": describe(job.source)})
+        arrays, source = _embed_unchanging(job.source, extraction)
+        write_result(job.target, arrays, wanted | {"version": package_version(), "source": source})
         return Outcome(job, "done")
     except Exception as error:  # decoders raise anything; the other files go on
         return Outcome(job, "failed", failure_reason(error))
+
+
+def _embed_unchanging(source: Path, extraction: Extraction) -> tuple[dict[str, np.ndarray], dict]:
+    """Return the arrays of a file and its description, which is the same before and after it is read.
+
+    A file that changes meanwhile is read once more; one that goes on changing raises OSError.
+    """
+    before = describe(source)
+    for _ in range(2):
+        arrays = extraction.measured(source)
+        after = describe(source)
+        if after == before:
+            return arrays, after
+        before = after
+    raise OSError(f"{source} changes while it is read; embed it when whatever writes it has ended")
 
 
 def failure_reason(error: Exception) -> str:
@@ -180,7 +213,16 @@ def is_done(job: Job, wanted: dict) -> bool:
     metadata = read_metadata(job.target)
     if metadata is None or any(metadata.get(key) != value for key, value in wanted.items()):
         return False
-    return is_described(job.source, metadata.get("source", {}))
+    return is_described(job.source, metadata.get("source", {})) and _is_whole(job.target)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether every array of a result has the checksum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # as with np.load: damage raises any error
+        return False
 
 
 def is_described(source: Path, description: dict) -> bool:
@@ -193,18 +235,33 @@ def is_described(source: Path, description: dict) -> bool:
 
 
 def check_replaceable(job: Job, parameters: dict) -> None:
-    """Raise FileExistsError if the existing result is of another file or modality and so shouldn't be lost."""
-    metadata = read_metadata(job.target) or {}
-    path, kind = metadata.get("source", {}).get("path"), metadata.get("parameters", {}).get("modality")
-    if metadata and (path, kind) != (str(job.source), parameters.get("modality")):
-        raise FileExistsError(
-            f"{job.source}: {job.target} holds the {kind} embedding of {path}; choose another --output, or --overwrite"
-        )
+    """Raise FileExistsError if what is there shouldn't be lost: a file of another kind, or another file's result."""
+    if not os.path.lexists(job.target):
+        return
+    metadata = read_metadata(job.target)
+    if metadata is None and _was_result(job.target):
+        return
+    what = "isn't a result of openavc"
+    if metadata is not None and _MARK in metadata:
+        path, kind = metadata.get("source", {}).get("path"), metadata.get("parameters", {}).get("modality")
+        if (path, kind) == (str(job.source), parameters.get("modality")):
+            return
+        what = f"holds the {kind} embedding of {path}"
+    raise FileExistsError(f"{job.source}: {job.target} {what}; choose another --output, or --overwrite")
+
+
+def _was_result(path: Path) -> bool:
+    """Whether a file that can't be read as a result is one that was damaged, or empty, so that nothing is lost."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        start = file.read(_START)
+    return not start or np.array(_MARK).tobytes() in start
 
 
 def describe(source: Path) -> dict:
-    """Return name, path, size, time and digest of a source file."""
-    status = source.stat()
+    """Return name, path, size, time and digest of a source file; raise OSError if it can't be read."""
+    status = existing_file(source).stat()
     return {
         "name": source.name,
         "path": str(source),
@@ -216,18 +273,22 @@ def describe(source: Path) -> dict:
 
 def read_metadata(path: Path) -> dict | None:
     """Return the metadata of a result, or None if there is none that can be read."""
+    if not os.path.isfile(path):  # a pipe would keep its reader waiting for ever
+        return None
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return json.loads(str(archive["metadata"]))
-    except FileNotFoundError:
+            metadata = json.loads(str(archive["metadata"]))
+    except Exception:  # a damaged archive raises any error of zipfile, zlib or numpy
         return None
-    except Exception:  # a damaged archive raises any error of zipfile, zlib or numpy; it is made anew
-        return None
+    return metadata if isinstance(metadata, dict) else None
 
 
 def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> None:
-    """Write an .npz of the arrays and `metadata` (JSON)."""
-    write_arrays(path, {**arrays, "metadata": np.array(json.dumps(metadata))})
+    """Write an .npz of `metadata` (JSON) and the arrays.
+
+    The metadata comes first, so that a file which is damaged further on still tells what it was.
+    """
+    write_arrays(path, {"metadata": np.array(json.dumps(metadata)), **arrays})
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

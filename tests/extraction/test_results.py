@@ -1,12 +1,17 @@
 """Many files: names that never collide, resuming, failures that don't affect other files."""
 
+import io
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +19,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+import openavc
 from openavc.cli import main
-from openavc.extraction.results import plan_jobs, write_result
+from openavc.extraction.extraction import Extraction
+from openavc.extraction.results import Job, embed_file, plan_jobs, write_result
 from openavc.weights import sha256_of
 
 
@@ -157,6 +164,147 @@ def test_a_result_of_another_file_or_kind_is_never_replaced_unasked(tmp_path):
     result = run("video", video, "--output", tmp_path / "out")
     assert result.exit_code == 1
     assert "audio embedding" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"my notes", None], ids=["empty", "text", "arrays"])
+def test_a_file_that_is_not_ours_is_never_replaced_unasked(tmp_path, content):
+    source, target = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/clip.npz"
+    target.parent.mkdir()
+    if content is None:
+        np.savez(target, embedding=np.ones((2, 3)), metadata=np.array('{"source": "mine"}'))
+    else:
+        target.write_bytes(content)
+    before = target.read_bytes()
+    result = run("audio", source, "--output", tmp_path / "out")
+    if not content and content is not None:  # nothing is lost
+        assert "1 done" in result.stdout
+        return
+    assert result.exit_code == 1
+    assert f"{target} isn't a result of openavc; choose another --output, or --overwrite" in result.stderr
+    assert target.read_bytes() == before
+    assert "1 done" in run("audio", source, "--output", tmp_path / "out", "--overwrite").stdout
+
+
+@pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
+def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, overwrite):
+    source, target = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/clip.npz"
+    target.parent.mkdir()
+    os.mkfifo(target)
+    result = run("audio", source, "--output", tmp_path / "out", *overwrite)
+    assert result.exit_code == 1
+    assert str(target) in result.stderr
+    assert target.is_fifo()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_result_with_a_changed_byte_is_made_anew(tmp_path, seed):
+    source, target = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/clip.npz"
+    run("audio", source, "--output", tmp_path / "out")
+    whole = target.read_bytes()
+    place = random.Random(seed).randrange(4000, len(whole) - 1000)
+    target.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    print(f"seed {seed}: byte {place} of {len(whole)}")
+    assert "1 done, 0 skipped, 0 failed" in run("audio", source, "--output", tmp_path / "out").stdout
+    with np.load(target) as archive, zipfile.ZipFile(io.BytesIO(whole)) as before:
+        for name in archive.files:
+            with before.open(f"{name}.npy") as member:
+                np.testing.assert_array_equal(archive[name], np.lib.format.read_array(member))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_source_that_changes_while_it_is_read_never_gives_a_result_of_what_it_was(tmp_path, monkeypatch, times):
+    source, changes, measure = write_sound(tmp_path / "clip.wav", 0), iter(range(1, times + 1)), Extraction.measured
+
+    def measure_and_change(extraction, path):
+        arrays = measure(extraction, path)
+        for seed in itertools.islice(changes, 1):
+            write_sound(path, seed)  # of the same size
+        return arrays
+
+    monkeypatch.setattr(Extraction, "measured", measure_and_change)
+    job = Job(source, tmp_path / "clip.npz")
+    outcome = embed_file(job, Extraction("audio"))
+    if times == 1:
+        assert outcome.status == "done"
+        expected = openavc.get_audio_embedding(source)[0]
+        np.testing.assert_array_equal(np.load(job.target)["embedding"], expected)
+        assert json.loads(str(np.load(job.target)["metadata"]))["source"]["sha256"] == sha256_of(source)
+    else:
+        assert outcome.status == "failed"
+        assert f"{source} changes while it is read" in outcome.reason
+        assert not job.target.exists()
+
+
+LIST_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from openavc.extraction.results import describe, plan_jobs
+if os.getuid() == 0:
+    os.setuid(65534)
+for job in plan_jobs(sys.argv[1:], Path("out"), {".wav"}):
+    try:
+        print(describe(job.source)["name"])
+    except OSError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such permissions")
+@pytest.mark.parametrize("given", ["", "private", "private/*.wav"])
+def test_a_folder_that_cannot_be_listed_is_named(given):
+    with tempfile.TemporaryDirectory() as folder:  # not below a folder that is root's alone
+        os.chmod(folder, 0o755)
+        for name in ("clip.wav", "private/other.wav"):
+            write_sound(Path(folder, name), 0)
+        private = Path(folder, "private")
+        private.chmod(0)
+        told = subprocess.run(
+            [sys.executable, "-c", LIST_AS_NOBODY, Path(folder, given)], capture_output=True, text=True
+        )
+        private.chmod(0o755)
+    lines = told.stdout.splitlines()
+    if given.endswith(".wav"):
+        assert len(lines) == 1 and f"{private}/*.wav" in lines[0]
+    else:
+        assert lines == ["clip.wav"] * (not given) + [f"{private} is a folder that can't be listed: permission denied"]
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    write_sound(tmp_path / "clip.wav", 0)
+    monkeypatch.chdir(tmp_path)
+    for command in (["audio", "", "--output", "out"], ["index", "", "--db", "library"]):
+        result = run(*command)
+        assert result.exit_code == 2
+        assert 'an empty name was given; "." names the current folder' in result.stderr
+
+
+def test_names_of_any_bytes_and_any_length_are_read_and_written(tmp_path):
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    names = [b"caf\xe9.wav", b"\xff.mp4", b"n" * (longest - 4) + b".wav"]
+    try:
+        for name in names:
+            (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 alone")
+    video, sound = Path(__file__).parents[2] / "examples/freedoom.mp4", write_sound(tmp_path / "sound.wav", 0)
+    for name in names:
+        shutil.copy(video if name.endswith(b".mp4") else sound, tmp_path / os.fsdecode(name))
+    result = run("audio", *(tmp_path / os.fsdecode(name) for name in names), "--output", tmp_path / "out")
+    assert "3 done, 0 skipped, 0 failed" in result.stdout
+    assert sorted(os.listdir(os.fsencode(tmp_path / "out"))) == sorted(name[:-4] + b".npz" for name in names)
+    bare = run("audio", *(tmp_path / os.fsdecode(name) for name in names), "--output", tmp_path / "out")
+    assert "0 done, 3 skipped, 0 failed" in bare.stdout
+    run("video", tmp_path / os.fsdecode(names[1]), "--output", tmp_path / "video", "--frame-rate", 1)
+    assert os.listdir(os.fsencode(tmp_path / "video")) == [b"\xff.npz"]
+
+
+@pytest.mark.parametrize("path", ["n" * 300 + ".wav", "folder/" * 700 + "clip.wav"])
+def test_names_that_no_file_can_have_fail_like_any_other_file(tmp_path, path):
+    good = write_sound(tmp_path / "clip.wav", 0)
+    result = run("audio", tmp_path / path, good, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "1 done, 0 skipped, 1 failed" in result.stdout
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path, monkeypatch):
