@@ -1,8 +1,16 @@
-"""The papers' networks: `l3` and `openl3`, `ave` and `avol`."""
+"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory`."""
 
 from .ave import AVENet
 from .avol import AVOLNet
 from .l3 import L3Net
+from .multisensory import Multisensory
 from .openl3 import OpenL3Net, OpenL3Towers
 
-ARCHITECTURES = {"l3": L3Net, "ave": AVENet, "avol": AVOLNet, "openl3": OpenL3Net, "openl3-towers": OpenL3Towers}
+ARCHITECTURES = {
+    "l3": L3Net,
+    "ave": AVENet,
+    "avol": AVOLNet,
+    "multisensory": Multisensory,
+    "openl3": OpenL3Net,
+    "openl3-towers": OpenL3Towers,
+}

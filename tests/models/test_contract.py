@@ -32,6 +32,7 @@ EXPECTED = {
     "l3": {*TWO_TOWERS, Compares},
     "ave": {*TWO_TOWERS, Compares, HasSimilarity, Slices},
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
+    "multisensory": {Compares, Fuses},
     "openl3": {*TWO_TOWERS, Compares},
     "openl3-towers": TWO_TOWERS,
 }
@@ -67,6 +68,25 @@ def build(architecture, options):
     return ARCHITECTURES[architecture](**SMALL | options).eval()
 
 
+FUSED = [
+    ("multisensory", {"frames": frames, "frame_rate": 15.0, "spatial_stride": stride})
+    for frames, stride in itertools.product((8, 15), (1, 2))
+]
+
+
+@pytest.mark.parametrize(("architecture", "options"), FUSED, ids=str)
+def test_fused_embeddings_have_the_sizes_that_are_stated(architecture, options):
+    model = build(architecture, options)
+    sound = model.prepare_audio(torch.randn(2, model.sound.samples, model.sound.channels))
+    frames = model.prepare_frames(torch.rand(2, *model.frames.shape))
+    assert model.embedding_sizes.keys() == {"video"}
+    for embedding, size in model.embedding_sizes["video"].items():
+        with torch.no_grad():
+            assert model.embed_fused(frames, sound, embedding).shape == (2, size)
+    with pytest.raises(ValueError, match="no embedding 'other'"):
+        model.embed_fused(frames, sound, "other")
+
+
 @pytest.mark.parametrize(("architecture", "options"), EVERY, ids=str)
 def test_embeddings_have_the_sizes_that_are_stated(architecture, options):
     model = build(architecture, options)
@@ -93,7 +113,7 @@ def test_embeddings_have_the_sizes_that_are_stated(architecture, options):
 
 
 def test_every_architecture_is_among_those_whose_sizes_are_checked():
-    assert {architecture for architecture, _ in EVERY} == ARCHITECTURES.keys() == EXPECTED.keys()
+    assert {architecture for architecture, _ in EVERY + FUSED} == ARCHITECTURES.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
