@@ -17,7 +17,8 @@ import numpy as np
 
 from ..progress import step
 from .arrays import to_array
-from .container import Demuxer, existing_file, open_container, start_seconds
+from .clock import start_seconds
+from .container import Demuxer, existing_file, open_container
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
 from .resample import resample_blocks
 

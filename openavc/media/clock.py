@@ -51,7 +51,7 @@ class Clock:
         import av
 
         self.path = path
-        self.origin = (container.start_time or 0) / av.time_base
+        self.origin = start_seconds(container)
         self.broadcast = bool(container.format.flags & av.format.Flags.ts_discont.value)
         self._longest_gap = _LONGEST_GAP_OF_BROADCASTS if self.broadcast else longest_gap()
         self._advice = "" if self.broadcast else "; OPENAVC_LONGEST_GAP (seconds) allows longer gaps"
@@ -112,6 +112,15 @@ class Clock:
         if not self.jumped:
             message = f"{self.path}: its times jump at {second:.2f} s; what follows is read on from there"
             warnings.warn(message + self._advice, UserWarning, stacklevel=2)
+
+
+def start_seconds(container: Any) -> float:
+    """Return when the first stream of a container begins, in seconds on the container's own clock."""
+    import av
+
+    start = (container.start_time or 0) / av.time_base
+    # Before version 8.1, FFmpeg takes what a codec needs to get going for sound, though it isn't decoded.
+    return max(0.0, start) if "matroska" in container.format.name else start
 
 
 def longest_gap() -> float:

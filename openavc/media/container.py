@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import step
-from .clock import Clock
+from .clock import Clock, start_seconds
 
 # AVI stores no times of presentation, and only for these codecs does FFmpeg not work out their order.
 _REORDERING = {"h264", "hevc", "vvc"}
@@ -69,13 +69,6 @@ def _reason(path: Path) -> str:
     finally:
         av.logging.set_level(level)
     return f" ({said[-1][2].strip().rstrip('.')})" if said else ""
-
-
-def start_seconds(container: Any) -> float:
-    """Return when the first stream of a container begins, in seconds on the container's own clock."""
-    import av
-
-    return (container.start_time or 0) / av.time_base
 
 
 class Demuxer:

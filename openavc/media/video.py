@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .audio import checked_blocks, sound_stream, stream_blocks
-from .container import Demuxer, existing_file, open_container, start_seconds
+from .clock import start_seconds
+from .container import Demuxer, existing_file, open_container
 from .picture_file import HDR, check_pixels
 
 EXTENSIONS = set(
@@ -127,7 +128,7 @@ def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
             demuxer.skip(stream, origin + time + ROUNDING)
         else:
             with contextlib.suppress(av.FFmpegError):  # a file that doesn't support seeking is read from its start
-                container.seek(round(time * av.time_base) + (container.start_time or 0))
+                container.seek(round((origin + time) * av.time_base))
         shown = None
         for at, frame in _timed(demuxer, stream, origin):
             if shown is not None and at > time + ROUNDING:

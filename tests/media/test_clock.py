@@ -12,7 +12,8 @@ import pytest
 from videos import noise, numbers_of, tone, write_sound
 
 from openavc.media.audio import read_audio, stream_blocks
-from openavc.media.container import Demuxer, start_seconds
+from openavc.media.clock import start_seconds
+from openavc.media.container import Demuxer
 from openavc.media.resample import resample
 from openavc.media.video import Video, _timed, read_frame, read_frames
 
