@@ -106,9 +106,12 @@ def test_the_first_command_puts_its_result_where_readme_says(tmp_path, monkeypat
     assert Path(said.split("results in ")[1]).is_file()
 
 
-def test_the_test_command_in_readme_is_where_continuous_integration_looks_for_it():
-    block = re.search(r"<!-- tests -->\n```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE).group(1)
-    assert block.splitlines()[-1] == "python -m pytest"
+@pytest.mark.parametrize(
+    "mark, last", [("install", "openavc audio examples/freedoom.mp4 --output emb/"), ("tests", "python -m pytest")]
+)
+def test_commands_in_readme_are_where_continuous_integration_looks_for_them(mark, last):
+    block = re.search(rf"<!-- {mark} -->\n```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE).group(1)
+    assert block.splitlines()[-1] == last
 
 
 @pytest.mark.parametrize("command", OURS, ids=" ".join)
