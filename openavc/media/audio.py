@@ -207,9 +207,9 @@ def _open(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
     """Return blocks and rate of a file, from whatever reads all of it."""
     recordings, frames = found_in(path)
     if frames:
-        # soundfile gets the frames alone, too: of what surrounds them libmpg123 complains
-        opened = _open_recording if frames.whole else functools.partial(_open_with_av, warns=not frames.damage)
-        blocks, rate = opened(path, dtype, frames.pieces)
+        # not by soundfile: of damage within frames its libmpg123 complains on the standard error, without a name
+        kind = "mp3" if frames.pieces else None  # by a probe, FFmpeg takes a few frames for something else
+        blocks, rate = _open_with_av(path, dtype, frames.pieces, warns=not frames.damage, kind=kind)
         return _warn_of_damage(blocks, rate, frames, path), rate
     if len(recordings) > 1:
         return _open_joined(path, dtype, recordings)
@@ -343,9 +343,9 @@ def _before_damage(path: Path, dtype: str, pieces: Pieces | None, position: int)
 
 
 def _open_with_av(
-    path: Path, dtype: str, pieces: Pieces | None = None, warns: bool = True
+    path: Path, dtype: str, pieces: Pieces | None = None, warns: bool = True, kind: str | None = None
 ) -> tuple[Iterator[np.ndarray], int]:
-    container = open_container(path, Window(path, pieces) if pieces else None)
+    container = open_container(path, Window(path, pieces) if pieces else None, kind)
     try:
         stream = sound_stream(container, path)
     except OSError:
@@ -408,12 +408,14 @@ def _timed_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> I
 def _placed(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (rate, samples) of the stream's frames, and of zeros where there is none, at the rate each frame has."""
     rate, channels = stream.codec_context.sample_rate, max(1, stream.codec_context.channels)
-    position, tolerance, timed = 0, 0, True
+    position, tolerance, timed, damaged = 0, 0, True, 0
     for frame in demuxer.decode(stream):
         samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change their channels midway
         if frame.sample_rate != rate:
             position, rate = round(position * frame.sample_rate / rate), frame.sample_rate
             timed = not demuxer.clock.counted
+        if demuxer.damaged[stream.index] > damaged:  # what couldn't be decoded is a gap, though it be short
+            damaged, tolerance = demuxer.damaged[stream.index], min(tolerance, len(samples) // 2)
         late = round((frame.time - origin) * rate) - position if timed and frame.time is not None else 0
         if late > tolerance:
             yield from ((rate, zeros) for zeros in _zeros(late, channels, rate, dtype))

@@ -32,17 +32,17 @@ def existing_file(path: str | os.PathLike) -> Path:
     return path
 
 
-def open_container(path: Path, file: Any = None) -> Any:
+def open_container(path: Path, file: Any = None, kind: str | None = None) -> Any:
     """Open a file as a PyAV container; raise OSError with its name if it can't be opened.
 
-    Bytes are read from `file`, an open one, if it is given.
+    Bytes are read from `file`, an open one, if it is given, and as of the `kind` of container, as FFmpeg names it.
     """
     import av
 
     # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
     options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     try:
-        return av.open(file or openable(path), **options)
+        return av.open(file or openable(path), format=kind, **options)
     except av.FFmpegError as error:
         reason = f"{error.strerror}{_reason(path)}"
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
@@ -90,6 +90,8 @@ class Demuxer:
         It follows the file's sound and pictures, whichever are read, so that each has the same times either way.
     has_pictures : bool
         Whether the container has pictures, read or not, that its sound has to keep in step with.
+    damaged : dict of int to int
+        For each stream, how many packets couldn't be decoded so far.
     sent : dict of int to list of int
         For each stream, the times of presentation of packets that were decoded, as a heap; its reader takes them out.
     """
@@ -104,7 +106,7 @@ class Demuxer:
         leading = [container.streams.best(kind) for kind in ("video", "audio")]
         self._packets = container.demux(list({s.index: s for s in [*leading, *streams] if s is not None}.values()))
         self._waiting: dict[int, deque] = {stream.index: deque() for stream in streams}
-        self._errors = dict.fromkeys(self._waiting, 0)
+        self.damaged = dict.fromkeys(self._waiting, 0)
         self.sent: dict[int, list[int]] = {index: [] for index in self._waiting}
 
     def decode(self, stream: Any) -> Iterator[Any]:
@@ -118,7 +120,7 @@ class Demuxer:
                 packet = self._next(stream.index)
                 frames = packet.decode() if packet is not None else None
             except av.FFmpegError:
-                self._errors[stream.index] += 1
+                self.damaged[stream.index] += 1
                 first = seconds if first is None else first
                 continue
             if frames is None:
@@ -128,7 +130,7 @@ class Demuxer:
             yield from frames
             if frames and frames[-1].time is not None:
                 seconds = frames[-1].time - start
-        if (damaged := self._errors[stream.index]) and self.warns:
+        if (damaged := self.damaged[stream.index]) and self.warns:
             packets = f"{damaged} damaged packets" if damaged > 1 else "a damaged packet"
             verb, where = "were" if damaged > 1 else "was", f"at {first or 0:.1f} s"
             message = f"{self.path}: {packets} of {stream.type} {verb} left out, {where}{' and later' * (damaged > 1)}"

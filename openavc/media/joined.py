@@ -208,15 +208,12 @@ class Frames(NamedTuple):
         The frames alone, with a count in the first one's header that isn't too low; none if no frame was found.
     damage : list of (float, int)
         Second and number of bytes of each stretch that is neither frames nor tags.
-    whole : bool
-        Whether they are one run of one kind, and as many as the header in the first frame counts.
     missing : float
         Seconds of sound that this header counts, and that aren't there.
     """
 
     pieces: Pieces
     damage: list[tuple[float, int]]
-    whole: bool
     missing: float = 0.0
 
 
@@ -229,8 +226,7 @@ class _Frame(NamedTuple):
 def mpeg_frames(data: Encoded) -> Frames | None:
     """Find all frames of an MPEG audio file (MP3, MP2, MP1).
 
-    None is returned if the file doesn't begin like one. One of "free" bit rate, whose frames tell no length, is
-    taken to be whole.
+    None is returned if the file doesn't begin like one, or if its frames are of "free" bit rate, which tell no length.
     """
     start = _after_tags(data, 0)
     near = data[start : start + _FARTHEST_START].lstrip(b"\0")  # libmpg123 lets zeros come first
@@ -240,7 +236,7 @@ def mpeg_frames(data: Encoded) -> Frames | None:
     position = _next_frame(data, start, min(len(data), start + _FARTHEST_START))
     if position is None:
         free = near[:1] == b"\xff" and near[2:3] < b"\x10" and near[:3] in near[24:8192]
-        return Frames([(0, len(data))] if free else [], [], free)
+        return None if free else Frames([], [])
     walk = _Walk(data, position)
     while position is not None:
         end = walk.along(position)
@@ -296,20 +292,19 @@ class _Walk:
 
     def frames(self) -> Frames:
         """Return what was found, with silence where damage has taken as many frames as the first header counts."""
-        one = len(self.runs) == len(self.kinds) == 1
         field = self.headers.get(self.first)
         if field is None:
-            return Frames([*self.runs], self.damage, one)
+            return Frames([*self.runs], self.damage)
         missing = int.from_bytes(self.data[field : field + 4], "big") - self.counts[0]
         if missing < 0:
             right = self.counts[0].to_bytes(4, "big")
             pieces: Pieces = [(self.first, field), right, (field + 4, self.runs[0][1]), *self.runs[1:]]
-            return Frames(pieces, self.damage, False)
+            return Frames(pieces, self.damage)
         if self.damage:
-            return Frames(self._filled(missing), self.damage, one)
+            return Frames(self._filled(missing), self.damage)
         # A frame too many is that of the header itself.
         lost = missing * self.seconds / max(1, sum(self.counts)) if missing > 1 else 0.0
-        return Frames([*self.runs], [], one and not lost, lost)
+        return Frames([*self.runs], [], lost)
 
     def _filled(self, missing: int) -> Pieces:
         """Return the runs, and between them frames of silence in the place of missing ones, so that times stay true."""

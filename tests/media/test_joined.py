@@ -1,5 +1,6 @@
 """Recordings that were joined, miscounted, cut or damaged: all that is there is read, and what isn't is told."""
 
+import re
 import struct
 import subprocess
 import sys
@@ -186,9 +187,41 @@ def test_opus_is_decoded_at_48_khz_whatever_rate_its_input_had(rate, tmp_path):
     assert pitch(samples, found_rate) == pytest.approx(1000, abs=2)
 
 
+def frame_starts(encoded):
+    """Return where an MP3 of 44.1 kHz has frames, without the first, which holds the header."""
+    return [found.start() for found in re.finditer(rb"\xff\xfb[\x10-\x12\x20-\xe2]", encoded)][1:]
+
+
+def changed_within_frames(encoded, generator):
+    """Return an MP3 with the side information of ten frames changed; all frames stay where they were."""
+    changed = bytearray(encoded)
+    for start in generator.choice(frame_starts(encoded), 10):
+        changed[start + 6 : start + 21] = generator.bytes(15)
+    return bytes(changed)
+
+
+def test_a_frame_of_mp3_that_cannot_be_decoded_is_told_and_leaves_its_time_empty(tmp_path):
+    """The side information of a frame claims more values than a frame has (ISO 11172-3, 2.4.2.7)."""
+    waveform = noise(3 * 44_100)
+    encoded = write(tmp_path / "whole.mp3", waveform, 44_100)
+    whole, _, _ = read(tmp_path / "whole.mp3")
+    starts, changed = frame_starts(encoded), bytearray(encoded)
+    broken = starts[len(starts) // 2]
+    changed[broken + 4 : broken + 21] = b"\xff" * 17
+    (tmp_path / "a.mp3").write_bytes(changed)
+    samples, _, messages = read(tmp_path / "a.mp3")
+    assert len(samples) == len(whole)
+    np.testing.assert_allclose(samples[:60_000], whole[:60_000], atol=1e-4)
+    np.testing.assert_allclose(samples[-60_000:], whole[-60_000:], atol=1e-4)
+    [message] = messages
+    assert re.search(r"a damaged packet of audio was left out, at 1\.[45] s", message)
+
+
 def test_libmpg123_says_nothing_on_standard_error(tmp_path):
     whole = write(tmp_path / "a.mp3", tone(440, 3, 44_100), 44_100)
+    generator = np.random.default_rng(1)
     files = {
+        **{f"changed{number}": changed_within_frames(whole, generator) for number in range(20)},
         "cut": whole[: len(whole) // 2],
         "holed": whole[: len(whole) // 2] + bytes(2000) + whole[len(whole) // 2 + 2000 :],
         "followed": whole + np.random.default_rng(0).bytes(10_000),
@@ -206,7 +239,7 @@ def test_libmpg123_says_nothing_on_standard_error(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert len(done.stdout.splitlines()) == 3
-    assert all(f"{name}.mp3" in line for name, line in zip(list(files)[3:], done.stdout.splitlines(), strict=True))
+    assert all(f"{name}.mp3" in line for name, line in zip(list(files)[-3:], done.stdout.splitlines(), strict=True))
 
 
 # --------------------------------------------------------------------------------------------- formats and limits
