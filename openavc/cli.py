@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from .lines import naming, one_line, print_any_letter, say, tell, tell_warnings
 from .threads import VARIABLE, use_threads
 
 EPILOG = "Exit status: 0 if nothing failed, 1 if some did, 2 for wrong usage."
@@ -35,14 +36,40 @@ class _Command(click.Command):
             formatter.write(self.epilog + "\n")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands whose errors fit one line each."""
+
+    def make_context(self, *arguments, **more):
+        with _in_one_line():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, context):
+        with _in_one_line():
+            return super().invoke(context)
+
+
+@contextmanager
+def _in_one_line():
+    """Make one line of errors, to which click would add lines on the usage; `openavc` alone shows the help."""
+    try:
+        yield
+    except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # since click 8.2
+        raise
+    except click.ClickException as error:
+        refusal = click.ClickException(one_line(error.format_message()))
+        refusal.exit_code = error.exit_code
+        raise refusal from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="openavc")
 def main():
     """Embeddings of sound and pictures, learned from audio-visual correspondence.
 
     Example: openavc audio *.wav --output emb/
     """
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    print_any_letter()
+    tell_warnings()
 
 
 _THREADS = click.Option(
@@ -144,14 +171,14 @@ def _embed(inputs, output, overwrite, **options):
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        with Worker(count_layers) as worker, _in_one_line(SHORT):
+        with Worker(count_layers) as worker, _summed_up(SHORT):
             _load(worker.call, extraction.check)  # which loads the model
             _tell_failures(counted(embed_files_apart(jobs, extraction, overwrite, worker), counts, len(jobs)))
     except KeyboardInterrupt:
-        click.echo(f"stopped with {counts['done']} done; the same command goes on from there", err=True)
+        tell(f"stopped with {counts['done']} done; the same command goes on from there")
         sys.exit(130)
     where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
-    click.echo(", ".join(f"{number} {status}" for status, number in counts.items()) + f"{others}; results in {where}")
+    say(", ".join(f"{number} {status}" for status, number in counts.items()) + f"{others}; results in {where}")
     sys.exit(1 if counts["failed"] else 0)
 
 
@@ -170,7 +197,7 @@ def _listed(passed_over) -> str:
 
 
 @contextmanager
-def _in_one_line(words):
+def _summed_up(words):
     """Show the warnings with these words in one line at the end: the first one, and how many others there were."""
     show, kept = warnings.showwarning, []
 
@@ -187,7 +214,7 @@ def _in_one_line(words):
         warnings.showwarning = show
         if kept:
             others = f" ({len(kept) - 1} more such files)" if len(kept) > 1 else ""
-            click.echo(f"warning: {kept[0]}{others}", err=True)
+            tell(f"warning: {kept[0]}{others}")
 
 
 def _tell_failures(outcomes):
@@ -195,7 +222,7 @@ def _tell_failures(outcomes):
         if outcome.status == "failed":
             name, reason = str(outcome.job.source), outcome.reason
             named = name in reason or repr(name) in reason
-            click.echo(f"failed: {reason if named else f'{name}: {reason}'}", err=True)
+            tell(f"failed: {reason if named else f'{name}: {reason}'}")
 
 
 def _load(load, *arguments):
@@ -216,17 +243,25 @@ def _apart(load, function, *arguments, model, device, hint=""):
     with Worker(count_layers) as worker:
         _load(worker.call, load, model, device)
         try:
-            return worker.call(function, *arguments, model, device, limit=patience())
+            with naming(*(item for item in arguments if isinstance(item, str | Path))):
+                return worker.call(function, *arguments, model, device, limit=patience())
         except WorkerDied as error:
             raise click.ClickException(f"{arguments[0]}: {error}") from None
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             raise click.ClickException(f"{error}{hint}") from None
+        except Exception as error:  # decoders and a damaged library raise anything
+            raise click.ClickException(f"{arguments[0]}: {type(error).__name__}: {error}") from None
 
 
 def _load_any(model, device):
     from .inference.arguments import get_model
 
     get_model(model, device)
+
+
+def _load_given(model, device):
+    if model is not None:  # otherwise the library tells which
+        _load_any(model, device)
 
 
 def _load_localizing(model, device):
@@ -259,6 +294,21 @@ def _localize_video(video, mismatch, output, frame_rate, model, device):
     return draw_localized_video(output, video, model, mismatch, frame_rate, device)
 
 
+def _find_nearest(query, kind, db, options, model, device):
+    from .library.search import search
+
+    return search(db, **{kind: query}, **options, model=model, device=device)
+
+
+def _write_page(query, html, hits, model, device):
+    from .library.page import write_page
+
+    try:
+        write_page(html, query, hits)
+    except OSError as error:
+        raise OSError(f"the page {html} can't be written: {error}") from None
+
+
 @_command("openavc score clip.mp4            or: openavc score bark.wav dog.jpg")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
 @_model
@@ -273,12 +323,12 @@ def score(inputs, model, frame_rate, device):
         raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
     if len(inputs) == 2:
         hint = " (the sound comes first, then the picture)"
-        click.echo(f"{_apart(_load_any, _score_pair, *inputs, model=model, device=device, hint=hint):.3f}")
+        say(f"{_apart(_load_any, _score_pair, *inputs, model=model, device=device, hint=hint):.3f}")
         return
     scores, timestamps = _apart(_load_any, _score_video, *inputs, frame_rate, model=model, device=device)
     for time, value in zip(timestamps, scores, strict=True):
-        click.echo(f"{time:8.2f} s  {value:.3f}")
-    click.echo(f"    mean    {scores.mean():.3f}")
+        say(f"{time:8.2f} s  {value:.3f}")
+    say(f"    mean    {scores.mean():.3f}")
 
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -322,13 +372,13 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
     named = {"model": model, "device": device}
     if is_picture:
         peak = _apart(_load_localizing, _localize_picture, source, audio, output, **named)
-        click.echo(f"highest probability {peak:.3f}; {output}")
+        say(f"highest probability {peak:.3f}; {output}")
         return
     peaks = _apart(_load_localizing, _localize_video, source, mismatch, output, frame_rate, **named)
     time, highest = max(peaks, key=lambda peak: peak[1])
     mean = sum(peak for _, peak in peaks) / len(peaks)
     average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
-    click.echo(f"{average}; {output}")
+    say(f"{average}; {output}")
 
 
 _library = click.option(
@@ -357,12 +407,12 @@ def index(inputs, db, prune):
         _tell_failures(counted(add_results(paths, db, prune), counts, len(paths)))
         vectors = count_vectors(db)
     except KeyboardInterrupt:
-        click.echo(f"stopped with {counts['added']} added; the same command goes on from there", err=True)
+        tell(f"stopped with {counts['added']} added; the same command goes on from there")
         sys.exit(130)
     except (ImportError, OSError, ValueError, RuntimeError) as error:  # a damaged library raises the last two
         raise click.ClickException(str(error)) from None
     said = ", ".join(f"{number} {status}" for status, number in counts.items())
-    click.echo(f"{said}; {vectors} vectors in {db}/")
+    say(f"{said}; {vectors} vectors in {db}/")
     sys.exit(1 if counts["failed"] else 0)
 
 
@@ -383,36 +433,16 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
     query's own modality are usually nearer than the other's: --modality searches only one.
     """
-    from .inference.arguments import get_model
-    from .library.search import search as find_nearest
-
     if (picture is None) == (recording is None):
         raise click.UsageError("give either --image or --audio")
-    loaded = None if model is None else _load(get_model, model, device)
-    try:
-        hits = find_nearest(
-            db,
-            image=picture,
-            audio=recording,
-            modality=modality,
-            k=k,
-            moments=moments,
-            exact=exact,
-            model=loaded,
-            device=device,
-        )
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
+    query, kind = (recording, "audio") if picture is None else (picture, "image")
+    options = {"modality": modality, "k": k, "moments": moments, "exact": exact}
+    hits = _apart(_load_given, _find_nearest, query, kind, db, options, model=model, device=device)
     for rank, hit in enumerate(hits, 1):
         time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
-        click.echo(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
+        say(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
     if html is not None:
-        from .library.page import write_page
-
-        try:
-            write_page(html, picture or recording, hits)
-        except OSError as error:
-            raise click.ClickException(f"the page {html} can't be written: {error}") from None
+        _apart(_load_given, _write_page, query, html, hits, model=None, device=None)
 
 
 @_command("openavc models --json")
@@ -427,7 +457,7 @@ def models(as_json):
     for entry in read_manifest():
         place = " or ".join(source["type"] for source in entry["sources"])
         sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
-        click.echo(
+        say(
             f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; "
             f"{entry['license']}; {place}"
         )
@@ -490,7 +520,7 @@ def import_openl3(inputs, output, input_repr, overwrite):
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     what = " ".join([*architecture["modalities"], architecture.get("input_repr", "")]).strip()
-    click.echo(f"{output}: {what}")
+    say(f"{output}: {what}")
 
 
 def _print_each(names, state):
@@ -498,12 +528,12 @@ def _print_each(names, state):
     failed = False
     for name in names:
         try:
-            click.echo(f"{name}: {state(name)}")
+            say(f"{name}: {state(name)}")
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
             failed = True
-            click.echo(f"failed: {name}: {error}", err=True)
+            tell(f"failed: {name}: {error}")
     sys.exit(1 if failed else 0)
 
 

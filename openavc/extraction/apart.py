@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..atomic import hidden_beside, write_bytes
+from ..lines import naming
 from ..version import package_version
 from ..worker import Worker, WorkerDied, WorkerKilled, patience
 from .extraction import Extraction
@@ -29,7 +30,8 @@ def embed_files_apart(
             yield Outcome(job, "failed", f"{reason} (in an earlier run; --overwrite tries again)")
             continue
         try:
-            outcome = worker.call(embed_file, job, extraction, overwrite, limit=limit)
+            with naming(job.source):
+                outcome = worker.call(embed_file, job, extraction, overwrite, limit=limit)
             with contextlib.suppress(OSError):  # it stays where nothing can be written, as no result then can
                 _record_path(job).unlink()
         except WorkerDied as error:

@@ -302,6 +302,8 @@ def _reads_all(file: Any, path: Path, pieces: Pieces | None) -> bool:
     """Whether soundfile would read an opened file to its end, at its rate."""
     if file.subtype == "OPUS" and file.samplerate != 48_000:  # that of its input; it has none itself (RFC 7845, 5.1)
         return False
+    if file.subtype.startswith("MPEG") and file.format == "WAV":  # libmpg123's complaints
+        return False
     if not 0 < file.frames < 2**36 - 1:  # not filled in, or unknown
         return False
     if file.format != "FLAC":

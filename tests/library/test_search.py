@@ -118,7 +118,10 @@ def test_the_public_name_is_the_function_whatever_is_imported_first(code):
 
 
 def test_without_lancedb_the_error_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lancedb", None)
+    (tmp_path / "stub").mkdir()
+    (tmp_path / "stub" / "lancedb.py").write_text("raise ImportError")
+    monkeypatch.syspath_prepend(tmp_path / "stub")  # worker processes search there, too
+    monkeypatch.delitem(sys.modules, "lancedb", raising=False)
     with pytest.raises(ImportError, match=r'pip install "openavc\[search\]"'):
         openavc.search(tmp_path, image=np.zeros((8, 8, 3)))
     write(tmp_path / "a.npz", vectors(0))
