@@ -37,6 +37,7 @@ import click
 import numpy as np
 
 from openavc.atomic import write_atomically, write_bytes
+from openavc.lines import tell, tell_warnings
 from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
@@ -201,6 +202,7 @@ def _work(job: tuple[Path, int, list[ListedVideo], Settings]) -> None:
 
     cv2.setNumThreads(1)  # there is already one process for each core
     torch.set_num_threads(1)
+    tell_warnings()
     write_shard(*job)
 
 
@@ -378,7 +380,7 @@ def main(folder, output, list_path, kind, held, workers, **settings):
     except (OSError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
     for failure in failures:
-        click.echo(f"failed: {failure['reason']}", err=True)
+        tell(f"failed: {failure['reason']}")
     click.echo(
         f"{len(videos) - len(failures)} videos done, {len(failures)} failed, {len(missing)} of the list not found; "
         f"shards in {output}"

@@ -21,6 +21,7 @@ from pathlib import Path
 import click
 import torch
 
+from openavc.lines import tell_warnings
 from openavc.models.contract import AudioVisualModel
 from openavc.threads import VARIABLE
 from openavc.weights import load_model, locate
@@ -229,7 +230,7 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
 def main(config, data, run, validation, start_from, batch_size, steps, accumulate, stop_after, seed, threads, device):
     atexit.register(kill_workers)
-    warnings.showwarning = lambda message, *_, **__: click.echo(f"warning: {message}", err=True)
+    tell_warnings()
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:

@@ -21,6 +21,7 @@ import sys
 
 import click
 
+from openavc.lines import one_line, tell_warnings
 from openavc.threads import VARIABLE, use_threads
 
 from .avc import avc
@@ -44,6 +45,7 @@ from .units import units
 def main(threads: int | None) -> None:
     """Evaluate a model beside chance and the same network untrained."""
     use_threads(threads)
+    tell_warnings()
 
 
 for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization):
@@ -55,7 +57,7 @@ def run() -> None:
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(f"Error: {one_line(error)}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from openavc.inference.localization import DEFAULT_MODEL, localizing_model
+from openavc.lines import tell
 from openavc.models.contract import Localizes
 
 from .networks.capabilities import check_towers
@@ -99,7 +100,7 @@ def _annotated_boxes(
     missing = [name for name, reason in failures.items() if reason == "missing"]
     for name, reason in failures.items():
         if reason != "missing":
-            click.echo(f"left out: {name}: {reason}", err=True)
+            tell(f"left out: {name}: {reason}")
     if missing:
         some = ", ".join(missing[:3])
         click.echo(f"left out: {len(missing)} clips that aren't in {videos} ({some} ...; all in --json)", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from openavc.inference.arguments import get_model
+from openavc.lines import tell
 from openavc.models.contract import AudioVisualModel
 
 from .datasets.labelled import Video, find_labelled
@@ -62,7 +63,7 @@ def ndcg(
     mixed = {name: search.mixed_up(vectors, seed) for name, vectors in spaces.items()}
     chance = {direction: float(scores.mean()) for direction, scores in search.chance().items()}
     for failure in failures:
-        click.echo(f"failed: {failure}", err=True)
+        tell(f"failed: {failure}")
     click.echo(table(f"nDCG@30, {len(videos)} videos", _rows(summaries, mixed, chance)))
     click.echo(search.described)
     figures = {
