@@ -749,10 +749,37 @@ def test_the_command_line_embeds_videos(recorder, tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "a_image.npz")["timestamps"], np.arange(3) / 25)
 
 
+def test_the_names_that_openl3s_own_tests_import_are_there_and_its_script_reads_the_command_line(
+    recorder, tmp_path, monkeypatch
+):
+    """As test_core, test_cli and test_regression of OpenL3 0.4.2 do, with the import line changed."""
+    code = "from openavc.compat.openl3.{} import {}"
+    exec(code.format("cli", "get_file_list, main, parse_args, positive_float, positive_int, run"))
+    exec(code.format("openl3_exceptions", "OpenL3Error") + "; " + code.format("openl3_warnings", "OpenL3Warning"))
+    monkeypatch.setattr(
+        sys, "argv", ["openl3", "audio", write_sound(tmp_path / "a.wav"), "--output-dir", str(tmp_path)]
+    )
+    monkeypatch.delitem(sys.modules, "openavc.compat.openl3.__main__", raising=False)
+    importlib.import_module("openavc.compat.openl3.__main__")
+    assert (tmp_path / "a.npz").exists()
+
+
+def test_the_command_line_computes_with_the_threads_it_is_given(recorder, tmp_path, monkeypatch, capsys, one_thread):
+    sound, most = write_sound(tmp_path / "a.wav"), min(2, os.cpu_count())
+    for number, flags, variable in ((most, ["--threads", str(most)], "1"), (1, [], "1"), (most, [], str(most))):
+        monkeypatch.setenv("OPENAVC_THREADS", variable)
+        cli.main(["audio", sound, "-ow", "-q", *flags])
+        assert torch.get_num_threads() == number
+    monkeypatch.setenv("OPENAVC_THREADS", "many")
+    with pytest.raises(SystemExit):
+        cli.main(["audio", sound])
+    assert "must be a positive whole number, got 'many'" in capsys.readouterr().err
+
+
 def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "openavc.compat.openl3", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    for flag in "-o -x -i -c -as -n -t -ab -is -ib -af -ow -q".split():
+    for flag in "-o -x -i -c -as -n -t -ab -is -ib -af -ow -q --threads".split():
         assert f" {flag}" in shown
 
 
