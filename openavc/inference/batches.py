@@ -83,15 +83,30 @@ def run_batches(
         yield from zip((key for key, _ in batch), rows, strict=True)
 
 
-def to_numpy(rows: Tensor | Iterable[Tensor]) -> np.ndarray:
-    """Turn a batch, or rows of one shape, into one float32 array."""
-    return (rows if isinstance(rows, Tensor) else torch.stack(list(rows))).float().cpu().numpy()
+def to_numpy(rows: Tensor | Iterable[Tensor], model: AudioVisualModel) -> np.ndarray:
+    """Turn a batch, or rows of one shape, that a network computed into one float32 array.
+
+    Raises
+    ------
+    ValueError
+        If they hold NaN or infinity, which weights that are finite but huge lead to.
+    """
+    array = (rows if isinstance(rows, Tensor) else torch.stack(list(rows))).float().cpu().numpy()
+    if not np.isfinite(array).all():
+        weights = f" (weights {model.sha256})" if model.sha256 else ""
+        raise ValueError(
+            f"{model.name}{weights} gives NaN or infinity in {model.dtype}: its weights can't be used, "
+            "or only in a wider dtype"
+        )
+    return array
 
 
-def numpy_rows(rows: Iterable[tuple[Key, Tensor]], batch_size: int = 256) -> Iterator[tuple[Key, np.ndarray]]:
-    """Turn (key, row) pairs on the device into (key, float32 array) pairs, many at a time."""
+def numpy_rows(
+    rows: Iterable[tuple[Key, Tensor]], model: AudioVisualModel, batch_size: int = 256
+) -> Iterator[tuple[Key, np.ndarray]]:
+    """Turn (key, row) pairs on the device into (key, float32 array) pairs, many at a time; see `to_numpy`."""
     for batch in batched(rows, batch_size):
-        yield from zip((key for key, _ in batch), to_numpy(row for _, row in batch), strict=True)
+        yield from zip((key for key, _ in batch), to_numpy((row for _, row in batch), model), strict=True)
 
 
 def prepared_audio(model: AudioVisualModel, samples: Tensor) -> Tensor:

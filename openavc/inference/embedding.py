@@ -135,7 +135,7 @@ def _embed_recordings(
     vectors: list[list] = [[] for _ in items]
     times: list[list] = [[] for _ in items]
     rows = embed_stretches(model, stretches(), embedding, hop_size, batch_size)
-    for (index, timestamp), row in numpy_rows(rows, batch_size):
+    for (index, timestamp), row in numpy_rows(rows, model, batch_size):
         vectors[index].append(row)
         times[index].append(timestamp)
     embeddings = [np.stack(rows) for rows in vectors]
@@ -192,7 +192,7 @@ def stream_audio_embedding(
             raise ValueError("sr is required for chunks of samples: pass their sample rate in Hz")
         sr = check_sample_rate(sr)
     stretches = audio_stretches(path_or_chunks, sr, model, hop_size, center, batch_size)
-    rows = numpy_rows(embed_stretches(model, stretches, embedding, hop_size, batch_size), batch_size)
+    rows = numpy_rows(embed_stretches(model, stretches, embedding, hop_size, batch_size), model, batch_size)
     return ((row, start / model.sound.sample_rate) for start, row in rows)
 
 
@@ -244,7 +244,7 @@ def get_image_embedding(
             yield from ((index, frames) for frames in image_clips(item, model))
 
     vectors: list[list] = [[] for _ in items]
-    for index, row in numpy_rows(embed_clips(model, clips(), embedding, batch_size)):
+    for index, row in numpy_rows(embed_clips(model, clips(), embedding, batch_size), model):
         vectors[index].append(row)
     results: list = [np.stack(rows) for rows in vectors]
     if frame_rate is not None:
@@ -334,7 +334,7 @@ def _embed_moments(
         times += [clip.time for clip in batch]
         if loudnesses is not None:
             loudnesses += [loudness(clip.samples) for clip in batch]
-        rows.append([to_numpy(output) for output in _outputs(model, batch, embedding)])
+        rows.append([to_numpy(output, model) for output in _outputs(model, batch, embedding)])
     arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     timestamps = np.array(times, dtype=np.float64)
     if isinstance(model, Fuses):

@@ -71,7 +71,7 @@ def localize_sound(
     seen = next(represent_pictures(model, [picture]))
     heard = [row for _, row in represent_windows(model, windows)]
     heatmap = torch.stack([map_logits(model, seen, row[None])[0].sigmoid() for row in heard]).mean(dim=0)
-    return enlarge(to_numpy(heatmap), *picture.shape[:2])
+    return enlarge(to_numpy(heatmap, model), *picture.shape[:2])
 
 
 def localize_video(
@@ -136,7 +136,7 @@ def _map_clips(model: Localizes, clips: Iterable[Clip]) -> Iterator[tuple[float,
         with inference_of(model):
             heard = model.represent_audio(prepared_audio(model, stacked(model, [clip.samples for clip in batch])))
         for clip, cells, sound in zip(batch, seen, heard, strict=True):
-            heatmap = to_numpy(map_logits(model, cells, sound[None]).sigmoid())[0]
+            heatmap = to_numpy(map_logits(model, cells, sound[None]).sigmoid(), model)[0]
             frame = clip.frames[len(clip.frames) // 2]
             yield clip.time, frame, enlarge(heatmap, *frame.shape[:2])
 

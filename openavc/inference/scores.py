@@ -138,7 +138,7 @@ def video_scores(
             frames, sound = prepared_clips(model, batch)
             scores.append(probabilities(model, model.represent_frames(frames), model.represent_audio(sound)))
         times += [clip.time for clip in batch]
-    return VideoScore(to_numpy(torch.cat(scores)), np.array(times, dtype=np.float64))
+    return VideoScore(to_numpy(torch.cat(scores), model), np.array(times, dtype=np.float64))
 
 
 def _comparing_model(model: Any, device: Any) -> Compares:
@@ -168,7 +168,7 @@ def _score_matrix(model: Compares, recordings: list, rates: list, pictures: list
         heard = (row for _, row in represent_windows(model, windows))
         scores = [probabilities(model, seen, row.expand(len(seen), *row.shape)) for row in heard]
         rows.append(torch.stack(scores).mean(dim=0))
-    return to_numpy(rows)
+    return to_numpy(rows, model)
 
 
 def probabilities(model: Compares, frames: Tensor, audio: Tensor) -> Tensor:

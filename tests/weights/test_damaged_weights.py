@@ -7,10 +7,12 @@ import re
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 import openavc
 from openavc import cli, weights
@@ -119,6 +121,125 @@ def test_changed_tensors_are_refused_by_name(tmp_path, tensors, told):
                 pytest.skip("this release of safetensors can't write such numbers")
             reason = refusal(path)
             assert told in reason and repr(name) in reason
+
+
+# --------------------------------------------------------------------------------------------- a hundred changed files
+
+
+def repacked(content: bytes, change) -> bytes:
+    """Return a safetensors file with its header, as text, changed; its length is put right."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    text = change(content[8:end].decode()).encode()
+    return len(text).to_bytes(8, "little") + text + content[end:]
+
+
+def with_entry(key: str, value: object):
+    """Return a change of a header that repeats a key, or adds one, in front."""
+    entry = json.dumps({key: value})[:-1]
+    return lambda content, chance: repacked(content, lambda text: f"{entry},{text[1:]}")
+
+
+def with_length(length: int):
+    return lambda content, chance: (length % 2**64).to_bytes(8, "little") + content[8:]
+
+
+def with_tensors(change):
+    """Return a change of a file's tensors; `change` gets them by name, and one of the names."""
+
+    def changed(content: bytes, chance: random.Random) -> bytes:
+        tensors = load(content)
+        change(tensors, chance.choice([name for name, _ in floats_of(tensors)]))
+        return save({name: t.contiguous() for name, t in tensors.items()}, {"architecture": json.dumps(AVE)})
+
+    return changed
+
+
+def scattered(content: bytes, chance: random.Random, end: int | None = None) -> bytes:
+    changed = bytearray(content)
+    for _ in range(chance.choice([1, 5, 50])):
+        changed[chance.randrange(end or len(changed))] = chance.randrange(256)
+    return bytes(changed)
+
+
+def floats_of(tensors: dict) -> list:
+    return [(name, tensor) for name, tensor in sorted(tensors.items()) if tensor.is_floating_point()]
+
+
+ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+FILES = {
+    "cut": lambda content, chance: content[: chance.randrange(len(content))],
+    "followed": lambda content, chance: content + bytes(chance.randrange(1, 99)),
+    "changed header": lambda content, chance: scattered(content, chance, 8 + int.from_bytes(content[:8], "little")),
+    "changed": scattered,
+    "other kind": lambda content, chance: chance.choice([b"", b"PK\3\4" + content, b"{}", b"\x80\x02" + content]),
+    "endless header": with_length(2**63),
+    "negative header": with_length(-1),
+    "empty header": with_length(0),
+    "key twice": with_entry("fc3.bias", ENTRY),
+    "metadata twice": with_entry("__metadata__", {"architecture": json.dumps({"architecture": "l3"})}),
+    "overlap": with_entry("more", ENTRY),
+    "beyond": with_entry("more", ENTRY | {"data_offsets": [0, 2**62]}),
+    "huge shape": with_entry("more", ENTRY | {"shape": [2**40, 2**40]}),
+    "negative shape": with_entry("more", ENTRY | {"shape": [-2]}),
+    "unknown type": with_entry("more", ENTRY | {"dtype": "F7"}),
+    "lacking": with_tensors(lambda tensors, name: tensors.pop(name)),
+    "surplus": with_tensors(lambda tensors, name: tensors.update(more=tensors[name].clone())),
+    "renamed": with_tensors(lambda tensors, name: tensors.update({name + "\n": tensors.pop(name)})),
+    "swapped": with_tensors(lambda tensors, name: tensors.update({name: tensors[name].flatten()[None]})),
+    "complex": with_tensors(lambda tensors, name: tensors.update({name: tensors[name].to(torch.complex64)})),
+    "whole numbers": with_tensors(lambda tensors, name: tensors.update({name: tensors[name].to(torch.int64)})),
+    "NaN": with_tensors(lambda tensors, name: tensors.update({name: with_number(tensors[name], float("nan"))})),
+    "a huge one": with_tensors(lambda tensors, name: tensors.update({name: torch.full_like(tensors[name], 1e38)})),
+    "huge": with_tensors(lambda tensors, name: tensors.update({n: 0 * t + 1e38 for n, t in floats_of(tensors)})),
+    "negative": with_tensors(lambda tensors, name: tensors.update({name: -tensors[name].abs() - 1})),
+}
+
+
+def outcome(path: Path) -> str:
+    """Return why a file, or what its network computes, is refused; empty if embeddings and scores are finite."""
+    noise, picture = np.random.default_rng(0).uniform(-1, 1, 24_000), np.full((64, 64, 3), 99, np.uint8)
+    try:
+        model = openavc.load_model(path, device="cpu")
+    except (ValueError, OSError) as error:
+        assert str(path) in str(error)
+        return str(error)
+    try:
+        for embedding in ("features", "joint"):
+            assert np.isfinite(openavc.get_audio_embedding(noise, 24_000, model, embedding=embedding)[0]).all()
+            assert np.isfinite(openavc.get_image_embedding(picture, model, embedding=embedding)).all()
+        assert 0 <= openavc.correspondence_score(noise, 24_000, picture, model) <= 1
+    except ValueError as error:
+        assert f"{path.stem} (weights {model.sha256}) gives NaN or infinity in torch.float32" in str(error)
+        return str(error)
+    return ""
+
+
+def test_a_hundred_changed_files_are_refused_with_the_reason_or_used_rightly(tmp_path, tensors):
+    content = write(tmp_path / "good.safetensors", tensors, AVE).read_bytes()
+    assert outcome(tmp_path / "good.safetensors") == ""
+    chance, used = random.Random(0), []
+    for number in range(120):
+        kind = [*FILES][number % len(FILES)]
+        path = tmp_path / f"{number}.safetensors"
+        path.write_bytes(FILES[kind](content, chance))
+        reason = outcome(path)
+        assert len(reason) < 1500
+        used += [] if reason else [kind]
+    # a number or a letter that changed, variances of 1 and more, a scale that still fits, the last of two equal keys
+    assert set(used) <= {"changed", "changed header", "negative", "a huge one", "key twice"}
+
+
+@pytest.mark.parametrize("kind", ["huge", "renamed", "endless header", "cut"])
+def test_the_command_line_tells_of_changed_files_in_one_line(tmp_path, tensors, kind):
+    content = write(tmp_path / "good.safetensors", tensors, AVE).read_bytes()
+    path = tmp_path / "odd\n.safetensors"
+    path.write_bytes(FILES[kind](content, random.Random(0)))
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, 24_000), 24_000)
+    command = ["audio", str(tmp_path / "a.wav"), "--output", str(tmp_path / "out"), "--model", str(path)]
+    result = CliRunner().invoke(cli.main, command)
+    assert result.exit_code in (1, 2)
+    [line] = result.stderr.splitlines()
+    assert line.startswith(("Error: ", "failed: ")) and r"odd\n" in line
 
 
 @pytest.mark.parametrize("kind", ["running_var", "num_batches_tracked"])

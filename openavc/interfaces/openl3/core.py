@@ -180,7 +180,7 @@ def get_image_embedding(
 
     vectors: list[list[np.ndarray]] = [[] for _ in stacks]
     with as_openl3_error():
-        for index, row in numpy_rows(embed_crops(model, keyed_crops(), batch_size, verbose)):
+        for index, row in numpy_rows(embed_crops(model, keyed_crops(), batch_size, verbose), model):
             vectors[index].append(row)
     embeddings = [np.stack(rows) for rows in vectors]
     if frame_rate is None:

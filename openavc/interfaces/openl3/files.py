@@ -130,7 +130,7 @@ def process_image_file(
                 continue
             yield job, crop
 
-    for job, vector in numpy_rows(embed_crops(model, crops_of_jobs(), batch_size, verbose), batch_size):
+    for job, vector in numpy_rows(embed_crops(model, crops_of_jobs(), batch_size, verbose), model, batch_size):
         try:
             write(job.targets[0], verbose, vector[None])
         except OSError as error:
@@ -233,7 +233,7 @@ def _embed_frames(
             yield frame
 
     keyed = ((None, crop) for crop in crops(frames, str(path), strict_openl3))
-    embedding = np.stack([row for _, row in numpy_rows(embed_crops(model, keyed, batch_size, verbose))])
+    embedding = np.stack([row for _, row in numpy_rows(embed_crops(model, keyed, batch_size, verbose), model)])
     if strict_openl3:
         return embedding, np.arange(len(embedding)) / _truncated_frame_rate(path)
     return embedding, np.array(times, dtype=np.float64)

@@ -78,7 +78,7 @@ def embed_recordings(
 
     vectors: dict[int, list[np.ndarray]] = {}
     rows = embed_windows(model, shown(windows(), verbose, "window"), "features", batch_size)
-    for index, row in numpy_rows(rows):
+    for index, row in numpy_rows(rows, model):
         vectors.setdefault(index, []).append(row)
     return [
         (np.stack(rows), window_times(len(rows), hop_size, model.sound, strict_openl3)) for rows in vectors.values()

@@ -7,7 +7,7 @@ paper doesn't say how components are weighted; here each is weighted by its corr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,12 +92,10 @@ def _vectors(network: AudioVisualModel, clips: list[Clip]) -> Vectors:
     frames = ((number, network.precompute_frames(clip.frames)) for number, clip in enumerate(clips))
     windows = ((number, clip.samples) for number, clip in enumerate(clips))
     if isinstance(network, Compares) and not isinstance(network, Localizes):
-        return _stacked(represent_clips(network, frames)), _stacked(represent_windows(network, windows))
-    return _stacked(embed_clips(network, frames, "features")), _stacked(embed_windows(network, windows, "features"))
-
-
-def _stacked(rows: Iterable) -> np.ndarray:
-    return to_numpy(row for _, row in rows)
+        seen, heard = represent_clips(network, frames), represent_windows(network, windows)
+    else:
+        seen, heard = embed_clips(network, frames, "features"), embed_windows(network, windows, "features")
+    return to_numpy((row for _, row in seen), network), to_numpy((row for _, row in heard), network)
 
 
 def cca_space(training: Vectors, vectors: Vectors, components: int) -> Vectors:

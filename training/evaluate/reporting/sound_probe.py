@@ -97,7 +97,7 @@ def _embed_evenly(model: AudioVisualModel, path: Path, windows: int) -> np.ndarr
     samples, rate = read_audio(path)
     samples = resample(to_channels(samples, model.sound.channels), rate, model.sound.sample_rate)
     cut = evenly_spaced(samples, model.sound.samples, windows)
-    return to_numpy(row for _, row in embed_windows(model, enumerate(cut), "features", _BATCH))
+    return to_numpy((row for _, row in embed_windows(model, enumerate(cut), "features", _BATCH)), model)
 
 
 def evenly_spaced(samples: np.ndarray, length: int, windows: int) -> np.ndarray:
