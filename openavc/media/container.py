@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..progress import step
+from ..regular import check_regular
 from .clock import Clock, start_seconds
 
 # AVI stores no times of presentation, and only for these codecs does FFmpeg not work out their order.
@@ -27,8 +28,7 @@ def existing_file(path: str | os.PathLike) -> Path:
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    if not path.is_file():  # reading a pipe or a device could wait for ever
-        raise OSError(f"{path} is a pipe, a socket or a device; copy what it gives into a file")
+    check_regular(path)
     return path
 
 

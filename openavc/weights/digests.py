@@ -1,26 +1,11 @@
-"""Digests that identify files, and the refusal of what has none: FIFOs and devices."""
+"""Digests that identify files."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
-
-
-def check_regular(path: str | Path) -> None:
-    """Raise OSError unless `path` is a regular file: a FIFO or a device could keep its reader waiting for ever."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind != stat.S_IFREG:
-        raise OSError(f"{path} is {_KINDS.get(kind, 'of a special kind')}, not a regular file, and is not read")
+from ..regular import check_regular
 
 
 def sha256_of(path: str | Path) -> str:

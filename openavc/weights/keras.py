@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
-from .digests import check_regular, git_blob_sha1
+from ..regular import check_regular
+from .digests import git_blob_sha1
 
 if TYPE_CHECKING:
     import h5py

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..regular import check_regular
 from . import keras
-from .digests import check_regular, sha256_of
+from .digests import sha256_of
 from .manifest import list_models
 from .networks import build_model, outline
 from .sources import fetch

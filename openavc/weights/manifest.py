@@ -12,7 +12,7 @@ import os
 import warnings
 from pathlib import Path
 
-from .digests import check_regular
+from ..regular import check_regular
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the manifest inside the package, a checkout keeps it beside the package.

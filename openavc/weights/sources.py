@@ -14,8 +14,9 @@ import shutil
 from pathlib import Path
 
 from ..atomic import write_bytes
+from ..regular import check_regular
 from . import keras
-from .digests import check_regular, git_blob_sha1, sha256_of
+from .digests import git_blob_sha1, sha256_of
 from .manifest import model_info, own_folder
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"

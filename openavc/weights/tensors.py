@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .digests import check_regular
+from ..regular import check_regular
 from .networks import outline
 
 if TYPE_CHECKING:

@@ -207,7 +207,7 @@ BAD = {
     "whole-number dtype": (image(PICTURE, dtype=torch.int32), ValueError, "torch.int32"),
     # sound files
     "missing sound": (audio("none.wav"), FileNotFoundError, "none.wav"),
-    "device as sound": (audio("/dev/zero"), OSError, "/dev/zero is a pipe, a socket or a device"),
+    "device as sound": (audio("/dev/zero"), OSError, "/dev/zero is a device, not a regular file"),
     "folder as sound": (audio("folder"), IsADirectoryError, "folder"),
     "empty sound file": (audio("empty.wav"), OSError, "empty.wav (0 bytes)"),
     "text as sound": (audio("text.wav"), OSError, "text.wav"),
@@ -235,7 +235,7 @@ BAD = {
     "empty list of pictures": (image([]), ValueError, "empty"),
     "nested list of pictures": (image([[PICTURE]]), TypeError, "list"),
     "missing picture": (image("none.png"), FileNotFoundError, "none.png"),
-    "pipe as picture": (image("pipe.png"), OSError, "pipe.png is a pipe"),
+    "pipe as picture": (image("pipe.png"), OSError, "pipe.png is a FIFO"),
     "folder as picture": (image("folder"), IsADirectoryError, "folder"),
     "empty picture file": (image("empty.png"), OSError, "empty.png (0 bytes)"),
     "text as picture": (image("text.png"), OSError, "text.png"),
@@ -248,7 +248,7 @@ BAD = {
     "no frame rate for one": (image([PICTURE] * 2, frame_rate=[1, None]), ValueError, "None"),
     # videos
     "missing video": (video("none.mp4"), FileNotFoundError, "none.mp4"),
-    "pipe as video": (video("pipe.png"), OSError, "pipe.png is a pipe"),
+    "pipe as video": (video("pipe.png"), OSError, "pipe.png is a FIFO"),
     "folder as video": (video("folder"), IsADirectoryError, "folder"),
     "empty video": (video("empty.mp4"), OSError, "empty.mp4 (0 bytes)"),
     "text as video": (video("text.mp4"), OSError, "text.mp4"),
