@@ -309,7 +309,7 @@ def _write_page(query, html, hits, model, device):
         raise OSError(f"the page {html} can't be written: {error}") from None
 
 
-@_command("openavc score clip.mp4            or: openavc score bark.wav dog.jpg")
+@_command("openavc score clip.mp4            or: openavc score growl.wav monster.png")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
 @_model
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
@@ -334,7 +334,7 @@ def score(inputs, model, frame_rate, device):
 _file = click.Path(path_type=Path, dir_okay=False)
 
 
-@_command("openavc localize clip.mp4 --output out.mp4\n    openavc localize dog.jpg --audio bark.wav --output map.png")
+@_command("openavc localize clip.mp4 --output out.mp4\n    openavc localize monster.png --audio growl.wav --output map.png")
 @click.argument("source", metavar="VIDEO | PICTURE", type=_file)
 @click.option("--audio", type=_file, help="The sound to localise in a picture.")
 @click.option(
@@ -416,7 +416,7 @@ def index(inputs, db, prune):
     sys.exit(1 if counts["failed"] else 0)
 
 
-@_command("openavc search --db library/ --image dog.jpg --html results.html")
+@_command("openavc search --db library/ --image monster.png --html results.html")
 @_library
 @click.option("--image", "picture", type=click.Path(), help="Picture to search for.")
 @click.option("--audio", "recording", type=click.Path(), help="Sound, or video with sound, to search for.")
