@@ -334,7 +334,9 @@ def score(inputs, model, frame_rate, device):
 _file = click.Path(path_type=Path, dir_okay=False)
 
 
-@_command("openavc localize clip.mp4 --output out.mp4\n    openavc localize monster.png --audio growl.wav --output map.png")
+@_command(
+    "openavc localize clip.mp4 --output out.mp4\n    openavc localize monster.png --audio growl.wav --output map.png"
+)
 @click.argument("source", metavar="VIDEO | PICTURE", type=_file)
 @click.option("--audio", type=_file, help="The sound to localise in a picture.")
 @click.option(
