@@ -53,7 +53,7 @@ def _in_one_line():
     """Make one line of errors, to which click would add lines on the usage; `openavc` alone shows the help."""
     try:
         yield
-    except getattr(click.exceptions, "NoArgsIsHelpError", ()):  # since click 8.2
+    except click.exceptions.NoArgsIsHelpError:
         raise
     except click.ClickException as error:
         refusal = click.ClickException(one_line(error.format_message()))
