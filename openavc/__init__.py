@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import threads as threads  # so that openavc works in processes that are forked off this one
+
 if TYPE_CHECKING:
     from .inference.embedding import FusedEmbedding as FusedEmbedding
     from .inference.embedding import VideoEmbedding as VideoEmbedding

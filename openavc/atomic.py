@@ -9,6 +9,7 @@ the same file wait for each other. The first write into a folder removes what ki
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -25,6 +26,7 @@ except ImportError:  # Windows
 _PARTIAL = ".openavc-partial"  # ending of temporary names
 _LONGEST_NAME = 200  # bytes: most file systems allow 255, endings included
 _DAY = 86_400.0  # seconds
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, in the user's share of it, for one file
 
 
 @contextmanager
@@ -52,7 +54,7 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
         raise OSError(f"{path} is a folder, a device or something else that no file can take the place of")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(path.parent)
-    with _only_writer(path) as partial:
+    with name_full_disk(path), _only_writer(path) as partial:
         try:
             yield partial
             with open(partial, "rb+") as file:
@@ -71,6 +73,17 @@ def hidden_beside(path: Path, ending: str) -> Path:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
     return path.with_name(f".{name}{ending}")
+
+
+@contextmanager
+def name_full_disk(path: str | os.PathLike) -> Iterator[None]:
+    """Have errors of a full disk say which file was written, which the system's own don't."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
 
 
 @contextmanager
@@ -134,14 +147,14 @@ def _is_same_file(file: int, path: Path) -> bool:
         return False
 
 
-def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+def write_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
     """Write bytes to a file, completely or not at all; its folder is created.
 
     Parameters
     ----------
     path : str or path
         The file to write or to replace.
-    content : bytes
+    content : bytes or memoryview
         The entire content.
 
     Raises

@@ -1,4 +1,8 @@
-"""The threads that networks compute with."""
+"""The threads that networks compute with.
+
+A process that is forked off one that has computed inherits its threads' state, but not the threads, and would wait for
+them forever. So importing this module makes forked processes compute with one thread.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +34,15 @@ def use_threads(number: int | None = None) -> None:
     else:
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         os.environ["OMP_NUM_THREADS"] = str(number)
+
+
+def _use_one_thread() -> None:
+    """Let a process that was just forked compute without the threads that it lacks."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    if cv2 := sys.modules.get("cv2"):
+        cv2.setNumThreads(1)
+
+
+if hasattr(os, "register_at_fork"):  # Windows doesn't fork
+    os.register_at_fork(after_in_child=_use_one_thread)

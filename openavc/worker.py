@@ -20,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .parent import end_with
 from .progress import steps
 
 PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
@@ -89,7 +90,7 @@ class Worker:
         descriptor, name = tempfile.mkstemp(prefix="openavc-")
         self._last_words = descriptor, name
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, self._setup), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, name, self._setup, os.getpid()), daemon=True)
         self._process.start()
         other.close()
 
@@ -182,7 +183,7 @@ class Worker:
         return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
 
 
-def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -> None:
+def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None, caller: int) -> None:
     """Answer the calls that come through a connection, until it is closed."""
     speaking = threading.Lock()
 
@@ -196,7 +197,7 @@ def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -
     warnings.showwarning = warn
     warnings.simplefilter("always")  # the caller's filters decide
     _divert_native_errors(last_words)
-    threading.Thread(target=_end_with_caller, daemon=True).start()
+    end_with(caller)
     threading.Thread(target=_pulse, args=(send,), daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         if setup is not None:
@@ -209,14 +210,6 @@ def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -
             except Exception as error:
                 answer = "raised", _picklable(error)
             send(*answer)
-
-
-def _end_with_caller() -> None:
-    """End the process as soon as the one that started it has ended, however that was."""
-    caller = multiprocessing.parent_process()
-    if caller is not None:
-        caller.join()
-        os._exit(1)
 
 
 def _pulse(send: Callable[[str], None]) -> None:

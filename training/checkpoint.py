@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from openavc.atomic import write_atomically, write_bytes
+from openavc.atomic import write_bytes
 
 NAME = "checkpoint.pt"
 
 
 def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
     """Write the state of each part (model, objective, optimizer, scaler) after `step` steps, replacing the last."""
-    with write_atomically(run / NAME) as partial:
-        torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, partial)
+    content = io.BytesIO()  # on a full disk, torch.save into a file doesn't say so
+    torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, content)
+    write_bytes(run / NAME, content.getbuffer())
 
 
 def steps_done(run: Path) -> int:

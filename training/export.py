@@ -21,6 +21,7 @@ import click
 import torch
 
 from openavc.atomic import write_atomically, write_bytes
+from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
 from openavc.weights import PRETRAINED, load_model, own_folder, read_own, sha256_of
 
@@ -105,7 +106,8 @@ def export(
     if not (entry["sources"] or repo):
         raise ValueError(_NOWHERE.format(name=name))
     entry |= complete({"data_license": ""} | about, config, same)
-    card.write_text(model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best, tables))
+    told = model_card(entry, model, run, repo or (hub[0]["repo"] if hub else ""), limits, best, tables)
+    write_bytes(card, told.encode())
     if repo:
         source = {"type": "hub", "repo": repo, "revision": push(repo, [path, card], f"{name} and its card")}
         source["filename"] = path.name
@@ -262,7 +264,8 @@ def main(run, name, metrics, trained_on, recipe, license, data_license, limits, 
     tables = {one["metrics"][0]["command"]: one["tables"] for one in measured if one.get("tables")}
     about = {"trained_on": trained_on, "recipe": recipe, "metrics": figures, "data_license": data_license}
     try:
-        entry = export(run, name, license, repo, package, limits, best, tables, overwrite, **about)
+        with only_user(own_folder() if package is None else PRETRAINED):
+            entry = export(run, name, license, repo, package, limits, best, tables, overwrite, **about)
     except FileExistsError as error:
         raise click.UsageError(str(error)) from None
     except (ValueError, OSError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator
 
@@ -10,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from openavc.models.contract import AudioVisualModel
+from openavc.parent import end_with
 
 from . import distributed
 from .corpora.shards import Shards
@@ -71,12 +74,16 @@ def make_loader(
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=_ignore_sigterm,
+        worker_init_fn=functools.partial(_begin_worker, os.getpid()),
     )
 
 
-def _ignore_sigterm(worker: int) -> None:
-    """Ignore SIGTERM, which a cluster sends to all processes, so that batches in flight still arrive."""
+def _begin_worker(parent: int, worker: int) -> None:
+    """Ignore SIGTERM, which a cluster sends to all processes, so that batches in flight still arrive.
+
+    If the parent is killed, the worker ends at once instead of with the batches it was asked for.
+    """
+    end_with(parent)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

@@ -30,21 +30,25 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 
-from openavc.atomic import write_atomically, write_bytes
+from openavc.atomic import write_bytes
 from openavc.lines import tell, tell_warnings
+from openavc.locks import only_user
 from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
+from openavc.parent import end_with
 
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
 from .corpora.shards import encode_clip
-from .record import read_lines
+from .corpora.tars import is_whole, write_tar
+from .record import read_lines, warn_in_a_line
 
 VIDEOS_PER_SHARD = 20
 _SHORTEST = 2  # seconds, length of a clip
@@ -155,32 +159,31 @@ def _encode(frame: np.ndarray, settings: Settings) -> bytes:
     return cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.quality])[1].tobytes()
 
 
-def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Settings) -> None:
-    """Write the clips of some videos into one tar, and a list of the failed ones beside it.
+def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Settings, shards: int = 1) -> None:
+    """Write the clips of some videos into one tar of `shards`, and a list of the failed videos beside it.
 
     Meanwhile `.reading` names the current video; videos that `.died` names twice aren't tried again.
     """
-    import webdataset
-
     failures: list[dict] = []
     reading, deaths = path.with_suffix(".reading"), read_lines(path.with_suffix(".died"))
-    with write_atomically(path) as partial:
-        with webdataset.TarWriter(str(partial), mtime=0) as writer:
-            for number, video in enumerate(videos, start=first):
-                if deaths.count(video.path) >= _MOST_DEATHS:
-                    often = f"died, {_MOST_DEATHS} times (killed, or out of memory)"
-                    reason = f"{video.path}: the process that read it {often}"
-                    failures.append({"video": video.path, "reason": reason, "clips": 0})
-                    continue
-                reading.write_text(json.dumps(video.path) + "\n")
-                for samples, frames, times, start in _readable_clips(video, settings, failures):
-                    about = {"source": video.source, "start": start, "labels": video.labels}
-                    key = f"{number:08d}-{round(start * 1000):09d}"
-                    writer.write(
-                        encode_clip(key, samples, settings.sample_rate, frames, times, about, settings.sound_format)
-                    )
-        path.with_suffix(".failed").write_text("".join(json.dumps(failure) + "\n" for failure in failures))
+    with write_tar(path, shards) as write:
+        for number, video in enumerate(videos, start=first):
+            if deaths.count(video.path) >= _MOST_DEATHS:
+                often = f"died, {_MOST_DEATHS} times (killed, or out of memory)"
+                reason = f"{video.path}: the process that read it {often}"
+                failures.append({"video": video.path, "reason": reason, "clips": 0})
+                continue
+            reading.write_text(json.dumps(video.path) + "\n")
+            for samples, frames, times, start in _readable_clips(video, settings, failures):
+                about = {"source": video.source, "start": start, "labels": video.labels}
+                key = f"{number:08d}-{round(start * 1000):09d}"
+                write(encode_clip(key, samples, settings.sample_rate, frames, times, about, settings.sound_format))
+        write_bytes(path.with_suffix(".failed"), _as_lines(failures))
     reading.unlink(missing_ok=True)
+
+
+def _as_lines(failures: list[dict]) -> bytes:
+    return "".join(json.dumps(failure) + "\n" for failure in failures).encode()
 
 
 def _readable_clips(video: ListedVideo, settings: Settings, failures: list[dict]) -> Iterator[tuple]:
@@ -196,7 +199,7 @@ def _readable_clips(video: ListedVideo, settings: Settings, failures: list[dict]
         failures.append({"video": video.path, "reason": named, "clips": clips})
 
 
-def _work(job: tuple[Path, int, list[ListedVideo], Settings]) -> None:
+def _work(job: tuple[Path, int, list[ListedVideo], Settings, int]) -> None:
     import cv2
     import torch
 
@@ -214,9 +217,13 @@ def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
     from tqdm import tqdm
 
     waiting, running, died = deque(jobs), {}, []
-    context = multiprocessing.get_context("spawn")
-    idle = [ProcessPoolExecutor(1, context) for _ in range(min(workers, len(jobs)))]
-    with tqdm(total=len(jobs), unit="shard", disable=None) as bar:
+    with ExitStack() as stack, tqdm(total=len(jobs), unit="shard", disable=None) as bar:
+
+        def new_pool() -> ProcessPoolExecutor:
+            context = multiprocessing.get_context("spawn")
+            return stack.enter_context(ProcessPoolExecutor(1, context, end_with, (os.getpid(),)))
+
+        idle = [new_pool() for _ in range(min(workers, len(jobs)))]
         while waiting or running:
             while waiting and idle:
                 job, pool = waiting.popleft(), idle.pop()
@@ -227,11 +234,9 @@ def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
                     future.result()
                 except BrokenProcessPool:
                     died.append(job)
-                    pool = ProcessPoolExecutor(1, context)
+                    pool = new_pool()
                 idle.append(pool)
                 bar.update()
-    for pool in idle:
-        pool.shutdown()
     return died
 
 
@@ -269,12 +274,14 @@ def _split(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, l
 
 
 def _plan(sides: dict[Path, list[ListedVideo]], settings: Settings) -> list[tuple]:
-    """List the shards to write: (path, number of its first video, videos, settings) of each."""
-    return [
-        (folder / f"{first // VIDEOS_PER_SHARD:06d}.tar", first, inside[first : first + VIDEOS_PER_SHARD], settings)
-        for folder, inside in sides.items()
-        for first in range(0, len(inside), VIDEOS_PER_SHARD)
-    ]
+    """List the shards to write: path, number of its first video, videos, settings and number of shards of each."""
+    jobs = []
+    for folder, inside in sides.items():
+        starts = range(0, len(inside), VIDEOS_PER_SHARD)
+        for number, first in enumerate(starts):
+            videos = inside[first : first + VIDEOS_PER_SHARD]
+            jobs.append((folder / f"{number:06d}.tar", first, videos, settings, len(starts)))
+    return jobs
 
 
 def describe_corpus(videos: list[ListedVideo], settings: Settings, held: float) -> dict:
@@ -318,6 +325,8 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     ------
     ValueError
         If there are no videos, none for `train` or `held`, or `output` holds shards of other videos or settings.
+    OSError
+        If another process writes to `output`, or the disk is full; shards that are written stay.
     RuntimeError
         If a worker died; raised after all other shards are written, with the names of its videos. The next call tries
         once more; a video at which two workers died is then left out as failed.
@@ -325,8 +334,20 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     if not videos:
         raise ValueError("there are no videos to prepare")
     sides = _split(videos, output, held)
+    with only_user(output):
+        return _prepare(videos, sides, output, settings, workers, held)
+
+
+def _prepare(
+    videos: list[ListedVideo],
+    sides: dict[Path, list[ListedVideo]],
+    output: Path,
+    settings: Settings,
+    workers: int,
+    held: float,
+) -> list[dict]:
+    """Write the missing shards of each side; no other process writes there."""
     jobs = _plan(sides, settings)
-    output.mkdir(parents=True, exist_ok=True)
     record, mine = output / "corpus.json", describe_corpus(videos, settings, held)
     if record.exists() and _read_record(record) != mine:
         raise ValueError(f"{output} holds shards of other videos or settings: take a new folder")
@@ -334,11 +355,13 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     for folder, inside in sides.items() if held else ():
         folder.mkdir(exist_ok=True)
         _write_record(folder, describe_corpus(inside, settings, held) | {"side": folder.name})
-    died = _write_shards([job for job in jobs if not job[0].exists()], workers)
+    for path, *_ in jobs:  # of a run that was killed
+        path.with_suffix(".reading").unlink(missing_ok=True)
+    died = _write_shards([job for job in jobs if not is_whole(job[0])], workers)
     failures = [failure for path, *_ in jobs if path.exists() for failure in read_lines(path.with_suffix(".failed"))]
-    (output / "failed.jsonl").write_text("".join(json.dumps(failure) + "\n" for failure in failures))
+    write_bytes(output / "failed.jsonl", _as_lines(failures))
     if died:
-        told = "\n".join(note_death(path, inside) for path, _, inside, _ in died)
+        told = "\n".join(note_death(path, inside) for path, _, inside, *_ in died)
         raise RuntimeError(f"{told}\nThe other {len(jobs) - len(died)} shards are written; start again to go on.")
     return failures
 
@@ -372,6 +395,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(folder, output, list_path, kind, held, workers, **settings):
+    warn_in_a_line()
     try:
         videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
         failures = prepare(videos, output, Settings(**settings), workers, held)

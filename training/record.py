@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import TextIO
 
+import click
 from tqdm import tqdm
 
-from openavc.atomic import write_bytes
+from openavc.atomic import name_full_disk, write_bytes
 from openavc.models.contract import AudioVisualModel
+from openavc.lines import tell
 from openavc.weights import sha256_of
 
 from . import distributed
@@ -80,20 +83,21 @@ class Log:
     """
 
     def __init__(self, run: Path, steps: int):
-        self.run, self.steps = run, steps
+        self.run, self.path, self.steps = run, run / "log.jsonl", steps
 
     def __enter__(self) -> Log:
         self.file = self.board = None
         if distributed.rank() == 0:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.file = open_log(self.run / "log.jsonl", self.steps)
+            self.file = open_log(self.path, self.steps)
             self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.file:
-            self.file.close()
+            with name_full_disk(self.path):
+                self.file.close()
             self.board.close()
 
     def write(self, line: dict) -> None:
@@ -107,7 +111,8 @@ class Log:
     def flush(self) -> None:
         """Flush all lines written so far to disk."""
         if self.file:
-            self.file.flush()
+            with name_full_disk(self.path):
+                self.file.flush()
             self.board.flush()
 
 
@@ -155,6 +160,16 @@ class Progress:
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def warn_in_a_line() -> None:
+    """Have warnings take a line each, from the first process alone."""
+
+    def show(message: Warning, *_: object, **__: object) -> None:
+        if distributed.rank() == 0:
+            tell(f"warning: {message}")
+
+    warnings.showwarning = show
 
 
 def read_lines(path: Path) -> list:

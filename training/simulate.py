@@ -17,8 +17,9 @@ import functools
 import json
 import multiprocessing
 import os
-import tempfile
+import shutil
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,15 @@ from typing import Any
 import click
 import numpy as np
 
-from openavc.atomic import write_atomically, write_bytes
+from openavc.atomic import write_bytes
+from openavc.locks import only_user
+from openavc.parent import end_with
 
+from .corpora.engine import end_with_player, remove_shared_memory
 from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
 from .corpora.shards import encode_clip
+from .corpora.tars import is_whole, write_tar
+from .record import warn_in_a_line
 
 SCENES = ("roam", "solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
@@ -71,6 +77,7 @@ def open_game(game_name: str, tics: int, scene: str = "roam") -> Any:
     import vizdoom
 
     game = vizdoom.DoomGame()
+    end_with_player(game)
     game.set_doom_game_path(str(Path(vizdoom.__file__).parent / f"{game_name}.wad"))
     game.set_window_visible(False)
     game.set_sound_enabled(False)  # mutes only the loudspeaker, not the buffer
@@ -199,26 +206,27 @@ def render(number: int, settings: Settings) -> dict:
     return encode_episode(episode, key, settings, about)
 
 
-def write_shard(path: Path, episodes: range, settings: Settings) -> None:
-    """Render the episodes of these numbers into one tar."""
-    import webdataset
-
-    with write_atomically(path) as partial, webdataset.TarWriter(str(partial), mtime=0) as writer:
+def write_shard(path: Path, episodes: range, settings: Settings, shards: int) -> None:
+    """Render the episodes of these numbers into one tar of `shards`."""
+    with write_tar(path, shards) as write:
         for number in episodes:
-            writer.write(render(number, settings))
+            write(render(number, settings))
 
 
-def _work(job: tuple[Path, range, Settings]) -> Path:
+def _work(job: tuple[Path, range, Settings, int]) -> None:
     import cv2
     import torch
 
     cv2.setNumThreads(1)  # there is already one process for each core
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:  # each engine needs its own working folder for its files
-        os.chdir(folder)
+    folder = job[0].with_name(f".{job[0].name}.engine")  # each engine needs its own working folder for its files
+    folder.mkdir(exist_ok=True)  # that of a killed run may be there
+    os.chdir(folder)
+    try:
         write_shard(*job)
+    finally:
         os.chdir("/")
-    return job[0]
+        shutil.rmtree(folder)
 
 
 def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> list[Path]:
@@ -228,37 +236,59 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     ------
     ValueError
         If `output` holds shards made with other settings.
+    OSError
+        If another process writes to `output`, or the disk is full; shards that are written stay.
+    RuntimeError
+        If a worker died; shards that are written stay.
     """
-    from tqdm import tqdm
-
     try:
         import vizdoom  # noqa: F401
     except ImportError as error:
         raise ValueError(f"ViZDoom can't be imported: {error}; it needs the package vizdoom and libopenal1") from error
     output = output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
+    with only_user(output):
+        _record(output, asdict(settings) | {"episodes": episodes})
+        starts = range(0, episodes, EPISODES_PER_SHARD)
+        jobs = [
+            (
+                output / f"{start // EPISODES_PER_SHARD:05d}.tar",
+                range(start, min(start + EPISODES_PER_SHARD, episodes)),
+                settings,
+                len(starts),
+            )
+            for start in starts
+        ]
+        _write_shards([job for job in jobs if not is_whole(job[0])], workers)
+    return [path for path, *_ in jobs]
+
+
+def _record(output: Path, mine: dict) -> None:
+    """Write the settings into `corpus.json`; ValueError if others are there."""
     record = output / "corpus.json"
-    mine = asdict(settings) | {"episodes": episodes}
     before = {"scene": "roam", "channels": 1}  # defaults for older corpora, which don't record them
     if record.exists() and before | json.loads(record.read_text()) != mine:
         raise ValueError(
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
         )
     write_bytes(record, (json.dumps(mine) + "\n").encode())
-    starts = range(0, episodes, EPISODES_PER_SHARD)
-    jobs = [
-        (
-            output / f"{start // EPISODES_PER_SHARD:05d}.tar",
-            range(start, min(start + EPISODES_PER_SHARD, episodes)),
-            settings,
-        )
-        for start in starts
-    ]
-    missing = [job for job in jobs if not job[0].exists()]
-    with ProcessPoolExecutor(max(1, min(workers, len(missing))), multiprocessing.get_context("spawn")) as pool:
-        for _ in tqdm(pool.map(_work, missing), total=len(missing), unit="shard", disable=None):
-            pass
-    return [path for path, _, _ in jobs]
+
+
+def _write_shards(jobs: list[tuple], workers: int) -> None:
+    """Write shards in separate processes, which end with this one."""
+    from tqdm import tqdm
+
+    context, count = multiprocessing.get_context("spawn"), max(1, min(workers, len(jobs)))
+    try:
+        with ProcessPoolExecutor(count, context, end_with, (os.getpid(),)) as pool:
+            for _ in tqdm(pool.map(_work, jobs), total=len(jobs), unit="shard", disable=None):
+                pass
+    except BrokenProcessPool:
+        raise RuntimeError(
+            f"a process that rendered died (killed, or out of memory); what is in {jobs[0][0].parent} stays: start "
+            "again to go on"
+        ) from None
+    finally:
+        remove_shared_memory()
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -275,11 +305,14 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
 @click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True, help="Of the sound.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(output, episodes, seconds, seed, split, scene, tics, sample_rate, channels, workers):
+    warn_in_a_line()
     settings = Settings(seconds, seed, split, tics, sample_rate, scene, channels)
     try:
         paths = simulate(output, episodes, settings, workers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+    except (OSError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from None
     click.echo(f"{len(paths)} shards, {episodes} episodes, {episodes * seconds / 3600:.2f} h in {output}")
 
 

@@ -12,6 +12,7 @@ between two stages of a recipe. SIGTERM ends it cleanly, with a checkpoint.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import warnings
@@ -21,18 +22,19 @@ from pathlib import Path
 import click
 import torch
 
-from openavc.lines import tell_warnings
+from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
+from openavc.parent import end_with
 from openavc.threads import VARIABLE
 from openavc.weights import load_model, locate
 
-from . import distributed
+from . import PARENT, distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, steps_done
 from .corpora.shards import Shards
 from .loading import check_batch, kill_workers, make_loader, make_pairs
 from .pairs import Pairs
 from .recipe import PRECISIONS, Recipe, Stage, read_recipe
-from .record import Log, Progress, Validation, describe, record_config
+from .record import Log, Progress, Validation, describe, record_config, warn_in_a_line
 from .state import State
 from .steps import Step, take_step, to_training_mode
 
@@ -127,6 +129,8 @@ def train(
         If the recipe can't work here, or `run` was started with another recipe or other shards.
     FileNotFoundError
         If `data` holds no shards.
+    OSError
+        If a shard is damaged, another process trains in `run`, or the disk is full; the checkpoint is as it was.
     FloatingPointError
         If a gradient isn't finite.
     """
@@ -135,23 +139,50 @@ def train(
     if distributed.rank() == 0:
         warn_if_cold(recipe)
     shards = Shards(*data)
-    state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
-    first_weights = locate(start_from)[1] if start_from else None
-    if first_weights:
-        begin_with(state.model, first_weights)
-    pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
-    parts_of_a_batch = distributed.world_size() * recipe.accumulate
-    kept = describe(data, shards, first_weights) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
-    if start_from:
-        kept |= {"began_with": Path(start_from).as_posix()}
-    if validation and any(stage.optimizer.schedule == "plateau" for stage in recipe.stages):
-        kept |= {"validation": Shards(validation).describe()}  # the learning rate depends on it
-    record_config(run, recipe.to_json() | kept)
-    first = done = load_checkpoint(run, state.parts())
-    last, stopping = min(recipe.steps, stop_after or recipe.steps), False
-    validate = Validation(run, validation, state.model, recipe) if validation else None
-    if validate and first:
-        validate(first)  # if the run was stopped before it had measured
+    with alone_in(run):
+        state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
+        first_weights = locate(start_from)[1] if start_from else None
+        if first_weights:
+            begin_with(state.model, first_weights)
+        pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
+        parts_of_a_batch = distributed.world_size() * recipe.accumulate
+        kept = describe(data, shards, first_weights) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
+        if start_from:
+            kept |= {"began_with": Path(start_from).as_posix()}
+        if validation and any(stage.optimizer.schedule == "plateau" for stage in recipe.stages):
+            kept |= {"validation": Shards(validation).describe()}  # the learning rate depends on it
+        record_config(run, recipe.to_json() | kept)
+        first = load_checkpoint(run, state.parts())
+        validate = Validation(run, validation, state.model, recipe) if validation else None
+        if validate and first:
+            validate(first)  # if the run was stopped before it had measured
+        done = take_stages(recipe, run, state, pairs, first, min(recipe.steps, stop_after or recipe.steps), validate)
+        if distributed.rank() == 0:
+            save_weights(run / "weights.safetensors", state.model, recipe.model)
+        distributed.wait_for_all()
+    return done
+
+
+@contextlib.contextmanager
+def alone_in(run: Path) -> Iterator[None]:
+    """Lock the folder of a run for all processes of this one; all of them raise OSError if another run has it."""
+    refused = None
+    with contextlib.ExitStack() as stack:
+        if distributed.rank() == 0:
+            try:
+                stack.enter_context(only_user(run))
+            except OSError as error:
+                refused = error
+        if refused := distributed.from_first(refused):
+            raise refused
+        yield
+
+
+def take_stages(
+    recipe: Recipe, run: Path, state: State, pairs: list[Pairs], first: int, last: int, validate: Validation | None
+) -> int:
+    """Take the steps `first` to `last` of all stages, with log and checkpoints, and return how many are done."""
+    done, stopping = first, False
     with Log(run, first) as log, Interrupt() as interrupt, Progress(first, last) as progress:
         for number, stage in enumerate(recipe.stages):
             until = min(stage.last_step, last)
@@ -162,7 +193,7 @@ def train(
             steps = stage_steps(recipe, stage, state, pairs[number], done, until, validate)
             for done, shown in steps:
                 log.write({"step": done, **shown})
-                stopping = interrupt.anywhere(device)
+                stopping = interrupt.anywhere(state.device)
                 progress.show(done, shown)
                 if done % recipe.checkpoint_every == 0 or done == last or stopping:
                     log.flush()
@@ -172,9 +203,6 @@ def train(
                     break
                 if validate:
                     validate(done)
-    if distributed.rank() == 0:
-        save_weights(run / "weights.safetensors", state.model, recipe.model)
-    distributed.wait_for_all()
     return done
 
 
@@ -230,7 +258,9 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
 def main(config, data, run, validation, start_from, batch_size, steps, accumulate, stop_after, seed, threads, device):
     atexit.register(kill_workers)
-    tell_warnings()
+    warn_in_a_line()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with(PARENT)  # torchrun, which, if killed, leaves its processes behind
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:
@@ -248,7 +278,7 @@ def main(config, data, run, validation, start_from, batch_size, steps, accumulat
     except (ValueError, FileNotFoundError, IsADirectoryError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(str(error).splitlines()[-1]) from None  # before it come the calls of a worker
     except FloatingPointError as error:
         raise click.ClickException(f"{error}; RUN's checkpoint is as it was") from None
     if distributed.rank() == 0:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,8 @@ from openavc.media.image import fit
 from openavc.media.resample import resample
 from openavc.media.video import ROUNDING
 
+from .tars import Members, read_tar, warn_of_gaps
+
 
 @dataclass(frozen=True)
 class StoredClip:
@@ -27,7 +28,7 @@ class StoredClip:
 
     key: str
     shard: int
-    members: dict[str, tuple[int, int]]  # extension -> offset and size in the tar, bytes
+    members: Members
     sample_rate: int  # Hz
     samples: int
     frame_times: np.ndarray  # seconds
@@ -118,7 +119,7 @@ class _Member(io.FileIO):
 
 
 class Shards:
-    """Random access to the clips in folders of WebDataset tars.
+    """Random access to the clips in folders of WebDataset tars; warns of shards that are missing.
 
     Parameters
     ----------
@@ -129,43 +130,53 @@ class Shards:
     ------
     FileNotFoundError
         If there is no tar in one of the folders.
+    OSError
+        If a shard isn't whole.
     """
 
     def __init__(self, *folders: str | Path):
         self.paths: list[Path] = []
+        self.clips: list[StoredClip] = []
         for folder in folders:
             tars = sorted(Path(folder).glob("*.tar"))
             if not tars:
                 raise FileNotFoundError(f"there are no shards (*.tar) in {folder}; make some with training.simulate")
-            self.paths += tars
-        self.clips = [clip for number, path in enumerate(self.paths) for clip in self._index(number, path)]
+            warn_of_gaps(Path(folder), tars, [self._add(path) for path in tars])
         self.classes = sorted({label for clip in self.clips for label in clip.labels[:1]})
 
-    def _index(self, number: int, path: Path) -> list[StoredClip]:
-        members: dict[str, dict[str, tuple[int, int]]] = {}
-        with tarfile.open(path) as tar:
-            for member in tar:
-                key, _, extension = member.name.partition(".")
-                members.setdefault(key, {})[extension] = (member.offset_data, member.size)
-        return [self._clip(key, number, parts) for key, parts in members.items()]
+    def _add(self, path: Path) -> int | None:
+        """Add the clips of a shard, and return of how many shards it says that it is one."""
+        clips, shards = read_tar(path)
+        self.paths.append(path)
+        self.clips += [self._clip(key, len(self.paths) - 1, members) for key, members in clips.items()]
+        return shards
 
-    def _clip(self, key: str, shard: int, parts: dict) -> StoredClip:
-        about = json.loads(self._bytes(shard, parts["json"]))
-        return StoredClip(
-            key,
-            shard,
-            parts,
-            about["sample_rate"],
-            about["samples"],
-            np.array(about["frame_times"]),
-            np.array(about["frame_offsets"]),
-            about.get("level", ""),
-            about.get("source", key),
-            tuple(about.get("labels", ())),
-            about.get("group"),
-            about.get("channels", 1),
-            {name: np.array(kept, dtype=bool) for name, kept in about.get("masks", {}).items()},
-        )
+    def _clip(self, key: str, shard: int, members: Members) -> StoredClip:
+        try:
+            about = json.loads(self._bytes(shard, members["json"]))
+            clip = StoredClip(
+                key,
+                shard,
+                members,
+                about["sample_rate"],
+                about["samples"],
+                np.array(about["frame_times"]),
+                np.array(about["frame_offsets"]),
+                about.get("level", ""),
+                about.get("source", key),
+                tuple(about.get("labels", ())),
+                about.get("group"),
+                about.get("channels", 1),
+                {name: np.array(kept, dtype=bool) for name, kept in about.get("masks", {}).items()},
+            )
+        except (ValueError, KeyError) as error:
+            raise self._damage(shard, f"the description of its clip {key} can't be read") from error
+        if clip.frame_offsets[-1] != members["mjpeg"][1]:
+            raise self._damage(shard, f"the frames of its clip {key} aren't all there")
+        return clip
+
+    def _damage(self, shard: int, what: str) -> OSError:
+        return OSError(f"{self.paths[shard]} is damaged: {what}")
 
     def describe(self) -> list[list]:
         """List the shards with their sizes in bytes: [name, size] of each."""
@@ -225,6 +236,8 @@ class Shards:
             index: cv2.imdecode(encoded[offsets[index - first] : offsets[index - first + 1]], cv2.IMREAD_COLOR)
             for index in map(int, np.unique(indices))
         }
+        for index in (index for index, picture in decoded.items() if picture is None):
+            raise self._damage(clip.shard, f"frame {index} of its clip {clip.key} can't be decoded")
         return np.stack([decoded[int(index)][..., ::-1].astype(np.float32) / 255 for index in indices])
 
     def sound(self, clip: StoredClip, time: float, seconds: float, sample_rate: int, channels: int = 1) -> np.ndarray:
@@ -252,9 +265,12 @@ class Shards:
         first, last = max(0, start), min(clip.samples, end)
         recorded = np.zeros((0, clip.channels), dtype=np.float32)
         if last > first:
-            with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
-                file.seek(first)
-                recorded = file.read(last - first, dtype="float32", always_2d=True)
+            try:
+                with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
+                    file.seek(first)
+                    recorded = file.read(last - first, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise self._damage(clip.shard, f"the sound of its clip {clip.key} can't be decoded") from error
         window = to_channels(cut(recorded, start - first, end - first), channels)
         if clip.sample_rate == sample_rate:
             return window

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from openavc.atomic import write_bytes
+
 from .published import Published, published_table
 
 
@@ -32,7 +34,7 @@ def write_report(name: str, figures: dict[str, float], json_path: Path | None, *
     metrics = [
         {"name": f"{name} {key}", "value": round(value, 4), "command": command} for key, value in figures.items()
     ]
-    json_path.write_text(json.dumps({"metrics": metrics, **more}, indent=2) + "\n")
+    write_bytes(json_path, (json.dumps({"metrics": metrics, **more}, indent=2) + "\n").encode())
 
 
 def print_published(rows: list[Published], note: str) -> None:
