@@ -27,7 +27,7 @@ def only_user(folder: str | os.PathLike) -> Iterator[None]:
     Parameters
     ----------
     folder : str or path
-        Is created; if it then stays empty, it is removed.
+        Is created; if it stays empty, it is removed again.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def only_user(folder: str | os.PathLike) -> Iterator[None]:
         If another process uses the folder; the message says which one, on which machine, and since when.
     """
     folder = Path(folder)
-    new = not folder.exists()
+    new = [made for made in (folder, *folder.parents) if not made.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = _acquire(folder)
     path = folder / NAME
@@ -46,8 +46,9 @@ def only_user(folder: str | os.PathLike) -> Iterator[None]:
         with contextlib.suppress(PermissionError):  # Windows keeps files that are open
             path.unlink(missing_ok=True)
         lock.release()
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
+        for made in new:
+            with contextlib.suppress(OSError):  # it isn't empty
+                made.rmdir()
 
 
 def _acquire(folder: Path) -> BaseFileLock:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .parent import end_with
+from .parent import end_with_parent
 from .progress import steps
 
 PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
@@ -90,7 +90,7 @@ class Worker:
         descriptor, name = tempfile.mkstemp(prefix="openavc-")
         self._last_words = descriptor, name
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, self._setup, os.getpid()), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, name, self._setup), daemon=True)
         self._process.start()
         other.close()
 
@@ -183,7 +183,7 @@ class Worker:
         return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
 
 
-def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None, caller: int) -> None:
+def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -> None:
     """Answer the calls that come through a connection, until it is closed."""
     speaking = threading.Lock()
 
@@ -197,7 +197,7 @@ def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None, c
     warnings.showwarning = warn
     warnings.simplefilter("always")  # the caller's filters decide
     _divert_native_errors(last_words)
-    end_with(caller)
+    end_with_parent()
     threading.Thread(target=_pulse, args=(send,), daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         if setup is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 
@@ -12,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from openavc.models.contract import AudioVisualModel
-from openavc.parent import end_with
+from openavc.parent import end_with_parent
 
 from . import distributed
 from .corpora.shards import Shards
@@ -74,16 +72,16 @@ def make_loader(
         collate_fn=concatenate,
         prefetch_factor=4 if workers else None,
         pin_memory=device.type == "cuda",
-        worker_init_fn=functools.partial(_begin_worker, os.getpid()),
+        worker_init_fn=_begin_worker,
     )
 
 
-def _begin_worker(parent: int, worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     """Ignore SIGTERM, which a cluster sends to all processes, so that batches in flight still arrive.
 
     If the parent is killed, the worker ends at once instead of with the batches it was asked for.
     """
-    end_with(parent)
+    end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

@@ -43,7 +43,7 @@ from openavc.locks import only_user
 from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
-from openavc.parent import end_with
+from openavc.parent import end_with_parent
 
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
 from .corpora.shards import encode_clip
@@ -221,7 +221,7 @@ def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
 
         def new_pool() -> ProcessPoolExecutor:
             context = multiprocessing.get_context("spawn")
-            return stack.enter_context(ProcessPoolExecutor(1, context, end_with, (os.getpid(),)))
+            return stack.enter_context(ProcessPoolExecutor(1, context, end_with_parent))
 
         idle = [new_pool() for _ in range(min(workers, len(jobs)))]
         while waiting or running:

@@ -29,7 +29,7 @@ import numpy as np
 
 from openavc.atomic import write_bytes
 from openavc.locks import only_user
-from openavc.parent import end_with
+from openavc.parent import end_with_parent
 
 from .corpora.engine import end_with_player, remove_shared_memory
 from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
@@ -279,7 +279,7 @@ def _write_shards(jobs: list[tuple], workers: int) -> None:
 
     context, count = multiprocessing.get_context("spawn"), max(1, min(workers, len(jobs)))
     try:
-        with ProcessPoolExecutor(count, context, end_with, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(count, context, end_with_parent) as pool:
             for _ in tqdm(pool.map(_work, jobs), total=len(jobs), unit="shard", disable=None):
                 pass
     except BrokenProcessPool:

@@ -24,7 +24,7 @@ import torch
 
 from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
-from openavc.parent import end_with
+from openavc.parent import end_with_parent
 from openavc.threads import VARIABLE
 from openavc.weights import load_model, locate
 
@@ -260,7 +260,7 @@ def main(config, data, run, validation, start_from, batch_size, steps, accumulat
     atexit.register(kill_workers)
     warn_in_a_line()
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with(PARENT)  # torchrun, which, if killed, leaves its processes behind
+        end_with_parent(PARENT)  # torchrun, which, if killed, leaves its processes behind
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:
