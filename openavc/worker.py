@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.reduction
 import os
 import pickle
 import signal
@@ -89,8 +90,12 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads
         descriptor, name = tempfile.mkstemp(prefix="openavc-")
         self._last_words = descriptor, name
+        words: Any = name
+        if sys.platform != "win32":  # which keeps open files
+            os.unlink(name)
+            words = multiprocessing.reduction.DupFd(descriptor)
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, name, self._setup), daemon=True)
+        self._process = context.Process(target=_serve, args=(other, words, self._setup), daemon=True)
         self._process.start()
         other.close()
 
@@ -171,6 +176,7 @@ class Worker:
         code = self._process.exitcode
         descriptor, name = self._last_words
         with os.fdopen(descriptor, errors="replace") as file:
+            file.seek(0)
             lines = file.read().strip().splitlines()
         Path(name).unlink(missing_ok=True)
         self._process = None
@@ -183,7 +189,7 @@ class Worker:
         return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
 
 
-def _serve(connection: Any, last_words: str, setup: Callable[[], None] | None) -> None:
+def _serve(connection: Any, last_words: Any, setup: Callable[[], None] | None) -> None:
     """Answer the calls that come through a connection, until it is closed."""
     speaking = threading.Lock()
 
@@ -233,11 +239,15 @@ def _picklable(error: Exception) -> Exception:
     return error
 
 
-def _divert_native_errors(path: str) -> None:
+def _divert_native_errors(last_words: Any) -> None:
     """Send what native code writes to the standard error to a file; Python's own output still goes where it went."""
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    file = os.open(path, os.O_WRONLY | os.O_APPEND)
+    if sys.platform == "win32":
+        file = os.open(last_words, os.O_WRONLY | os.O_APPEND)
+    else:
+        import fcntl
+
+        file = last_words.detach()
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
     os.dup2(file, 2)
     os.close(file)
-    with contextlib.suppress(OSError):  # Windows keeps open files; the caller then removes it
-        os.unlink(path)

@@ -24,13 +24,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,12 +39,12 @@ from openavc.locks import only_user
 from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
-from openavc.parent import end_with_parent
 
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
+from .corpora.processes import write_in_processes
 from .corpora.shards import encode_clip
 from .corpora.tars import is_whole, write_tar
-from .record import read_lines, warn_in_a_line
+from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
 _SHORTEST = 2  # seconds, length of a clip
@@ -205,39 +201,7 @@ def _work(job: tuple[Path, int, list[ListedVideo], Settings, int]) -> None:
 
     cv2.setNumThreads(1)  # there is already one process for each core
     torch.set_num_threads(1)
-    tell_warnings()
     write_shard(*job)
-
-
-def _write_shards(jobs: list[tuple], workers: int) -> list[tuple]:
-    """Write shards in separate processes, and return the jobs whose process died; the other jobs are unaffected.
-
-    A pool breaks entirely without telling at which job, so each worker is a pool of one process.
-    """
-    from tqdm import tqdm
-
-    waiting, running, died = deque(jobs), {}, []
-    with ExitStack() as stack, tqdm(total=len(jobs), unit="shard", disable=None) as bar:
-
-        def new_pool() -> ProcessPoolExecutor:
-            context = multiprocessing.get_context("spawn")
-            return stack.enter_context(ProcessPoolExecutor(1, context, end_with_parent))
-
-        idle = [new_pool() for _ in range(min(workers, len(jobs)))]
-        while waiting or running:
-            while waiting and idle:
-                job, pool = waiting.popleft(), idle.pop()
-                running[pool.submit(_work, job)] = job, pool
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                job, pool = running.pop(future)
-                try:
-                    future.result()
-                except BrokenProcessPool:
-                    died.append(job)
-                    pool = new_pool()
-                idle.append(pool)
-                bar.update()
-    return died
 
 
 def note_death(path: Path, videos: list[ListedVideo]) -> str:
@@ -357,7 +321,7 @@ def _prepare(
         _write_record(folder, describe_corpus(inside, settings, held) | {"side": folder.name})
     for path, *_ in jobs:  # of a run that was killed
         path.with_suffix(".reading").unlink(missing_ok=True)
-    died = _write_shards([job for job in jobs if not is_whole(job[0])], workers)
+    died = write_in_processes(_work, [job for job in jobs if not is_whole(job[0])], workers)
     failures = [failure for path, *_ in jobs if path.exists() for failure in read_lines(path.with_suffix(".failed"))]
     write_bytes(output / "failed.jsonl", _as_lines(failures))
     if died:
@@ -395,7 +359,7 @@ def _prepare(
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(folder, output, list_path, kind, held, workers, **settings):
-    warn_in_a_line()
+    tell_warnings()
     try:
         videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
         failures = prepare(videos, output, Settings(**settings), workers, held)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import TextIO
 
-import click
 from tqdm import tqdm
 
 from openavc.atomic import name_full_disk, write_bytes
 from openavc.models.contract import AudioVisualModel
-from openavc.lines import tell
 from openavc.weights import sha256_of
 
 from . import distributed
@@ -160,16 +157,6 @@ class Progress:
                 file=sys.stderr,
                 flush=True,
             )
-
-
-def warn_in_a_line() -> None:
-    """Have warnings take a line each, from the first process alone."""
-
-    def show(message: Warning, *_: object, **__: object) -> None:
-        if distributed.rank() == 0:
-            tell(f"warning: {message}")
-
-    warnings.showwarning = show
 
 
 def read_lines(path: Path) -> list:

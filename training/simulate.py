@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import functools
 import json
-import multiprocessing
 import os
 import shutil
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +25,14 @@ import click
 import numpy as np
 
 from openavc.atomic import write_bytes
+from openavc.lines import tell_warnings
 from openavc.locks import only_user
-from openavc.parent import end_with_parent
 
 from .corpora.engine import end_with_player, remove_shared_memory
+from .corpora.processes import write_in_processes
 from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
 from .corpora.shards import encode_clip
 from .corpora.tars import is_whole, write_tar
-from .record import warn_in_a_line
 
 SCENES = ("roam", "solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
@@ -239,7 +236,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     OSError
         If another process writes to `output`, or the disk is full; shards that are written stay.
     RuntimeError
-        If a worker died; shards that are written stay.
+        If a worker died; raised after all other shards are written.
     """
     try:
         import vizdoom  # noqa: F401
@@ -258,7 +255,16 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
             )
             for start in starts
         ]
-        _write_shards([job for job in jobs if not is_whole(job[0])], workers)
+        try:
+            died = write_in_processes(_work, [job for job in jobs if not is_whole(job[0])], workers)
+        finally:
+            remove_shared_memory()
+    if died:
+        shards = ", ".join(path.name for path, *_ in died)
+        raise RuntimeError(
+            f"the processes that rendered {shards} in {output} died (killed, or out of memory); the other "
+            f"{len(jobs) - len(died)} shards are written: start again to go on"
+        )
     return [path for path, *_ in jobs]
 
 
@@ -271,24 +277,6 @@ def _record(output: Path, mine: dict) -> None:
             f"{output} holds shards of {record.read_text().strip()}, not {json.dumps(mine)}: take a new folder"
         )
     write_bytes(record, (json.dumps(mine) + "\n").encode())
-
-
-def _write_shards(jobs: list[tuple], workers: int) -> None:
-    """Write shards in separate processes, which end with this one."""
-    from tqdm import tqdm
-
-    context, count = multiprocessing.get_context("spawn"), max(1, min(workers, len(jobs)))
-    try:
-        with ProcessPoolExecutor(count, context, end_with_parent) as pool:
-            for _ in tqdm(pool.map(_work, jobs), total=len(jobs), unit="shard", disable=None):
-                pass
-    except BrokenProcessPool:
-        raise RuntimeError(
-            f"a process that rendered died (killed, or out of memory); what is in {jobs[0][0].parent} stays: start "
-            "again to go on"
-        ) from None
-    finally:
-        remove_shared_memory()
 
 
 @click.command(help=__doc__.split("\n")[0])
@@ -305,7 +293,7 @@ def _write_shards(jobs: list[tuple], workers: int) -> None:
 @click.option("--channels", type=click.IntRange(1, 2), default=1, show_default=True, help="Of the sound.")
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
 def main(output, episodes, seconds, seed, split, scene, tics, sample_rate, channels, workers):
-    warn_in_a_line()
+    tell_warnings()
     settings = Settings(seconds, seed, split, tics, sample_rate, scene, channels)
     try:
         paths = simulate(output, episodes, settings, workers)

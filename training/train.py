@@ -22,6 +22,7 @@ from pathlib import Path
 import click
 import torch
 
+from openavc.lines import tell_warnings
 from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
 from openavc.parent import end_with_parent
@@ -34,7 +35,7 @@ from .corpora.shards import Shards
 from .loading import check_batch, kill_workers, make_loader, make_pairs
 from .pairs import Pairs
 from .recipe import PRECISIONS, Recipe, Stage, read_recipe
-from .record import Log, Progress, Validation, describe, record_config, warn_in_a_line
+from .record import Log, Progress, Validation, describe, record_config
 from .state import State
 from .steps import Step, take_step, to_training_mode
 
@@ -258,7 +259,7 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
 def main(config, data, run, validation, start_from, batch_size, steps, accumulate, stop_after, seed, threads, device):
     atexit.register(kill_workers)
-    warn_in_a_line()
+    tell_warnings()
     if "TORCHELASTIC_RUN_ID" in os.environ:
         end_with_parent(PARENT)  # torchrun, which, if killed, leaves its processes behind
     cores = (os.cpu_count() or 2) // distributed.processes_here()

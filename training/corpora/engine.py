@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 _SCRIPT = "_vizdoom.sh"  # beside the engine's own files in its working folder
-_GUARD = (
-    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.argv[1], sys.argv[1:])"  # PR_SET_PDEATHSIG
-)
+# 1 is PR_SET_PDEATHSIG, the signal that a process gets when its parent ends, unless that was before it asked for it.
+_GUARD = """import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 _SHARED = Path("/dev/shm")  # Linux alone shows shared memory as files
 _PREFIX = "ViZDoom"
 
@@ -27,7 +30,7 @@ def end_with_player(game: Any) -> None:
     import vizdoom
 
     engine, script = Path(vizdoom.__file__).with_name("vizdoom"), Path(_SCRIPT).resolve()
-    started = shlex.join([sys.executable, "-ISc", _GUARD, str(engine)])
+    started = shlex.join([sys.executable, "-ISc", _GUARD, str(os.getpid()), str(engine)])
     script.write_text(f'#!/bin/sh\nexec {started} "$@"\n')
     script.chmod(0o755)
     if os.access(script, os.X_OK):  # not on a disk from which nothing may be started
