@@ -198,7 +198,7 @@ def weights_channels_last(network: Network) -> Network:
     """Lay out the weights of a network's convolutions channels-last, like its maps, and return the network."""
     for layer in network.modules():
         if isinstance(layer, _CONVOLUTIONS):
-            layer.to(memory_format=_MEMORY_FORMATS[layer.weight.dim()])  # type: ignore[call-overload]
+            layer.weight.data = channels_last(layer.weight.data)
     return network
 
 

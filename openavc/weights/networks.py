@@ -46,8 +46,10 @@ def outline(path: Path, architecture: dict) -> AudioVisualModel:
     """
     import torch
 
+    from ..models.shapes import Shapes
+
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), Shapes():
             return build_model(architecture)
     except NotImplementedError:  # a network of one's own that computes while it is built
         return build_model(architecture)
