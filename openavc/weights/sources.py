@@ -152,10 +152,11 @@ def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
     raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
 
 
-def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> str:
+def _download_from_hub(entry: dict, source: dict, local_only: bool = False, broke: bool = False) -> str:
     """Return the cached path of a file from the Hub, downloading it if necessary.
 
-    hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once.
+    hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once. Before version 1.20
+    it resumes only when it is called again, which is done unless the connection `broke` before.
     """
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -173,6 +174,8 @@ def _download_from_hub(entry: dict, source: dict, local_only: bool = False) -> s
     except HfHubHTTPError as error:
         raise OSError(f"{address} can't be downloaded: {error}") from error
     except Exception as error:  # a broken connection raises any error of the HTTP library
+        if not broke:
+            return _download_from_hub(entry, source, local_only, broke=True)
         raise OSError(f"{address} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
 
 
