@@ -27,11 +27,12 @@ def test_a_dark_map_leaves_the_picture_as_it_is(shape):
 
 @pytest.mark.parametrize("shape", [(1, 1), (50, 50), (120, 160), (121, 161), (479, 1000), (20, 6000)])
 def test_small_pictures_are_shown_enlarged_by_one_factor_and_the_bar_stays_readable(shape):
-    drawn = overlay(np.full((*shape, 3), 200, np.uint8), np.zeros(shape))
+    colour = np.array([200, 100, 50], np.uint8)  # which the bar doesn't have
+    drawn = overlay(np.broadcast_to(colour, (*shape, 3)), np.zeros(shape))
     scale = max(1, min(480 / shape[0], 1920 / shape[1]))
     height, width = round(shape[0] * scale), round(shape[1] * scale)
-    assert (drawn[:height, :width] == 200).all()
-    assert not (drawn[height:] == 200).all(axis=-1).any()
+    assert (drawn[:height, :width] == colour).all()
+    assert not (drawn[height:] == colour).all(axis=-1).any()
     assert drawn.shape[0] >= 240
     assert not any(side % 2 for side in drawn.shape[:2])
 

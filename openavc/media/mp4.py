@@ -14,6 +14,7 @@ from .container import openable
 
 SOUND_RATE = 48_000  # Hz, which AAC supports
 _CLOCK = 90_000  # ticks per second, for the times of frames
+_BIT_RATE = 128_000  # bits of sound per second; by default, noise is written for what is noisy
 
 
 def write_mp4(
@@ -44,7 +45,7 @@ def write_mp4(
 def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_sound: bool) -> None:
     first = next(pictures)
     video = _video_stream(file, *first[1].shape[:2])
-    audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono")
+    audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=_BIT_RATE)
     sound, ticks, before, end = next(sounds, None), -1, 0.0, 0.0
     for time, picture in itertools.chain([first], pictures):
         while sound is not None and sound.time <= time:
