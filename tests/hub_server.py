@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(size // 2)
             self.server.shutdown()
             self.server.server_close()
-            self.connection.close()
+            self.close_connection = True  # what is left of the body is no next request
             return
         content = self.rfile.read(size)
         good = hashlib.sha256(content).hexdigest() == self.path.removeprefix("/storage/")

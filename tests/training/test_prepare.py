@@ -345,7 +345,7 @@ def test_cuts_of_one_video_fall_on_one_side_and_are_one_source(tmp_path):
     names = [f"deep/abcdefghi{number:02d}_000010_000020" for number in range(4)]
     names += [f"abcdefghi{number:02d}_000030_000040" for number in range(4)]
     for name in names:
-        os.link(EXAMPLE, folder / f"{name}.mp4")
+        shutil.copyfile(EXAMPLE, folder / f"{name}.mp4")
     assert prepare(find_videos(folder), tmp_path / "out", SETTINGS, workers=1, held=0.5) == []
     sides = [Shards(tmp_path / "out" / side).clips for side in ("train", "held")]
     train, held = ({clip.source for clip in clips} for clips in sides)
@@ -361,7 +361,7 @@ def test_a_training_on_one_side_keeps_what_it_was_trained_on_without_a_path(tmp_
     folder.mkdir()
     names = [f"video{number}" for number in range(6)]
     for name in names:
-        os.link(EXAMPLE, folder / f"{name}.mp4")
+        shutil.copyfile(EXAMPLE, folder / f"{name}.mp4")
     prepare(find_videos(folder), tmp_path / "out", SETTINGS, workers=1, held=0.5)
     held = sum(is_held(name, 0.5) for name in names)
     for side, count in (("train", 6 - held), ("held", held)):
