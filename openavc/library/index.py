@@ -1,7 +1,7 @@
 """Adding results to a library.
 
-Results are committed in batches, so a killed run leaves a library that can be searched, and the next run continues
-there.
+Results are committed in batches, each in one step for those who search, so a killed run leaves a library that can be
+searched, and the next run continues there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..extraction.results import Job, Outcome, counted, expand, failure_reason
 from .rows import Result, joint_metadata, read_rows, too_quiet, vector_size
 from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
+from .versions import begin, compact, delete_replaced, show
 
 if TYPE_CHECKING:
     import pyarrow
@@ -28,7 +29,7 @@ BATCH_VALUES, BATCH_RESULTS = 2**24, 10_000  # kept in memory before a commit; 6
 # partitions that aren't probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, all
 # of 100,000 more than ten times as long (benchmarks/search.py --vectors 20000, and without options).
 EXACT_BELOW = 20_000  # vectors
-KEEP_REPLACED = timedelta(days=1)  # for searches that are still reading what was replaced
+KEEP_REPLACED = timedelta(minutes=1)  # for searches that are still reading what was replaced
 
 
 class Indexed(NamedTuple):
@@ -132,7 +133,7 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
         return [Outcome(Job(Path(path), folder), status, reason) for path in done]
 
     with only_writer(folder):
-        writer = Writer(lancedb.connect(folder))
+        writer = Writer(lancedb.connect(folder), folder)
         if prune:
             yield from outcomes("removed", writer.remove_gone())
         for path in paths:
@@ -161,17 +162,20 @@ class Writer:
     ----------
     connection : DBConnection
         To the library's folder, which may be empty.
+    folder : Path
+        Of the library.
     """
 
-    def __init__(self, connection: DBConnection):
-        self.connection = connection
+    def __init__(self, connection: DBConnection, folder: Path):
+        self.connection, self.folder = connection, folder
         self.table: Any = open_table(connection)  # a Table, or None until there is one
+        if self.table is not None:
+            begin(self.table)
         self.model = None if self.table is None else recorded_model(self.table)
         self.results: dict[str, Result] = {}  # by path
         self.paths: dict[tuple[str, str], str] = {}  # by source and kind
         self.waiting: dict[tuple[str, str], tuple[Result, pyarrow.Table]] = {}  # by source and kind
         self.values = 0  # numbers in the waiting vectors
-        self.changed = False
         for result in _stored_results(self.table) if self.model else ():
             self._remember(result)
 
@@ -243,7 +247,7 @@ class Writer:
         return self.values >= BATCH_VALUES or len(self.waiting) >= BATCH_RESULTS
 
     def commit(self) -> list[str]:
-        """Write the waiting results, replacing older ones, and return their paths."""
+        """Write the waiting results, replacing older ones in the same step, and return their paths."""
         import pyarrow
 
         if not self.waiting:
@@ -251,14 +255,19 @@ class Writer:
         rows = pyarrow.concat_tables([rows for _, rows in self.waiting.values()]).combine_chunks()
         done = [result.path for result, _ in self.waiting.values()]
         older = {self.paths[key] for key in self.waiting if key in self.paths}
-        self.remove((older | set(done)) & self.results.keys())
-        if not self.results:  # an emptied table may be another model's
+        replaced = (older | set(done)) & self.results.keys()
+        if replaced == self.results.keys():  # nothing remains; an emptied table may be another model's
             mode = "create" if self.table is None else "overwrite"
-            self.table = self.connection.create_table(TABLE, schema=rows.schema, mode=mode)
-        self.table.add(rows)
+            self.table = self.connection.create_table(TABLE, rows, mode=mode)
+        else:
+            self._delete(replaced)
+            self.table.add(rows)
+        show(self.table)
+        for path in replaced:
+            self._forget(path)
         for result, _ in self.waiting.values():
             self._remember(result)
-        self.waiting, self.values, self.changed = {}, 0, True
+        self.waiting, self.values = {}, 0
         return done
 
     def remove_gone(self) -> list[str]:
@@ -271,13 +280,24 @@ class Writer:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove the rows of results, which must be in the library."""
+        paths = list(paths)
+        if not paths:
+            return
+        self._delete(paths)
+        show(self.table)
+        for path in paths:
+            self._forget(path)
+
+    def _delete(self, paths: Iterable[str]) -> None:
+        """Delete the rows of results in a version that isn't shown yet."""
         paths = sorted(paths)
         for start in range(0, len(paths), 1000):
             self.table.delete(f"result IN ({', '.join(map(quoted, paths[start : start + 1000]))})")
-            self.changed = True
-        for path in paths:
-            result = self.results.pop(path)
-            self.paths.pop((result.source, result.kind), None)
+
+    def _forget(self, path: str) -> None:
+        """Forget a result, which is no longer in the library."""
+        result = self.results.pop(path)
+        self.paths.pop((result.source, result.kind), None)
 
     def _remember(self, result: Result) -> None:
         """Remember that a result is in the library."""
@@ -285,7 +305,7 @@ class Writer:
         self.paths[result.source, result.kind] = result.path
 
     def organize(self) -> None:
-        """Compact the files of the table, delete old versions, and update its approximate index if it is large enough.
+        """Compact the files of the table, update its approximate index if it is large enough, and delete old versions.
 
         An index is trained anew once the library has more than twice as many vectors; until then, new ones are added to
         its partitions. Rows that aren't in it yet, after a killed run, are still found: searches compare with all of
@@ -298,14 +318,16 @@ class Writer:
         outdated = [name for name, rows in trained_on.items() if vectors > 2 * rows]
         if vectors >= EXACT_BELOW and len(outdated) == len(trained_on):
             self._train(vectors, outdated)
-        elif self.changed or any(self.table.index_stats(name).num_unindexed_rows for name in trained_on):
-            self.table.optimize(cleanup_older_than=KEEP_REPLACED)
+        else:
+            compact(self.table)
+        show(self.table)
+        delete_replaced(self.table, self.folder, KEEP_REPLACED)
 
     def _train(self, vectors: int, outdated: list[str]) -> None:
         """Train an index on all vectors, replacing outdated ones."""
         from lancedb.index import IvfFlat
 
-        self.table.optimize(cleanup_older_than=KEEP_REPLACED)
+        compact(self.table)
         for old in outdated:
             self.table.drop_index(old)
         config = IvfFlat(distance_type="dot", num_partitions=round(vectors**0.5))

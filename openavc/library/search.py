@@ -14,6 +14,7 @@ from ..media.loudness import QUIETEST
 from ..weights import list_models
 from .rows import too_quiet
 from .table import MODALITIES, open_library, quoted, recorded_model, to_unit_length
+from .versions import ask
 
 if TYPE_CHECKING:
     import torch
@@ -96,9 +97,8 @@ def search(
         raise ValueError(f"modality must be 'audio', 'image' or None for both, got {modality!r}")
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    table = open_library(db)
-    vector = _query_vector(image, audio, sr, _model_of_library(table, db, model, device))
-    return nearest(table, vector, modality, int(k), moments, exact)
+    vector = _query_vector(image, audio, sr, _model_of_library(db, model, device))
+    return nearest(open_library(db), vector, modality, int(k), moments, exact)
 
 
 def nearest(
@@ -123,8 +123,15 @@ def nearest(
     Returns
     -------
     hits : list of Hit
-        The best first.
+        The best first, of one version of the library.
     """
+    return ask(table, lambda seen: _nearest(seen, vector, modality, k, moments, exact))
+
+
+def _nearest(
+    table: Table, vector: np.ndarray, modality: str | None, k: int, moments: bool, exact: bool
+) -> list[Hit]:
+    """Find the nearest moments in the version that a table holds."""
     hits: list[Hit] = []
     limit = min(k if moments else k * _MOMENTS_A_SOURCE, max(1, table.count_rows()))
     conditions = [f"modality = {quoted(modality)}"] if modality else []
@@ -171,9 +178,9 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
     return to_unit_length(vectors.mean(axis=0, keepdims=True))[0]
 
 
-def _model_of_library(table: Table, db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
+def _model_of_library(db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
     """Return the model that a library was made with; raise ValueError if it must be given, or another one was."""
-    recorded = recorded_model(table)
+    recorded = recorded_model(open_library(db))
     if recorded is None:
         raise ValueError(f"the library in {db} is empty: openavc index EMBEDDINGS --db {db}")
     made_with = f"the library in {db} was made with {recorded['model']} (weights {recorded['weights_sha256']})"

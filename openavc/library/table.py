@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .versions import ask, to_seen
+
 if TYPE_CHECKING:
     from lancedb.db import DBConnection
     from lancedb.table import Table
@@ -18,7 +20,7 @@ TABLE = "moments"  # the name of the only table in a library
 
 
 def open_library(db: str | os.PathLike) -> Table:
-    """Open the table of a library.
+    """Open the table of a library, at the version that searches see.
 
     Parameters
     ----------
@@ -43,13 +45,13 @@ def open_library(db: str | os.PathLike) -> Table:
     table = open_table(lancedb.connect(db)) if Path(db).is_dir() else None  # connecting would make the folder
     if table is None:
         raise FileNotFoundError(f"there is no library in {db}: make one with openavc index EMBEDDINGS --db {db}")
-    return table
+    return to_seen(table)
 
 
 def count_vectors(db: str | os.PathLike) -> int:
     """Return the number of vectors in a library; 0 if it is still empty."""
     table = open_table(import_lancedb().connect(db))
-    return 0 if table is None else table.count_rows()
+    return 0 if table is None else ask(to_seen(table), lambda seen: seen.count_rows())
 
 
 def import_lancedb() -> ModuleType:
@@ -73,8 +75,9 @@ def open_table(connection: DBConnection) -> Table | None:
 
 def recorded_model(table: Table) -> dict | None:
     """Return `model` and `weights_sha256` of the model that made a table's vectors, or None if it is empty."""
-    rows = table.search().limit(1).select(["model", "weights_sha256"]).to_arrow().to_pylist()
-    return {key: rows[0][key] for key in ("model", "weights_sha256")} if rows else None
+    columns = ["model", "weights_sha256"]
+    rows = ask(table, lambda seen: seen.search().limit(1).select(columns).to_arrow().to_pylist())
+    return {key: rows[0][key] for key in columns} if rows else None
 
 
 def check_name(path: str | os.PathLike) -> None:

@@ -124,6 +124,8 @@ def test_the_bar_counts_files_and_not_what_is_removed(lancedb, tmp_path, monkeyp
 
 
 def test_what_was_replaced_is_kept_for_a_while_and_then_deleted(lancedb, tmp_path, monkeypatch):
+    write(tmp_path / "b.npz", vectors(5))
+    index_embeddings(tmp_path / "b.npz", tmp_path / "db")
     for seed in range(3):
         write(tmp_path / "a.npz", vectors(seed))
         index_embeddings(tmp_path / "a.npz", tmp_path / "db")
@@ -179,22 +181,22 @@ def test_a_run_killed_between_batches_leaves_a_library_and_the_next_goes_on(lanc
     np.testing.assert_allclose(scores(find(tmp_path / "db", there[13])), np.sort(there @ there[13])[::-1], atol=1e-6)
 
 
-def test_a_replacement_killed_halfway_is_made_by_the_next_run(lancedb, tmp_path, monkeypatch):
+def test_a_replacement_stopped_halfway_is_made_by_the_next_run(lancedb, tmp_path, monkeypatch):
     write(tmp_path / "a.npz", vectors(0))
     write(tmp_path / "b.npz", vectors(1))
     index_embeddings([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "db")
     write(tmp_path / "a.npz", vectors(2))
-    remove = index.Writer.remove
+    delete = index.Writer._delete
 
-    def killed(self, paths):
-        remove(self, paths)
+    def stopped(self, paths):
+        delete(self, paths)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(index.Writer, "remove", killed)
+    monkeypatch.setattr(index.Writer, "_delete", stopped)
     with pytest.raises(KeyboardInterrupt):
         index_embeddings(tmp_path / "a.npz", tmp_path / "db")
     monkeypatch.undo()
-    assert len(find(tmp_path / "db", vectors(1)[0])) == 5
+    assert len(find(tmp_path / "db", vectors(1)[0])) == 10
     assert index_embeddings([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "db") == (1, 1, {}, 0, 10)
 
 
