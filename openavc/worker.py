@@ -21,10 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .memory import most_memory, resident
 from .parent import end_with_parent
 from .progress import steps
 
+LIMITS = ("OPENAVC_PATIENCE", "OPENAVC_MEMORY")  # environment variables
 PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
+_GLANCE = 0.02  # seconds between two looks at the memory, in which a process can take some 50 MB
 _PULSE = 1.0  # seconds between two looks at the progress
 _ENDING = 5.0  # seconds that a process which was told to stop may take
 _FROM_OUTSIDE = ("SIGHUP", "SIGINT", "SIGKILL", "SIGTERM")  # sent by people, or by a system that is out of memory
@@ -59,16 +62,23 @@ def patience() -> float:
 class Worker:
     """Calls functions in a process of its own; use it as a context manager.
 
-    The process is started by the first call, and again by the first call after it died.
+    The process is started by the first call, and again by the first call after it died. If it takes more memory than
+    `most_memory`, it is killed.
 
     Parameters
     ----------
     setup : callable, optional
         Called in each new process before anything else; picklable.
+
+    Raises
+    ------
+    ValueError
+        If `OPENAVC_MEMORY` isn't a size.
     """
 
     def __init__(self, setup: Callable[[], None] | None = None) -> None:
         self._setup = setup
+        self._most_memory = most_memory()
         self._process: Any = None
         self._connection: Any = None
         self._warned: dict = {}  # so that a warning is repeated, or not, as in one process
@@ -115,7 +125,7 @@ class Worker:
         Raises
         ------
         WorkerDied, WorkerKilled
-            If the process died, hung or was killed.
+            If the process died, hung, took too much memory or was killed.
         """
         self._make_ready()
         warned: list[dict] = []
@@ -123,12 +133,6 @@ class Worker:
             kind, answer = self._answer((function, arguments), limit, warned)
         except (EOFError, ConnectionError):
             raise self._ended() from None
-        except TimeoutError:
-            self._bury()
-            raise WorkerDied(
-                f"its decoder hung: nothing happened for {limit:g} s, and its process was killed "
-                "(OPENAVC_PATIENCE sets how many seconds to wait)"
-            ) from None
         finally:
             for warning in warned:  # only now: a filter may turn them into errors
                 warnings.warn_explicit(**warning, registry=self._warned)
@@ -149,19 +153,32 @@ class Worker:
                     raise ended from None
 
     def _answer(self, call: tuple, limit: float | None, warned: list[dict]) -> tuple[str, Any]:
-        """Send a call and return ("returned", result) or ("raised", error); raise TimeoutError without progress."""
+        """Send a call and return ("returned", result) or ("raised", error); raise WorkerDied if it takes too much."""
         self._connection.send(call)
         latest = time.monotonic()
         while True:
-            wait = None if limit is None else max(0.0, latest + limit - time.monotonic())
-            if not self._connection.poll(wait):
-                raise TimeoutError
+            while not self._connection.poll(_GLANCE):
+                if limit is not None and time.monotonic() > latest + limit:
+                    raise self._given_up(
+                        f"its decoder hung: nothing happened for {limit:g} s",
+                        "OPENAVC_PATIENCE sets how many seconds to wait",
+                    )
+                most = self._most_memory
+                if most and (resident(self._process.pid) or 0) > most:
+                    taken = f"{most / 2**30:.3g} GiB"
+                    raise self._given_up(
+                        f"it took more than {taken} of memory", "OPENAVC_MEMORY, as in 8G, allows more"
+                    )
             kind, content = self._connection.recv()
             if kind in ("returned", "raised"):
                 return kind, content
             if kind == "warned":
                 warned.append(content)
             latest = time.monotonic()
+
+    def _given_up(self, why: str, advice: str) -> WorkerDied:
+        self._bury()
+        return WorkerDied(f"{why}, and its process was killed ({advice})")
 
     def _ended(self) -> WorkerDied:
         """Wait for a process that ends, and return how it did."""

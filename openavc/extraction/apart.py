@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..atomic import hidden_beside, write_bytes
 from ..lines import naming
 from ..version import package_version
-from ..worker import Worker, WorkerDied, WorkerKilled, patience
+from ..worker import LIMITS, Worker, WorkerDied, WorkerKilled, patience
 from .extraction import Extraction
 from .results import Job, Outcome, describe, embed_file, is_described
 
@@ -20,8 +21,9 @@ def embed_files_apart(
 ) -> Iterator[Outcome]:
     """Embed files one by one in a worker, as `embed_files` does.
 
-    A file at which the worker died by itself or hung is recorded beside its result, as `.NAME.npz.died`. Until the file
-    or the version of the package changes, it fails at once, unless results are to be overwritten.
+    A file at which the worker died by itself, hung or took too much memory is recorded beside its result, as
+    `.NAME.npz.died`. Until the file, the limits or the version of the package change, it fails at once, unless results
+    are to be overwritten.
     """
     limit = patience()
     for job in jobs:
@@ -51,7 +53,8 @@ def _recorded(job: Job) -> str | None:
     path = _record_path(job)
     try:
         record = json.loads(path.read_text())
-        if record["version"] == package_version() and is_described(job.source, record["source"]):
+        same = (record["version"], record["limits"]) == (package_version(), _limits())
+        if same and is_described(job.source, record["source"]):
             return record["reason"]
         path.unlink()
     except (OSError, ValueError, KeyError, TypeError):  # none, or not ours: the file is tried
@@ -60,5 +63,9 @@ def _recorded(job: Job) -> str | None:
 
 
 def _record(job: Job, reason: str) -> None:
-    record = {"reason": reason, "version": package_version(), "source": describe(job.source)}
+    record = {"reason": reason, "version": package_version(), "limits": _limits(), "source": describe(job.source)}
     write_bytes(_record_path(job), (json.dumps(record) + "\n").encode())
+
+
+def _limits() -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in LIMITS}

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..atomic import write_atomically
 from ..media.container import existing_file
+from ..memory import ran_out_of_memory
 from ..version import package_version
 from ..weights import sha256_of
 from .extraction import Extraction
@@ -179,9 +180,12 @@ def _embed_unchanging(source: Path, extraction: Extraction) -> tuple[dict[str, n
 
 
 def failure_reason(error: Exception) -> str:
-    """Return what went wrong with a file: the message of an expected error, with the type for any other."""
-    expected = isinstance(error, OSError | ValueError) and str(error)
-    return str(error) if expected else f"{type(error).__name__}: {error}"
+    """Return in one line what went wrong with a file: the message of an expected error, with the type for any other."""
+    message = " ".join(str(error).split())
+    if ran_out_of_memory(error):
+        return f"there isn't enough memory for it ({type(error).__name__}: {message})"
+    expected = isinstance(error, OSError | ValueError) and message
+    return message if expected else f"{type(error).__name__}: {message}"
 
 
 def counted(

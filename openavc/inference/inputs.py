@@ -121,8 +121,9 @@ def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarra
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
-    for picture in [read_picture(item)] if is_file(item) else _split_stack(item):
-        yield model.precompute_frames(fit(to_images(picture)[0], model.frames.height, model.frames.width)[None])
+    pictures = [read_picture(item)] if is_file(item) else (to_images(picture)[0] for picture in _split_stack(item))
+    for picture in pictures:
+        yield model.precompute_frames(fit(picture, model.frames.height, model.frames.width)[None])
 
 
 def read_picture(file: Any) -> np.ndarray:

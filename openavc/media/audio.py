@@ -20,6 +20,7 @@ from .arrays import to_array
 from .clock import start_seconds
 from .container import Demuxer, existing_file, open_container
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
+from .limits import check_changes, check_gaps, check_length, check_rate
 from .resample import resample_blocks
 
 SOUND_EXTENSIONS = set(
@@ -29,8 +30,6 @@ SOUND_EXTENSIONS = set(
     ".qoa .dsf .dff .oma .aa3 .ra".split()
 )
 BLOCK_SECONDS = 30  # of sound read at once
-LOWEST_RATE = 100  # Hz, that a file may claim, unless OPENAVC_LOWEST_RATE says another
-HIGHEST_RATE = 1_000_000  # Hz, likewise OPENAVC_HIGHEST_RATE
 _HIGHEST_ARRAY_RATE = 10_000_000  # Hz
 _LARGEST_BLOCK = 2**26  # numbers: 256 MiB as float32
 _MOST_FAILED = 100  # joined recordings that can't be decoded, before the rest is given up
@@ -178,7 +177,7 @@ def open_audio(path: str | os.PathLike, dtype: str = "float32") -> tuple[Iterato
     """
     path = existing_file(path)
     blocks, sample_rate = _open(path, dtype)
-    return checked_blocks(blocks, path), sample_rate
+    return checked_blocks(blocks, sample_rate, path), sample_rate
 
 
 def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
@@ -187,20 +186,21 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     return np.concatenate(list(blocks)), sample_rate
 
 
-def checked_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
-    """Pass on the blocks of a file; raise OSError if there are none, ValueError for NaN or infinite samples."""
+def checked_blocks(blocks: Iterator[np.ndarray], sample_rate: int, path: Path) -> Iterator[np.ndarray]:
+    """Pass on the blocks of a file; raise OSError if there are none or too many, ValueError for NaN or infinity."""
     first = next(blocks, None)
     if first is None:
         raise OSError(f"{path} holds no sound: not one sample could be decoded")
-    return _finite_blocks(itertools.chain([first], blocks), path)
+    return _finite_blocks(itertools.chain([first], blocks), sample_rate, path)
 
 
-def _finite_blocks(blocks: Iterator[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+def _finite_blocks(blocks: Iterator[np.ndarray], sample_rate: int, path: Path) -> Iterator[np.ndarray]:
     position = 0
     for block in blocks:
         step()
         yield _check_finite(block, str(path), position)
         position += len(block)
+        check_length(position / sample_rate, path)
 
 
 def _open(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:
@@ -275,7 +275,7 @@ def _open_with_soundfile(
         file = soundfile.SoundFile(Window(path, pieces) if pieces else os.fsencode(path))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
-    rate = _check_claimed_rate(file.samplerate, path)
+    rate = check_rate(file.samplerate, path)
     length = min(BLOCK_SECONDS * rate, _LARGEST_BLOCK // file.channels)
     if not _reads_all(file, path, pieces):
         file.close()
@@ -364,25 +364,13 @@ def _open_with_av(
     return blocks(), rate
 
 
-def _check_claimed_rate(rate: int, path: Path) -> int:
-    """Return the rate that a file's header claims; raise OSError if no sound has it."""
-    lowest = int(os.environ.get("OPENAVC_LOWEST_RATE", LOWEST_RATE))
-    highest = int(os.environ.get("OPENAVC_HIGHEST_RATE", HIGHEST_RATE))
-    if lowest <= rate <= highest:
-        return rate
-    raise OSError(
-        f"{path} claims a sample rate of {rate} Hz; {lowest} to {highest} Hz are taken "
-        "(OPENAVC_LOWEST_RATE and OPENAVC_HIGHEST_RATE in the environment change that)"
-    )
-
-
 def sound_stream(container: Any, path: Path) -> Any:
     """Return the sound stream of a container; raise OSError if it has none that can be decoded."""
     stream = container.streams.best("audio")
     if stream is None or not stream.codec_context or not stream.codec_context.sample_rate:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "no"
         raise OSError(f"{path} holds no sound that can be decoded ({kinds} streams)")
-    _check_claimed_rate(stream.codec_context.sample_rate, path)
+    check_rate(stream.codec_context.sample_rate, path)
     return stream
 
 
@@ -411,15 +399,20 @@ def _placed(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterato
     """Yield (rate, samples) of the stream's frames, and of zeros where there is none, at the rate each frame has."""
     rate, channels = stream.codec_context.sample_rate, max(1, stream.codec_context.channels)
     position, tolerance, timed, damaged = 0, 0, True, 0
+    changes, gaps = 0, 0.0
     for frame in demuxer.decode(stream):
         samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change their channels midway
         if frame.sample_rate != rate:
-            position, rate = round(position * frame.sample_rate / rate), frame.sample_rate
+            position, rate = round(position * frame.sample_rate / rate), check_rate(frame.sample_rate, demuxer.path)
+            changes += 1
+            check_changes(changes, position / rate, demuxer.path)
             timed = not demuxer.clock.counted
         if demuxer.damaged[stream.index] > damaged:  # what couldn't be decoded is a gap, though it be short
             damaged, tolerance = demuxer.damaged[stream.index], min(tolerance, len(samples) // 2)
         late = round((frame.time - origin) * rate) - position if timed and frame.time is not None else 0
         if late > tolerance:
+            gaps += late / rate
+            check_gaps(gaps, (position + late) / rate - gaps, demuxer.path, demuxer.has_pictures)
             yield from ((rate, zeros) for zeros in _zeros(late, channels, rate, dtype))
             position += late
         elif -late > rate // 20 and demuxer.clock.jumped and demuxer.has_pictures:
@@ -445,11 +438,13 @@ def _frame_samples(frame: Any, dtype: str) -> np.ndarray:
 def _regroup(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
     """Join blocks into ones of at least `length` samples, because the frames of a codec are inefficiently small."""
     waiting: list[np.ndarray] = []
+    samples = 0
     for block in blocks:
         waiting.append(block)
-        if sum(map(len, waiting)) >= length:
+        samples += len(block)
+        if samples >= length:
             yield np.concatenate(waiting)
-            waiting = []
+            waiting, samples = [], 0
     if waiting:
         yield np.concatenate(waiting)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
-_LONGEST_GAP = 600.0  # seconds; a longer one is a mistake of the file's, not a pause
+from .limits import longest_gap
+
 _LONGEST_GAP_OF_BROADCASTS = 10.0  # seconds; FFmpeg's own limit in formats that are made to be cut and joined
 _LARGEST_STEP_BACK = 0.1  # seconds, between times of decoding, which should only grow; FFmpeg's limit, too
 
@@ -121,15 +121,3 @@ def start_seconds(container: Any) -> float:
     start = (container.start_time or 0) / av.time_base
     # Before version 8.1, FFmpeg takes what a codec needs to get going for sound, though it isn't decoded.
     return max(0.0, start) if "matroska" in container.format.name else start
-
-
-def longest_gap() -> float:
-    """Return the longest gap that is kept, in seconds: OPENAVC_LONGEST_GAP if that is set, otherwise ten minutes."""
-    given = os.environ.get("OPENAVC_LONGEST_GAP", str(_LONGEST_GAP))
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise ValueError(f"OPENAVC_LONGEST_GAP must be a positive number of seconds such as 600, got {given!r}")
-    return seconds

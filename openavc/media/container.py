@@ -14,9 +14,12 @@ from typing import Any
 from ..progress import step
 from ..regular import check_regular
 from .clock import Clock, start_seconds
+from .limits import most_pixels
 
 # AVI stores no times of presentation, and only for these codecs does FFmpeg not work out their order.
 _REORDERING = {"h264", "hevc", "vvc"}
+# Formats that point to other files or to the network.
+_POINTERS = {"applehttp", "concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "webm_dash_manifest"}
 
 
 def existing_file(path: str | os.PathLike) -> Path:
@@ -36,16 +39,23 @@ def open_container(path: Path, file: Any = None, kind: str | None = None) -> Any
     """Open a file as a PyAV container; raise OSError with its name if it can't be opened.
 
     Bytes are read from `file`, an open one, if it is given, and as of the `kind` of container, as FFmpeg names it.
+    Pictures of more pixels than are allowed count as damaged.
     """
     import av
 
     # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
-    options: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    versions: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+    limit = {"max_pixels": str(most_pixels())}
+    formats = {"format_whitelist": ",".join(av.formats_available - _POINTERS)}
     try:
-        return av.open(file or openable(path), format=kind, **options)
+        container = av.open(file or openable(path), format=kind, options=limit | formats, **versions)
     except av.FFmpegError as error:
-        reason = f"{error.strerror}{_reason(path)}"
+        reason = f"{error.strerror}{_reason(path, formats)}"
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
+    for stream in container.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = limit
+    return container
 
 
 def openable(path: str | os.PathLike, mode: str = "rb") -> Any:
@@ -57,18 +67,23 @@ def openable(path: str | os.PathLike, mode: str = "rb") -> Any:
     return f"file:{os.fspath(path)}"  # without "file:", 12:30.mkv would name a protocol
 
 
-def _reason(path: Path) -> str:
+def _reason(path: Path, options: dict[str, str]) -> str:
     """Return, in brackets, what FFmpeg says of a file that it can't open, if it says more than a name of an error."""
     import av
 
-    level = av.logging.get_level()
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # what it said of another file
     try:
         with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError):
-            av.open(openable(path)).close()
+            av.open(openable(path), options=options).close()
     finally:
         av.logging.set_level(level)
-    return f" ({said[-1][2].strip().rstrip('.')})" if said else ""
+        av.logging.set_skip_repeated(skips)
+    last = said[-1][2].strip().rstrip(".") if said else ""
+    if "not on whitelist" in last:
+        last = "it points to other files, and such lists aren't followed"
+    return f" ({last})" if last else ""
 
 
 class Demuxer:
@@ -119,7 +134,9 @@ class Demuxer:
             try:
                 packet = self._next(stream.index)
                 frames = packet.decode() if packet is not None else None
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    raise
                 self.damaged[stream.index] += 1
                 first = seconds if first is None else first
                 continue

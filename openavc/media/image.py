@@ -44,8 +44,6 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     """
     pixels = read_pixels(path)
     try:
-        if pixels.dtype.kind == "f":
-            return to_images(pixels)[0]
         image = np.empty((*pixels.shape[:2], 3), np.float32)
         for top in range(0, len(pixels), _BAND):
             image[top : top + _BAND] = to_images(pixels[top : top + _BAND])[0]
@@ -111,7 +109,8 @@ def _to_float(stack: np.ndarray) -> np.ndarray:
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
         hint = _hint(stack, low, high)
         raise ValueError(f"a picture of floats must lie in [0, 1], got values from {low:g} to {high:g}{hint}")
-    return stack.astype(np.float32).clip(0, 1)
+    values = stack.astype(np.float32)
+    return values.clip(0, 1, out=values)
 
 
 def _hint(stack: np.ndarray, low: float, high: float) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import sys
 import tempfile
@@ -23,15 +24,16 @@ from typing import Any
 import numpy as np
 
 from .container import existing_file
+from .limits import check_pixels
 
-MOST_PIXELS = 2**26  # 8192 x 8192, which take 0.8 GB as floats
-_LIMIT = "OPENAVC_MAX_PIXELS"  # environment variable that sets another limit
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "SUN", "QOI", "ICO")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", *_TIFF)
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further than this is sRGB
+_MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each takes the time of a whole picture
 _MOST_BANDS = 5  # that Pillow reads, CMYK and alpha; of more it logs a line without the file's name
 # Tags and values of TIFF 6.0.
 _ORIENTATION, _MIN_IS_WHITE, _RGB, _NOT_ALPHA, _MULTIPLIED, _UNSIGNED, _FLOAT, _PLANES_APART = 274, 0, 2, 0, 1, 1, 3, 2
@@ -69,20 +71,11 @@ def read_as_stored(path: str | os.PathLike) -> np.ndarray:
     with _told_with_name(path):
         tags = _tiff_tags(path)
         if tags and _deep_tiff_reader(tags):
-            check_pixels(tags[256], tags[257])
+            _check_size(tags)
         else:
             with _opened(path) as image:
                 _load(image)
         return _opencv(path)
-
-
-def check_pixels(width: int, height: int) -> None:
-    """Raise ValueError if a picture of this size, not decoded yet, has more pixels than are allowed."""
-    text = os.environ.get(_LIMIT) or str(MOST_PIXELS)
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"the environment variable {_LIMIT} must be a whole number of pixels, got {text!r}")
-    if width * height > int(text):
-        raise ValueError(f"it has {width} x {height} pixels, the limit is {int(text):,}; {_LIMIT} sets another")
 
 
 # ------------------------------------------------------------------------------------------------------ by Pillow
@@ -126,8 +119,20 @@ def _opened(path: Path) -> Iterator[Any]:
             finally:
                 Image.MAX_IMAGE_PIXELS = before
         with image:
-            check_pixels(*image.size)
+            check_pixels(*image.size, 4 * len(image.getbands()) if image.format == "JPEG2000" else 1)
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(path.read_bytes())
             yield image
+
+
+def _check_scans(data: bytes) -> None:
+    """Raise ValueError if a JPEG has too many scans (ITU-T T.81, B.1.1)."""
+    scans, position = 0, 2
+    while (marker := _JPEG_MARKER.search(data, position)) and marker[0] != b"\xff\xd9":
+        scans += marker[0] == b"\xff\xda"
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        if scans > _MOST_SCANS:
+            raise ValueError(f"it has more than {_MOST_SCANS} scans")
 
 
 def _load(image: Any) -> None:
@@ -273,8 +278,14 @@ def _deep_tiff_reader(tags: dict) -> str | None:
     raise ValueError(f"it holds {values} of {bits} bits per sample in {bands} bands, which aren't read: convert it")
 
 
+def _check_size(tags: dict) -> None:
+    """Raise ValueError if a deep TIFF, not decoded yet, has too many pixels."""
+    divided = tags.get(277, 1) == 4 and tags.get(338, (2,))[0] == _MULTIPLIED  # as floats
+    check_pixels(tags[256], tags[257], tags.get(277, 1) * max(tags[258][0] // 8, 4 * divided))
+
+
 def _read_deep_tiff(path: Path, tags: dict, reader: str) -> np.ndarray:
-    check_pixels(tags[256], tags[257])
+    _check_size(tags)
     pixels = _opencv(path) if reader == "OpenCV" else _turned(_pyav(path), tags.get(_ORIENTATION, 1))
     if sorted(pixels.shape[:2]) != sorted((tags[256], tags[257])):
         raise ValueError(f"it declares {tags[256]} x {tags[257]} pixels but holds others")
@@ -331,8 +342,8 @@ def _divided_by_alpha(pixels: np.ndarray) -> np.ndarray:
     values = pixels.astype(np.float32)
     values /= np.float32(1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max)
     alpha = values[..., 3:]
-    values[..., :3] = np.divide(values[..., :3], alpha, out=np.zeros_like(values[..., :3]), where=alpha > 0)
-    return values.clip(0, 1)
+    np.divide(values[..., :3], alpha, out=values[..., :3], where=alpha > 0)
+    return values.clip(0, 1, out=values)
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:

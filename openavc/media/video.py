@@ -20,7 +20,8 @@ import numpy as np
 from .audio import checked_blocks, sound_stream, stream_blocks
 from .clock import start_seconds
 from .container import Demuxer, existing_file, open_container
-from .picture_file import HDR, check_pixels
+from .limits import check_pixels, most_pixels
+from .picture_file import HDR
 
 EXTENSIONS = set(
     ".mp4 .m4v .mp4v .mov .qt .mkv .mk3d .webm .avi .divx .xvid .flv .f4v .ts .m2ts .mts .m2t .trp .tod .mpg "
@@ -60,7 +61,7 @@ class Video:
             demuxer = Demuxer(self._container, [pictures, sound], self.path)
             origin = start_seconds(self._container)
             self.sample_rate: int = sound.codec_context.sample_rate
-            self._blocks = checked_blocks(stream_blocks(demuxer, sound, origin, dtype), self.path)
+            self._blocks = checked_blocks(stream_blocks(demuxer, sound, origin, dtype), self.sample_rate, self.path)
             self._pictures = pictures
             self._frames = _timed(demuxer, pictures, origin)
         except BaseException:
@@ -157,6 +158,10 @@ def _picture_stream(container: Any, path: Path) -> Any:
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise OSError(f"{path} holds no pictures that can be decoded")
+    try:
+        check_pixels(stream.codec_context.width, stream.codec_context.height)
+    except ValueError as error:
+        raise OSError(f"{path} can't be decoded: {error}") from error
     stream.thread_type = "AUTO"
     return stream
 
@@ -226,7 +231,7 @@ def _decoded(
         empty = False
         yield time, _as_shown(frame, stream, matrix, size, path)
     if empty:
-        raise OSError(f"{path}: not one picture could be decoded")
+        raise OSError(f"{path}: not one picture could be decoded (of at most {most_pixels():,} pixels)")
 
 
 def _as_shown(frame: Any, stream: Any, matrix: Matrix | None, size: tuple[int, int] | None, path: Path) -> np.ndarray:
