@@ -9,6 +9,7 @@ import json
 import sys
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -156,8 +157,6 @@ def _embed(inputs, output, overwrite, **options):
     from .extraction.extraction import Extraction
     from .extraction.results import counted, passed_over, plan_jobs
     from .media.clips import SHORT
-    from .progress import count_layers
-    from .worker import Worker
 
     extraction = Extraction(**options)
     jobs = _found(plan_jobs, inputs, output, extraction.extensions)
@@ -171,7 +170,7 @@ def _embed(inputs, output, overwrite, **options):
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        with Worker(count_layers) as worker, _summed_up(SHORT):
+        with _worker() as worker, _summed_up(SHORT):
             _load(worker.call, extraction.check)  # which loads the model
             _tell_failures(counted(embed_files_apart(jobs, extraction, overwrite, worker), counts, len(jobs)))
     except KeyboardInterrupt:
@@ -235,22 +234,42 @@ def _load(load, *arguments):
         raise click.ClickException(str(error)) from None
 
 
-def _apart(load, function, *arguments, model, device, hint=""):
-    """Load a model and call a function with it in a worker; exit with a message if either fails."""
+def _worker():
+    """Return a worker that is watched, or exit with status 2 if what it may take is no number."""
     from .progress import count_layers
-    from .worker import Worker, WorkerDied, patience
+    from .worker import Worker, patience
 
-    with Worker(count_layers) as worker:
+    try:
+        patience()
+        return Worker(count_layers)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _answer(worker, files, function, *arguments, hint=""):
+    """Return what a worker answers to a call; exit with a message if that fails, or if a file ends the worker."""
+    from .extraction.results import failure_reason
+    from .worker import WorkerDied, patience
+
+    named = [file for file in files if file]
+    try:
+        with naming(*named):
+            return worker.call(function, *arguments, limit=patience())
+    except WorkerDied as error:
+        raise click.ClickException(f"{' and '.join(map(str, named))}: {error}") from None
+    except ImportError as error:
+        raise click.ClickException(str(error)) from None
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{failure_reason(error)}{hint}") from None
+    except Exception as error:  # decoders and a damaged library raise anything
+        raise click.ClickException(f"{' and '.join(map(str, named))}: {failure_reason(error)}") from None
+
+
+def _apart(load, function, *arguments, files, model, device, hint=""):
+    """Load a model and call a function of some files with it in a worker; exit with a message if either fails."""
+    with _worker() as worker:
         _load(worker.call, load, model, device)
-        try:
-            with naming(*(item for item in arguments if isinstance(item, str | Path))):
-                return worker.call(function, *arguments, model, device, limit=patience())
-        except WorkerDied as error:
-            raise click.ClickException(f"{arguments[0]}: {error}") from None
-        except (ImportError, OSError, ValueError) as error:
-            raise click.ClickException(f"{error}{hint}") from None
-        except Exception as error:  # decoders and a damaged library raise anything
-            raise click.ClickException(f"{arguments[0]}: {type(error).__name__}: {error}") from None
+        return _answer(worker, files, function, *arguments, model, device, hint=hint)
 
 
 def _load_any(model, device):
@@ -300,15 +319,6 @@ def _find_nearest(query, kind, db, options, model, device):
     return search(db, **{kind: query}, **options, model=model, device=device)
 
 
-def _write_page(query, html, hits, model, device):
-    from .library.page import write_page
-
-    try:
-        write_page(html, query, hits)
-    except OSError as error:
-        raise OSError(f"the page {html} can't be written: {error}") from None
-
-
 @_command("openavc score clip.mp4            or: openavc score growl.wav monster.png")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
 @_model
@@ -323,9 +333,9 @@ def score(inputs, model, frame_rate, device):
         raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
     if len(inputs) == 2:
         hint = " (the sound comes first, then the picture)"
-        say(f"{_apart(_load_any, _score_pair, *inputs, model=model, device=device, hint=hint):.3f}")
+        say(f"{_apart(_load_any, _score_pair, *inputs, files=inputs, model=model, device=device, hint=hint):.3f}")
         return
-    scores, timestamps = _apart(_load_any, _score_video, *inputs, frame_rate, model=model, device=device)
+    scores, timestamps = _apart(_load_any, _score_video, *inputs, frame_rate, files=inputs, model=model, device=device)
     for time, value in zip(timestamps, scores, strict=True):
         say(f"{time:8.2f} s  {value:.3f}")
     say(f"    mean    {scores.mean():.3f}")
@@ -373,10 +383,12 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
         raise click.UsageError(f"--output {output} is what is to be localised: choose another")
     named = {"model": model, "device": device}
     if is_picture:
-        peak = _apart(_load_localizing, _localize_picture, source, audio, output, **named)
+        peak = _apart(_load_localizing, _localize_picture, source, audio, output, files=[source, audio], **named)
         say(f"highest probability {peak:.3f}; {output}")
         return
-    peaks = _apart(_load_localizing, _localize_video, source, mismatch, output, frame_rate, **named)
+    peaks = _apart(
+        _load_localizing, _localize_video, source, mismatch, output, frame_rate, files=[source, mismatch], **named
+    )
     time, highest = max(peaks, key=lambda peak: peak[1])
     mean = sum(peak for _, peak in peaks) / len(peaks)
     average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
@@ -435,16 +447,24 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
     query's own modality are usually nearer than the other's: --modality searches only one.
     """
+    from .library.page import thumbnail, write_page
+    from .worker import patience
+
     if (picture is None) == (recording is None):
         raise click.UsageError("give either --image or --audio")
     query, kind = (recording, "audio") if picture is None else (picture, "image")
     options = {"modality": modality, "k": k, "moments": moments, "exact": exact}
-    hits = _apart(_load_given, _find_nearest, query, kind, db, options, model=model, device=device)
-    for rank, hit in enumerate(hits, 1):
-        time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
-        say(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
-    if html is not None:
-        _apart(_load_given, _write_page, query, html, hits, model=None, device=None)
+    with _worker() as worker:
+        _load(worker.call, _load_given, model, device)
+        hits = _answer(worker, [query], _find_nearest, query, kind, db, options, model, device)
+        for rank, hit in enumerate(hits, 1):
+            time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
+            say(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
+        if html is not None:
+            try:
+                write_page(html, query, hits, partial(worker.call, thumbnail, limit=patience()))
+            except OSError as error:
+                raise click.ClickException(f"the page {html} can't be written: {error}") from None
 
 
 @_command("openavc models --json")

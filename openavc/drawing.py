@@ -22,6 +22,7 @@ from .media.mp4 import SOUND_RATE, write_mp4
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")  # file endings that `write_picture` supports
 _OPACITY = 0.75  # of the colours where the probability is 1
 _MARGIN = 32  # grey value around the picture
+_BAND = 256  # rows drawn at once; in floats that takes many times the memory of the picture
 _LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: pictures with fewer rows are enlarged, up to this width
 
 
@@ -62,7 +63,10 @@ def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
     height, width = _shown_size(*picture.shape[:2])
     bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2))  # high enough for its numbers
     drawn = np.full((len(bar), _even(width) + bar.shape[1], 3), _MARGIN, dtype=np.uint8)
-    drawn[:height, :width] = _tint(resize(picture, height, width), enlarge(heatmap, height, width))
+    picture, heatmap = resize(picture, height, width), enlarge(heatmap, height, width)
+    for top in range(0, height, _BAND):
+        rows = slice(top, min(height, top + _BAND))
+        drawn[rows, :width] = _tint(picture[rows], heatmap[rows])
     drawn[:, _even(width) :] = bar
     return drawn
 

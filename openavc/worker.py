@@ -163,11 +163,10 @@ class Worker:
                         f"its decoder hung: nothing happened for {limit:g} s",
                         "OPENAVC_PATIENCE sets how many seconds to wait",
                     )
-                most = self._most_memory
-                if most and (resident(self._process.pid) or 0) > most:
-                    taken = f"{most / 2**30:.3g} GiB"
+                if self._most_memory and (resident(self._process.pid) or 0) > self._most_memory:
                     raise self._given_up(
-                        f"it took more than {taken} of memory", "OPENAVC_MEMORY, as in 8G, allows more"
+                        f"it took more than {self._most_memory / 2**30:.3g} GiB of memory",
+                        "OPENAVC_MEMORY, as in 8G, allows more",
                     )
             kind, content = self._connection.recv()
             if kind in ("returned", "raised"):
@@ -177,6 +176,7 @@ class Worker:
             latest = time.monotonic()
 
     def _given_up(self, why: str, advice: str) -> WorkerDied:
+        """Kill the process, and return why."""
         self._bury()
         return WorkerDied(f"{why}, and its process was killed ({advice})")
 

@@ -4,9 +4,9 @@
 """
 
 import io
+import json
 import math
 import struct
-import zipfile
 import zlib
 
 import numpy as np
@@ -77,13 +77,13 @@ def nist(rate, channels):
     return text.encode().ljust(1024) + pcm(16_000)
 
 
-def id3(size, rest, frame=b"TIT2"):
-    """Return a tag that claims a size, of one frame that claims as much, and what follows it."""
+def id3(kind, size, rest=b""):
+    """Return a tag of one frame that claims a size, and what follows."""
 
     def sevens(number):
         return bytes(number >> shift & 127 for shift in (21, 14, 7, 0))
 
-    return b"ID3\x04\0\0" + sevens(size) + frame + sevens(size - 10) + b"\0\0" + rest
+    return b"ID3\x04\0\0" + sevens(size + 10) + kind + sevens(size) + b"\0\0" + rest
 
 
 def mpeg_frames(number=40):
@@ -155,7 +155,9 @@ def number(kind, value):
 
 def sound_track(rate=16_000, channels=1, index=1, codec=b"A_PCM/INT/LIT"):
     audio = ebml("b5", struct.pack(">d", rate)) + number("9f", channels) + number("6264", 16)
-    return ebml("ae", number("d7", index) + number("73c5", index) + number("83", 2) + ebml("86", codec) + ebml("e1", audio))
+    return ebml(
+        "ae", number("d7", index) + number("73c5", index) + number("83", 2) + ebml("86", codec) + ebml("e1", audio)
+    )
 
 
 def picture_track(width, height, codec=b"V_MJPEG", index=2, private=b"", duration=None):
@@ -174,7 +176,9 @@ def bitmap_track(width, height, fourcc):
 
 def cluster(time, packets, tick=0):
     """Return a cluster at a time (in ticks) of (track, bytes) packets, some ticks apart."""
-    blocks = [bytes([0x80 | track]) + struct.pack(">hB", k * tick, 0x80) + data for k, (track, data) in enumerate(packets)]
+    blocks = [
+        bytes([0x80 | track]) + struct.pack(">hB", k * tick, 0x80) + data for k, (track, data) in enumerate(packets)
+    ]
     return ebml("1f43b675", number("e7", time) + b"".join(ebml("a3", block) for block in blocks))
 
 
@@ -229,7 +233,9 @@ def avi(width, height, fourcc=b"MJPG", rate=25, frame=b"", frames=1):
     main = struct.pack("<14I", 1, 0, 0, 0x10, frames, 0, 1, 0, width, height, 0, 0, 0, 0)
     stream = b"vids" + fourcc + struct.pack("<10I4H", 0, 0, 0, 1, rate, 0, frames, 0, 0, 0, 0, 0, 0, 0)
     bitmap = struct.pack("<IiiHH4sIiiII", 40, width, height, 1, 24, fourcc, 0, 0, 0, 0, 0)
-    head = listed(b"hdrl", riff_chunk(b"avih", main) + listed(b"strl", riff_chunk(b"strh", stream) + riff_chunk(b"strf", bitmap)))
+    head = listed(
+        b"hdrl", riff_chunk(b"avih", main) + listed(b"strl", riff_chunk(b"strh", stream) + riff_chunk(b"strf", bitmap))
+    )
     data = head + listed(b"movi", riff_chunk(b"00dc", frame + bytes(len(frame) % 2)) * frames)
     return b"RIFF" + struct.pack("<I", 4 + len(data)) + b"AVI " + data
 
@@ -312,7 +318,9 @@ def striped_tiff(side, bits, bands, kind, **more):
     count = math.ceil(side / rows)
     tags = {256: side, 257: side, 259: 8, 262: 1 if bands < 3 else 2, 273: (4, count, 512), 277: bands, 278: rows}
     tags |= {258: (3, bands, 1000 + 8 * count) if bands > 2 else bits, 279: (4, count, 512 + 4 * count)}
-    tags |= {339: (3, bands, 1016 + 8 * count) if bands > 2 else kind} | {int(tag[4:]): value for tag, value in more.items()}
+    tags |= {339: (3, bands, 1016 + 8 * count) if bands > 2 else kind} | {
+        int(tag[4:]): value for tag, value in more.items()
+    }
     start = 1100 + 8 * count
     lists = struct.pack(f"<{count}I", *[start] * count) + struct.pack(f"<{count}I", *[len(data)] * count)
     whole = (tiff(tags).ljust(512, b"\0") + lists).ljust(1000 + 8 * count, b"\0")
@@ -385,20 +393,30 @@ def npy(shape, data=b"", dtype="<f4"):
     return b"\x93NUMPY\x01\0" + struct.pack("<H", len(head)) + head.encode() + data
 
 
-def npz(members, packing=zipfile.ZIP_DEFLATED):
-    """Return a zip of members: names to iterables of bytes."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", packing, compresslevel=9) as archive:
-        for name, parts in members.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                for part in parts:
-                    member.write(part)
-    return file.getvalue()
+def metadata(path):
+    """Return what a result of joint embeddings says of itself, and of its source."""
+    source = {"path": path, "name": "x.wav", "sha256": "1" * 64}
+    parameters = {"modality": "audio", "embedding": "joint"}
+    text = json.dumps({"model": "drawn", "weights_sha256": "0" * 64, "parameters": parameters, "source": source})
+    return npy((), text.encode("utf-32-le"), f"<U{len(text)}"), 0
 
 
-def zeros(size):
-    block = bytes(2**20)
-    return (block for _ in range(size // len(block)))
+def npz(**members):
+    """Return a zip of members: (first bytes, number of zeros after them), deflated."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(2**24)) + packer.flush(zlib.Z_FULL_FLUSH)  # may be repeated
+    whole, directory = b"", b""
+    for name, (start, count) in members.items():
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        data = packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH) + block * (count // 2**24) + b"\3\0"
+        checksum = zlib.crc32(start + bytes(count)) if count <= 2**24 else 0  # compared at the very end
+        sizes = struct.pack("<III", checksum, len(data), len(start) + count)
+        about = struct.pack("<HHHHH", 20, 0, 8, 0, 0) + sizes + struct.pack("<HH", len(name) + 4, 0)
+        place = struct.pack("<HHHII", 0, 0, 0, 0, len(whole))
+        directory += b"PK\1\2\x14\0" + about + place + f"{name}.npy".encode()
+        whole += b"PK\3\4" + about + f"{name}.npy".encode() + data
+    end = struct.pack("<HHHHIIH", 0, 0, len(members), len(members), len(directory), len(whole), 0)
+    return whole + directory + b"PK\5\6" + end
 
 
 # ------------------------------------------------------------------------------------------------------------- all
@@ -414,15 +432,15 @@ SOUNDS = {
     "rate_of_1e9.caf": lambda: caf(1e9, 1, 32_000),
     "rate_of_1e9.sph": lambda: nist(10**9, 1),
     "rate_of_1_hertz.flac": lambda: flac(1, b"".join(map(flac_frame, range(50))), 50 * 4096),
-    "rate_of_100_hertz.flac": lambda: flac(100, b"".join(map(flac_frame, range(2000))), 2000 * 4096),
+    "rate_of_100_hertz.flac": lambda: flac(100, b"".join(map(flac_frame, range(100))), 100 * 4096),
     "rate_of_655350.flac": lambda: flac(655_350, b"".join(map(flac_frame, range(2000))), 2000 * 4096),
-    "rate_of_655350_in_8_channels.wav": lambda: wav(1_000_000, 8, data=bytes(2**26)),
-    "rates_within.flac": lambda: flac(16_000, b"".join(flac_frame(k, (1, 65_535, 7)[k % 3], 99) for k in range(600)), 0),
+    "rates_within.flac": lambda: flac(
+        16_000, b"".join(flac_frame(k, (1, 65_535, 7)[k % 3], 99) for k in range(600)), 0
+    ),
     "rates_within.aac": lambda: alternating_adts(3000),
     "rate_of_1e9.ogg": lambda: vorbis(10**9),
     "channels255.wav": lambda: wav(channels=255),
     "channels65535.wav": lambda: wav(channels=65_535),
-    "channels1024.wav": lambda: wav(rate=1_000_000, channels=1024, data=bytes(2**24)),
     "channels65535.au": lambda: au(16_000, 65_535),
     "channels_4e9.caf": lambda: caf(16_000, 2**32 - 1, 32_000),
     "channels32767.aiff": lambda: aiff(14, 32_767),
@@ -440,24 +458,31 @@ SOUNDS = {
     "comment_of_4_gb.ogg": lambda: vorbis(comment=0xFFFF_FFFF),
     "comment_of_16_mb.flac": lambda: flac(16_000, flac_frame(0), 4096, struct.pack("<II", 0, 2**32 - 1)),
     "list_of_4_gb.wav": lambda: wav(extra=riff_chunk(b"LIST", b"INFO", 0xFFFF_FFF0)),
-    "tag_of_256_mb.mp3": lambda: id3(2**28 - 1, mpeg_frames()),
-    "tag_of_256_mb.wav": lambda: id3(2**28 - 1, wav()),
-    "picture_of_256_mb.mp3": lambda: id3(2**28 - 1, mpeg_frames(), b"APIC"),
-    "bomb_in_picture.mp3": lambda: id3(
-        25 + len(gif()), b"", b"APIC")[:20] + b"\0image/gif\0\3\0" + gif() + mpeg_frames(),
+    "tag_of_256_mb.mp3": lambda: id3(b"TIT2", 2**28 - 11, mpeg_frames()),
+    "tag_of_256_mb.wav": lambda: id3(b"TIT2", 2**28 - 11, wav()),
+    "picture_of_256_mb.mp3": lambda: id3(b"APIC", 2**28 - 11, mpeg_frames()),
+    "bomb_as_cover.mp3": lambda: id3(b"APIC", 48, b"\0image/gif\0\3\0" + gif() + mpeg_frames()),
     "gap_of_100_hours.mka": lambda: with_gaps(2, 360_000),
     "gap_of_100_hours.nut": lambda: written("nut", "pcm_s16le", [0, 360_000]),
     "gap_of_100_hours.mkv": lambda: matroska(
-        [sound_track(), picture_track(32, 32)], [cluster(0, [(1, pcm(1600))]), cluster(360_000_000, [(1, pcm(1600))])]),
-    "many_gaps.mka": lambda: with_gaps(500, 599),
-    "gaps_of_seconds.mka": lambda: with_gaps(300, 300),
+        [sound_track(), picture_track(32, 32)], [cluster(0, [(1, pcm(1600))]), cluster(360_000_000, [(1, pcm(1600))])]
+    ),
+    "many_gaps.mka": lambda: with_gaps(500, 300),
     "gaps_among_pictures.mkv": lambda: matroska(
         [sound_track(), picture_track(32, 32)],
-        [cluster(0, [(1, pcm(1600))]), *(cluster(500_000 * k, [(2, jpeg(32, 32))]) for k in range(600)),
-         cluster(300_000_000, [(1, pcm(1600))])]),
-    "tiny_packets.mka": lambda: matroska([sound_track()], [cluster(k // 16, [(1, b"\1\2")] * 1000) for k in range(0, 16_000, 1000)]),
+        [
+            cluster(0, [(1, pcm(1600))]),
+            *(cluster(500_000 * k, [(2, jpeg(32, 32))]) for k in range(600)),
+            cluster(300_000_000, [(1, pcm(1600))]),
+        ],
+    ),
+    "tiny_packets.mka": lambda: matroska(
+        [sound_track()], [cluster(k // 16, [(1, b"\1\2")] * 1000) for k in range(0, 16_000, 1000)]
+    ),
     "tiny_ticks.mka": lambda: matroska([sound_track()], [cluster(0, [(1, pcm(16_000))] * 3, tick=9)], scale=1),
-    "streams.mka": lambda: matroska([sound_track(index=k % 127 + 1) for k in range(5000)], [cluster(0, [(1, pcm(16_000))])]),
+    "streams.mka": lambda: matroska(
+        [sound_track(index=k % 127 + 1) for k in range(5000)], [cluster(0, [(1, pcm(16_000))])]
+    ),
     "network.mp3": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://192.0.2.1/a.mp3\n#EXT-X-ENDLIST\n",
     "network.m3u8.wav": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://192.0.2.1/a.ts\n",
     "password.mp3": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
@@ -465,7 +490,6 @@ SOUNDS = {
     "concat.wav": lambda: b"ffconcat version 1.0\nfile concat.wav\n",
     "concat_of_good.wav": lambda: b"ffconcat version 1.0\nfile good.wav\n",
     "session.wav": lambda: b"v=0\no=- 0 0 IN IP4 192.0.2.1\ns=x\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
-    "dash.m4a": lambda: b'<?xml version="1.0"?><MPD type="static" xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://192.0.2.1/</BaseURL><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1"><BaseURL>a.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>',
     "drawing.mp3": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="60000" height="60000"/>',
     "text.mp3": lambda: b"only text\n" * 9,
     "sizes.amr": lambda: b"#!AMR\n" + b"\xff" * 5000,
@@ -474,44 +498,36 @@ PICTURES = {
     "canvas.gif": gif,
     "side16000.png": lambda: png(16_000, 16_000),
     "bomb.png": lambda: png(30_000, 30_000, rows=1),
-    "deep8192.png": lambda: png(8192, 8192, 16, 6),
-    "grey8192.png": lambda: png(8192, 8192, 16, 0),
     "giant.jpg": lambda: jpeg(HUGE, HUGE),
-    "giant_progressive.jpg": lambda: jpeg(HUGE, HUGE, True, 50),
     "scans.jpg": lambda: progressive_jpeg(8192, 500),
-    "side8192.jpg": lambda: jpeg(8192, 8192),
     "strip.tif": lambda: tiff_of(2**31, 2**31),
-    "strips.tif": lambda: tiff_of(64, 64) [:0] + tiff({256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: (4, 2**31, 8), 277: 1, 278: 1, 279: (4, 2**31, 8)}, bytes(99)),
-    "tile.tif": lambda: tiff({256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 2**20, 323: 2**20, 324: 200, 325: 99}, zlib.compress(bytes(2**24))),
+    "strips.tif": lambda: tiff(
+        {256: 64, 257: 64, 258: 8, 259: 1, 262: 1, 273: (4, 2**31, 8), 277: 1, 278: 1, 279: (4, 2**31, 8)}, bytes(99)
+    ),
+    "tile.tif": lambda: tiff(
+        {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: 2**20, 323: 2**20, 324: 200, 325: 99},
+        zlib.compress(bytes(2**24)),
+    ),
     "bands.tif": lambda: tiff_of(64, 64, bands=65_535),
     "endless.tif": endless_tiff,
-    "floats8192.tif": lambda: tiff_of(8192, 8192, 64, 1, kind=3),
-    "rgba8192.tif": lambda: tiff_of(8192, 8192, 16, 4),
     "floats_rgba8192.tif": lambda: striped_tiff(8192, 64, 4, 3),
     "multiplied8192.tif": lambda: striped_tiff(8192, 16, 4, 1, tag_338=1),
-    "multiplied5700.tif": lambda: striped_tiff(5700, 16, 4, 1, tag_338=1),
-    "floats6000.tif": lambda: striped_tiff(6000, 32, 3, 3),
-    "floats64_6000.tif": lambda: striped_tiff(6000, 64, 1, 3),
-    "side8192.tif": lambda: striped_tiff(8192, 8, 4, 1),
-    "tiles8000.jp2": lambda: jpeg2000(8000, 8000, tile=32),
     "patched.avif": avif,
-    "scans100.jpg": lambda: progressive_jpeg(8192, 90),
     "deep_giant.tif": lambda: tiff_of(30_000, 30_000, 16, 4),
-    "giant.tiff": lambda: tiff({256: 2**31, 257: 2**31, 258: 8, 262: 1, 273: 200, 277: 1, 278: 2**31, 279: 99}, big=True),
+    "giant.tiff": lambda: tiff(
+        {256: 2**31, 257: 2**31, 258: 8, 262: 1, 273: 200, 277: 1, 278: 2**31, 279: 99}, big=True
+    ),
     "giant.bmp": lambda: bmp(2**31 - 1, 2**31 - 1),
     "giant_runs.bmp": lambda: bmp(60_000, 60_000, 8, 1),
     "giant.webp": webp,
     "animated.webp": lambda: webp(animated=True),
-    "side8192.webp": lambda: webp(8192),
     "giant.jp2": lambda: jpeg2000(2**31, 2**31),
     "tiles.jp2": lambda: jpeg2000(60_000, 60_000, tile=16),
     "bands.jp2": lambda: jpeg2000(8192, 8192, 16_384),
-    "side8192.jp2": lambda: jpeg2000(8192, 8192),
     "giant.ico": lambda: ico(png(13_000, 13_000)),
     "icon.ico": lambda: ico(png(30_000, 30_000, rows=1)),
     "layers.psd.png": lambda: psd(30_000),
     "giant.qoi": lambda: qoi(2**30),
-    "side8000.qoi": lambda: qoi(8000),
     "giant.ppm": lambda: b"P6 99999999 99999999 255\n" + bytes(99),
     "giant.ras": lambda: struct.pack(">8I", 0x59A66A95, 2**31, 2**31, 24, 0, 1, 0, 0) + bytes(64),
     "drawing.png": lambda: b'<svg xmlns="http://www.w3.org/2000/svg" width="60000" height="60000"/>',
@@ -521,7 +537,9 @@ PICTURES = {
 def video(track, packets, tick=40, scale=1_000_000, more=()):
     """Return one second of sound, and pictures."""
     sounds = [cluster(0, [(1, pcm(16_000))])]
-    return matroska([sound_track(), track, *more], [*sounds, cluster(0, [(2, packet) for packet in packets], tick)], scale)
+    return matroska(
+        [sound_track(), track, *more], [*sounds, cluster(0, [(2, packet) for packet in packets], tick)], scale
+    )
 
 
 VIDEOS = {
@@ -536,28 +554,64 @@ VIDEOS = {
     "lossless.mkv": lambda: video(bitmap_track(16_000, 16_000, b"HFYU"), [bytes(9999)] * 9),
     "gap_of_100_hours.mkv": lambda: matroska(
         [sound_track(), picture_track(32, 32)],
-        [cluster(360_000_000 * k, [(1, pcm(1600)), (2, jpeg(32, 32))]) for k in range(2)]),
+        [cluster(360_000_000 * k, [(1, pcm(1600)), (2, jpeg(32, 32))]) for k in range(2)],
+    ),
     "sound_gap.mkv": lambda: matroska(
         [sound_track(), picture_track(32, 32)],
-        [cluster(500_000 * k, [*([(1, pcm(1600))] if k in (0, 719) else []), (2, jpeg(32, 32))]) for k in range(720)]),
+        [cluster(500_000 * k, [*([(1, pcm(1600))] if k in (0, 719) else []), (2, jpeg(32, 32))]) for k in range(720)],
+    ),
     "rate_of_1e9.avi": lambda: avi(32, 32, rate=10**9, frame=jpeg(32, 32), frames=50),
     "rate_of_0.avi": lambda: avi(32, 32, rate=0, frame=jpeg(32, 32), frames=50),
     "frames_of_1_ns.mkv": lambda: video(picture_track(32, 32, duration=1), [jpeg(32, 32)] * 50, 1, 1),
-    "streams.mkv": lambda: video(picture_track(32, 32), [jpeg(32, 32)] * 5,
-                                 more=[picture_track(16_000, 16_000, index=k) for k in range(3, 120)] * 30),
+    "streams.mkv": lambda: video(
+        picture_track(32, 32),
+        [jpeg(32, 32)] * 5,
+        more=[picture_track(16_000, 16_000, index=k) for k in range(3, 120)] * 30,
+    ),
     "pictures_of_gif.mkv": lambda: video(bitmap_track(32, 32, b"gif "), [gif(16_000)] * 5),
-    "rate_of_1e9.mkv": lambda: matroska([sound_track(1e9), picture_track(32, 32)], [cluster(0, [(1, pcm(1600)), (2, jpeg(32, 32))])]),
+    "rate_of_1e9.mkv": lambda: matroska(
+        [sound_track(1e9), picture_track(32, 32)], [cluster(0, [(1, pcm(1600)), (2, jpeg(32, 32))])]
+    ),
     "playlist.mp4": lambda: b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://192.0.2.1/a.ts\n#EXT-X-ENDLIST\n",
     "concat.mp4": lambda: b"ffconcat version 1.0\nfile concat.mp4\n",
-    "samples.mp4": lambda: mp4_box(b"ftyp", b"isom\0\0\2\0isom") + mp4_box(
-        b"moov", mp4_box(b"trak", mp4_box(b"mdia", mp4_box(b"mdhd", bytes(12), struct.pack(">IIHH", 1, 2**32 - 1, 0, 0)),
-        mp4_box(b"hdlr", bytes(8), b"vide", bytes(13)), mp4_box(b"minf", mp4_box(b"stbl",
-        mp4_box(b"stsd", struct.pack(">II", 0, 1), struct.pack(">I4s6xH16xHH50x", 86, b"jpeg", 1, 32, 32)),
-        mp4_box(b"stts", struct.pack(">IIII", 0, 1, 2**32 - 1, 2**31)), mp4_box(b"stsz", struct.pack(">III", 0, 1, 2**32 - 1)),
-        mp4_box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 2**32 - 1, 1)), mp4_box(b"stco", struct.pack(">III", 0, 1, 0))))))),
+    "samples.mp4": lambda: (
+        mp4_box(b"ftyp", b"isom\0\0\2\0isom")
+        + mp4_box(
+            b"moov",
+            mp4_box(
+                b"trak",
+                mp4_box(
+                    b"mdia",
+                    mp4_box(b"mdhd", bytes(12), struct.pack(">IIHH", 1, 2**32 - 1, 0, 0)),
+                    mp4_box(b"hdlr", bytes(8), b"vide", bytes(13)),
+                    mp4_box(
+                        b"minf",
+                        mp4_box(
+                            b"stbl",
+                            mp4_box(
+                                b"stsd",
+                                struct.pack(">II", 0, 1),
+                                struct.pack(">I4s6xH16xHH50x", 86, b"jpeg", 1, 32, 32),
+                            ),
+                            mp4_box(b"stts", struct.pack(">IIII", 0, 1, 2**32 - 1, 2**31)),
+                            mp4_box(b"stsz", struct.pack(">III", 0, 1, 2**32 - 1)),
+                            mp4_box(b"stsc", struct.pack(">IIIII", 0, 1, 1, 2**32 - 1, 1)),
+                            mp4_box(b"stco", struct.pack(">III", 0, 1, 0)),
+                        ),
+                    ),
+                ),
+            ),
+        )
+    ),
 }
 RESULTS = {
-    "bomb.npz": lambda: npz({"embedding": [npy((2**20, 1024)), *zeros(2**32)], "metadata": [npy((), b"", "<U2")]}),
-    "bomb_of_metadata.npz": lambda: npz({"metadata": [npy((), dtype=f"<U{3 * 2**28}"), *zeros(3 * 2**30)]}),
-    "giant_shape.npz": lambda: npz({"metadata": [npy((2**40,))], "embedding": [npy((2**40, 2**20))]}, zipfile.ZIP_STORED),
+    "bomb.npz": lambda: npz(embedding=(npy((3 * 2**18, 1024)), 3 * 2**30), metadata=(npy((), dtype="<U2"), 0)),
+    "bomb_of_metadata.npz": lambda: npz(metadata=(npy((), dtype=f"<U{3 * 2**28}"), 3 * 2**30)),
+    "giant_shape.npz": lambda: npz(metadata=(npy((2**40,)), 0), embedding=(npy((2**40, 2**20)), 0)),
+    "array.npz": lambda: npy((2**30,)),
+    "moments.npz": lambda: npz(
+        metadata=metadata("/" + "x" * 100_000),
+        embedding=(npy((2**20, 4), np.ones(2**22, "<f4").tobytes()), 0),
+        timestamps=(npy((2**20,)), 2**24),
+    ),
 }

@@ -12,8 +12,10 @@ import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +28,7 @@ from .extraction import Extraction
 
 _MARK = "weights_sha256"  # in the metadata of every result
 _START = 1 << 16  # bytes, in which the metadata of a result begins
+_MOST_UNPACKED = 2**26, 10  # bytes of a result, and times the size of its file; ours aren't packed
 
 
 @dataclass(frozen=True)
@@ -277,14 +280,38 @@ def describe(source: Path) -> dict:
 
 def read_metadata(path: Path) -> dict | None:
     """Return the metadata of a result, or None if there is none that can be read."""
-    if not os.path.isfile(path):  # a pipe would keep its reader waiting for ever
-        return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opened_result(path) as archive:
             metadata = json.loads(str(archive["metadata"]))
     except Exception:  # a damaged archive raises any error of zipfile, zlib or numpy
         return None
     return metadata if isinstance(metadata, dict) else None
+
+
+@contextmanager
+def opened_result(path: Path) -> Iterator[Any]:
+    """Open an .npz for reading; nothing is unpacked yet.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If it isn't a regular file, isn't a zip, or would unpack to far more than the file's size.
+    """
+    with open(existing_file(path), "rb") as file:
+        if file.read(4) != b"PK\3\4":
+            raise OSError(f"{path} isn't an .npz")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            check_unpacked(sum(member.file_size for member in archive.zip.infolist()), path)
+            yield archive
+
+
+def check_unpacked(size: int, path: Path) -> None:
+    """Raise OSError if what is read from a result takes so many bytes that its file must be made to take memory."""
+    least, times = _MOST_UNPACKED
+    most = least + times * path.stat().st_size
+    if size > most:
+        raise OSError(f"{path} ({path.stat().st_size} bytes) unpacks to {size:,} bytes, the limit is {most:,}")
 
 
 def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import warnings
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,23 @@ audio { display: block; max-width: 100%; }
 """
 
 
-def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
+def thumbnail(source: Path, time: float | None, side: int) -> str:
+    """Return a picture, or a video's frame at a time, as a data URI of a JPEG of at most `side` pixels a side.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If the file is missing or can't be decoded.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about damage outside the frame that is shown
+        picture = read_image(source) if time is None else video.read_frame(source, time)
+    return _data_uri(picture, side)
+
+
+def write_page(
+    path: str | Path, query: str | Path, hits: list[Hit], draw: Callable[[Path, float | None, int], str] = thumbnail
+) -> None:
     """Write a page with the query, a file, on top, followed by its hits, the best first.
 
     Each hit shows its score, file and time; pictures and frames of videos are thumbnails, and sounds and videos have a
@@ -44,6 +61,8 @@ def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
     query : str or Path
         The picture or the sound that was searched for.
     hits : list of Hit
+    draw : callable
+        Called as `thumbnail`, which may be in another process.
 
     Raises
     ------
@@ -51,28 +70,28 @@ def write_page(path: str | Path, query: str | Path, hits: list[Hit]) -> None:
         If the page can't be written.
     """
     name = escape(Path(query).name)
-    items = "\n".join(_hit(rank, hit) for rank, hit in enumerate(hits, 1)) or "<li>nothing was found</li>"
+    items = "\n".join(_hit(rank, hit, draw) for rank, hit in enumerate(hits, 1)) or "<li>nothing was found</li>"
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}: search</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Nearest to {name}</h1>\n"
-        f"{_media(Path(query), None, _QUERY)}\n<ol>\n{items}\n</ol>\n</body>\n</html>\n"
+        f"{_media(Path(query), None, _QUERY, draw)}\n<ol>\n{items}\n</ol>\n</body>\n</html>\n"
     )
     # A name that isn't UTF-8 has surrogates, which can't be written.
     write_bytes(path, page.encode("utf-8", errors="xmlcharrefreplace"))
 
 
-def _hit(rank: int, hit: Hit) -> str:
+def _hit(rank: int, hit: Hit, draw: Callable) -> str:
     """Return the list item that shows a hit."""
     time = "" if hit.timestamp is None else f" at {hit.timestamp:.2f} s"
     name = escape(Path(hit.source).name)
     return (
         f'<li value="{rank}"><strong>{hit.score:.3f}</strong> {escape(hit.modality)}: {name}{time}\n'
-        f"{_media(Path(hit.source), hit.timestamp, _THUMBNAIL)}\n"
+        f"{_media(Path(hit.source), hit.timestamp, _THUMBNAIL, draw)}\n"
         f'<div class="path">{escape(hit.source)}</div></li>'
     )
 
 
-def _media(source: Path, time: float | None, side: int) -> str:
+def _media(source: Path, time: float | None, side: int, draw: Callable) -> str:
     """Return a picture, or a player for a moment of the file, or for all of it if `time` is None."""
     if not source.is_file():
         return '<div class="missing">missing: the file is not there any more</div>'
@@ -80,24 +99,21 @@ def _media(source: Path, time: float | None, side: int) -> str:
     if time is not None:
         part = f"#t={max(0, time - _BEFORE):.2f},{time + _AFTER:.2f}"
     if source.suffix.lower() in PICTURES:
-        picture, problem = _picture(source, None, side)
+        picture, problem = _picture(source, None, side, draw)
         return f'<a href="{address}"><img src="{picture}" alt=""></a>' if picture else problem
     if source.suffix.lower() in video.EXTENSIONS:
-        picture, problem = _picture(source, time or 0.0, side)
+        picture, problem = _picture(source, time or 0.0, side, draw)
         still = f' poster="{picture}"' if picture else ""
         return f'<video controls preload="none"{still} src="{address}{part}"></video>{problem}'
     return f'<audio controls preload="none" src="{address}{part}"></audio>'
 
 
-def _picture(source: Path, time: float | None, side: int) -> tuple[str, str]:
+def _picture(source: Path, time: float | None, side: int, draw: Callable) -> tuple[str, str]:
     """Return (data URI, "") of a picture, or of a video's frame at a time; ("", why not) if it can't be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about damage outside the frame that is shown
-            picture = read_image(source) if time is None else video.read_frame(source, time)
+        return draw(source, time, side), ""
     except OSError as error:
         return "", f'<div class="missing">no picture: {escape(str(error))}</div>'
-    return _data_uri(picture, side), ""
 
 
 def _data_uri(picture: np.ndarray, side: int) -> str:

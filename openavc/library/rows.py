@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ..extraction.results import read_metadata
+from ..extraction.results import check_unpacked, opened_result
 from ..media.loudness import QUIETEST
 from .table import MODALITIES, to_unit_length
 
@@ -33,11 +34,17 @@ def joint_metadata(path: Path) -> dict:
     Raises
     ------
     OSError
-        If the file isn't a result of openavc, or is damaged.
+        If the file isn't a result of openavc, is damaged, or unpacks to far more than its size.
     ValueError
         If its embeddings aren't joint ones; the message gives the command that makes those.
     """
-    metadata = read_metadata(path) or {}
+    try:
+        with opened_result(path) as archive:
+            metadata = json.loads(str(archive["metadata"]))
+    except OSError:
+        raise
+    except Exception:  # any error of zipfile, zlib, numpy or json
+        metadata = {}
     try:
         source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
         embedding, _ = metadata["parameters"]["embedding"], metadata["weights_sha256"]
@@ -78,7 +85,7 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
         If its embeddings aren't vectors with a direction, one for each timestamp.
     """
     try:
-        with np.load(result.path, allow_pickle=False) as archive:
+        with opened_result(Path(result.path)) as archive:
             names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
             fused = "joint" in archive  # one vector for sound and pictures together
             embeddings = {modality: archive[name] for modality, name in names.items() if not fused}
@@ -91,7 +98,8 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
             f"{result.path} holds vectors of sound and pictures together, which neither alone can search: index the "
             "results of a model that embeds each"
         )
-    fits = all(vectors.ndim == 2 and len(vectors) == len(timestamps) for vectors in embeddings.values())
+    check_unpacked(len(timestamps) * len(json.dumps(metadata)), Path(result.path))  # which is repeated in each row
+    fits = all(v.ndim == 2 and v.dtype.kind == "f" and len(v) == len(timestamps) for v in embeddings.values())
     if not fits or not len(timestamps) or loud.shape != timestamps.shape:
         shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
         raise ValueError(f"{result.path} doesn't hold a vector (D,) for each timestamp: {shapes}")

@@ -1,4 +1,7 @@
-"""Search of a library for the moments nearest to a picture or a sound."""
+"""Search of a library for the moments nearest to a picture or a sound.
+
+PyTorch is imported only when a query is embedded, since another process may do that.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..inference.arguments import get_model
-from ..inference.embedding import get_image_embedding, measured_audio_embedding
 from ..media.file_object import is_file, name_of
 from ..media.loudness import QUIETEST
 from ..weights import list_models
@@ -128,9 +129,7 @@ def nearest(
     return ask(table, lambda seen: _nearest(seen, vector, modality, k, moments, exact))
 
 
-def _nearest(
-    table: Table, vector: np.ndarray, modality: str | None, k: int, moments: bool, exact: bool
-) -> list[Hit]:
+def _nearest(table: Table, vector: np.ndarray, modality: str | None, k: int, moments: bool, exact: bool) -> list[Hit]:
     """Find the nearest moments in the version that a table holds."""
     hits: list[Hit] = []
     limit = min(k if moments else k * _MOMENTS_A_SOURCE, max(1, table.count_rows()))
@@ -160,8 +159,10 @@ def _fetch(table: Table, vector: np.ndarray, conditions: list[str], limit: int, 
     return [Hit(row["source"], row["modality"], row["timestamp"], 1 - row["_distance"]) for row in rows]
 
 
-def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndarray:
+def _query_vector(image: Any, audio: Any, sr: int | None, model: AudioVisualModel) -> np.ndarray:
     """Return the vector (D,), of length 1, of one picture or of one sound."""
+    from ..inference.embedding import get_image_embedding, measured_audio_embedding
+
     if isinstance(image if audio is None else audio, list):
         raise TypeError("one picture or recording is searched for at a time, got a list: call search for each")
     if image is not None:
@@ -180,6 +181,8 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
 
 def _model_of_library(db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
     """Return the model that a library was made with; raise ValueError if it must be given, or another one was."""
+    from ..inference.arguments import get_model
+
     recorded = recorded_model(open_library(db))
     if recorded is None:
         raise ValueError(f"the library in {db} is empty: openavc index EMBEDDINGS --db {db}")

@@ -148,6 +148,8 @@ def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     import cv2
 
     rows, columns = image.shape[:2]
+    if (height, width) == (rows, columns):
+        return image
     if (height - rows) * (width - columns) < 0:  # grows and shrinks: cv2 would average neither side
         return resize(resize(image, height, columns), height, width)
     shrinks = height < rows or width < columns
