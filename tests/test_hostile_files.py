@@ -32,7 +32,7 @@ SAID = {
     r"rate_of_100_hertz\.flac": "unpacks 1142 bytes to more than 657 s",
     r"(many_gaps|gaps_among_pictures|sound_gap)\..*": "gaps add up to .*OPENAVC_LONGEST_GAP",
     r"(concat.*|session)\..*": "points to other files",
-    r"(canvas|side16000|bomb|giant|strip\.|tiles|icon|deep_giant|floats_rgba|multiplied).*": "OPENAVC_MAX_PIXELS",
+    r"(canvas|side16000|bomb\.|giant|strip\.|tiles|icon|deep_giant|floats_rgba|multiplied).*": "OPENAVC_MAX_PIXELS",
     r"scans\.jpg": "more than 100 scans",
     r"(side30000|png16000|png_bombs|pictures_of_gif)\.mkv": "not one picture .* 67,108,864",
 }
