@@ -159,7 +159,7 @@ def _fetch(table: Table, vector: np.ndarray, conditions: list[str], limit: int, 
     return [Hit(row["source"], row["modality"], row["timestamp"], 1 - row["_distance"]) for row in rows]
 
 
-def _query_vector(image: Any, audio: Any, sr: int | None, model: AudioVisualModel) -> np.ndarray:
+def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndarray:
     """Return the vector (D,), of length 1, of one picture or of one sound."""
     from ..inference.embedding import get_image_embedding, measured_audio_embedding
 
@@ -171,7 +171,7 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: AudioVisualMode
             raise ValueError(f"one picture is searched for at a time, got {len(vectors)}: call search for each")
     else:
         hop = model.sound.seconds / 2
-        options = {"embedding": "joint", "hop_size": hop, "center": False}
+        options: dict[str, Any] = {"embedding": "joint", "hop_size": hop, "center": False}
         vectors, _, loudness = measured_audio_embedding(audio, sr, model, **options)
         vectors = vectors[loudness >= QUIETEST]
         if not len(vectors):
