@@ -183,12 +183,15 @@ def _embed_unchanging(source: Path, extraction: Extraction) -> tuple[dict[str, n
 
 
 def failure_reason(error: Exception) -> str:
-    """Return in one line what went wrong with a file: the message of an expected error, with the type for any other."""
-    message = " ".join(str(error).split())
+    """Return what went wrong with a file: the message of an expected error, with the type for any other."""
     if ran_out_of_memory(error):
-        return f"there isn't enough memory for it ({type(error).__name__}: {message})"
-    expected = isinstance(error, OSError | ValueError) and message
-    return message if expected else f"{type(error).__name__}: {message}"
+        return f"there isn't enough memory for it ({_with_type(error)})"
+    expected = isinstance(error, OSError | ValueError) and str(error)
+    return str(error) if expected else _with_type(error)
+
+
+def _with_type(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"  # libraries write several lines
 
 
 def counted(
