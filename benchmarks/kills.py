@@ -5,12 +5,13 @@
 Each command runs once undisturbed. Then it is killed (SIGKILL) at random moments and started again at once into the
 same folder, until it ends by itself; that is repeated until there were as many kills. Once the process that was started
 is killed alone, and once its whole group. Printed is what is left of them: runs whose results differ by a bit from the
-undisturbed one's, files that the undisturbed run doesn't have (in the output, the temporary folder and shared memory),
-and processes that live on.
+undisturbed one's, files that the undisturbed run doesn't have (in the output, the temporary folder and shared memory;
+but for FOREIGN ones), and processes that live on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "freedoom.mp4"
 MARK = "OPENAVC_KILLS"  # variable of the environment by which processes are known, whoever their parent is
 SHARED_MEMORY = Path("/dev/shm")
+FOREIGN = ("pymp-", "torchelastic_", "sem.mp-")  # of multiprocessing and torchrun: sockets, empty logs, semaphores
 ENDING = 5.0  # seconds that processes may take to notice that their parent has ended
 
 RECIPE = """
@@ -87,12 +89,27 @@ def make_shards(folder: Path) -> None:
 
 
 def run_of(output: Path) -> dict:
-    """Return what a run of `training.train` ends with; curves and times are its own."""
+    """Return what a run of `training.train` ends with; curves, times and a checkpoint's way of storing are its own."""
     import json
+
+    import torch
 
     found = {name: content for name, content in contents(output).items() if not name.startswith("tensorboard/")}
     lines = [json.loads(line) for line in found["log.jsonl"].splitlines()]
-    return found | {"log.jsonl": [(line["step"], line["loss"], line["gradient_norm"]) for line in lines]}
+    steps = [(line["step"], line["loss"], line["gradient_norm"]) for line in lines]
+    state = torch.load(output / "checkpoint.pt", weights_only=True)
+    return found | {"log.jsonl": steps, "checkpoint.pt": bits(state)}
+
+
+def bits(state: object) -> object:
+    """Return the content of a checkpoint with the bytes of its tensors."""
+    import torch
+
+    if isinstance(state, dict):
+        return {key: bits(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [bits(value) for value in state]
+    return (str(state.dtype), state.shape, state.numpy().tobytes()) if isinstance(state, torch.Tensor) else state
 
 
 def training(inputs: Path, output: Path) -> list:
@@ -105,7 +122,7 @@ def preparing(inputs: Path, output: Path) -> list:
 
 
 def rendering(inputs: Path, output: Path) -> list:
-    return ["-m", "training.simulate", "--output", output, "--episodes", "50", "--seconds", "1", "--workers", "2"]
+    return ["-m", "training.simulate", "--output", output, "--episodes", "24", "--seconds", "1", "--workers", "2"]
 
 
 def training_in_two(inputs: Path, output: Path) -> list:
@@ -118,6 +135,16 @@ COMMANDS = {
     "train": Command(training, make_shards, run_of),
     "torchrun": Command(training_in_two, make_shards, run_of),
 }
+
+
+def mapped() -> set[Path]:
+    """Return the shared memory that living processes use."""
+    found: set[Path] = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):  # the process has ended, or is another user's
+            lines = maps.read_text(errors="replace").splitlines()
+            found.update(Path(line.split()[-1]) for line in lines if str(SHARED_MEMORY) in line)
+    return found
 
 
 @dataclass
@@ -150,6 +177,7 @@ class Bench:
         self._finish(self._start(folder / "whole"))
         self.seconds = time.monotonic() - started
         self.expected = command.results(folder / "whole")
+        self.before = {path.name for path in self.temporary.iterdir()}
 
     def kill(self, kills: int, alone: bool, rng: random.Random) -> Count:
         """Kill the command so many times, and look at what each end leaves."""
@@ -195,8 +223,9 @@ class Bench:
         found = self.command.results(output)
         count.differing += [f"{output}/{name}" for name in self.expected if found.get(name) != self.expected[name]]
         count.files += [f"{output}/{name}" for name in found if name not in self.expected]
-        left = [*self.temporary.rglob("*"), *(set(SHARED_MEMORY.glob("*")) - self.shared_memory)]
-        count.files += map(str, left)
+        left = [path for path in self.temporary.iterdir() if path.name not in self.before]
+        left += set(SHARED_MEMORY.glob("*")) - self.shared_memory - mapped()
+        count.files += [str(path) for path in left if not path.name.startswith(FOREIGN)]
 
     def _living(self) -> list[str]:
         """Return the command lines of the processes that this bench started and that haven't ended."""

@@ -26,7 +26,7 @@ except ImportError:  # Windows
 _PARTIAL = ".openavc-partial"  # ending of temporary names
 _LONGEST_NAME = 200  # bytes: most file systems allow 255, endings included
 _DAY = 86_400.0  # seconds
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, in the user's share of it, for one file
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # on the disk, in the user's share of it, for one file
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def name_full_disk(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None:
+        if error.errno in NO_ROOM and error.filename is None:
             error.filename = os.fspath(path)
         raise
 

@@ -40,8 +40,6 @@ def _use_one_thread() -> None:
     """Let a process that was just forked compute without the threads that it lacks."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
-    if cv2 := sys.modules.get("cv2"):
-        cv2.setNumThreads(1)
 
 
 if hasattr(os, "register_at_fork"):  # Windows doesn't fork

@@ -87,6 +87,8 @@ def _begin_worker(worker: int) -> None:
 
 def kill_workers() -> None:
     """Kill the workers that an error leaves behind; they ignore Python's SIGTERM, so Python would wait forever."""
+    if hasattr(signal, "SIGCHLD"):  # not on Windows
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler would raise an error at their end
     for worker in multiprocessing.active_children():
         worker.kill()
 

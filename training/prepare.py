@@ -21,6 +21,7 @@ Sound keeps its channels, at most two, or is mixed to `--channels`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -162,7 +163,9 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
     """
     failures: list[dict] = []
     reading, deaths = path.with_suffix(".reading"), read_lines(path.with_suffix(".died"))
-    with write_tar(path, shards) as write:
+    with contextlib.ExitStack() as stack:
+        write = stack.enter_context(write_tar(path, shards))
+        stack.callback(reading.unlink, missing_ok=True)  # unless this process dies
         for number, video in enumerate(videos, start=first):
             if deaths.count(video.path) >= _MOST_DEATHS:
                 often = f"died, {_MOST_DEATHS} times (killed, or out of memory)"
@@ -175,7 +178,6 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
                 key = f"{number:08d}-{round(start * 1000):09d}"
                 write(encode_clip(key, samples, settings.sample_rate, frames, times, about, settings.sound_format))
         write_bytes(path.with_suffix(".failed"), _as_lines(failures))
-    reading.unlink(missing_ok=True)
 
 
 def _as_lines(failures: list[dict]) -> bytes:

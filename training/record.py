@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
-from openavc.atomic import name_full_disk, write_bytes
+from openavc.atomic import NO_ROOM, name_full_disk, write_bytes
 from openavc.models.contract import AudioVisualModel
 from openavc.weights import sha256_of
 
@@ -80,37 +81,49 @@ class Log:
     """
 
     def __init__(self, run: Path, steps: int):
-        self.run, self.path, self.steps = run, run / "log.jsonl", steps
+        self.path, self.curves, self.steps = run / "log.jsonl", run / "tensorboard", steps
 
     def __enter__(self) -> Log:
         self.file = self.board = None
         if distributed.rank() == 0:
             from torch.utils.tensorboard import SummaryWriter
 
+            threading.excepthook = _pass_over_full_disks
             self.file = open_log(self.path, self.steps)
-            self.board = SummaryWriter(self.run / "tensorboard", purge_step=self.steps + 1)
+            with name_full_disk(self.curves):
+                self.board = SummaryWriter(self.curves, purge_step=self.steps + 1)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.file:
             with name_full_disk(self.path):
                 self.file.close()
-            self.board.close()
+            with name_full_disk(self.curves):
+                self.board.close()
 
     def write(self, line: dict) -> None:
         """Append the line of a step."""
         if self.file:
-            self.file.write(json.dumps(line) + "\n")
-            for name, value in line.items():
-                if name != "step" and value is not None:
-                    self.board.add_scalar(name, value, line["step"])
+            with name_full_disk(self.path):
+                self.file.write(json.dumps(line) + "\n")
+            with name_full_disk(self.curves):
+                for name, value in line.items():
+                    if name != "step" and value is not None:
+                        self.board.add_scalar(name, value, line["step"])
 
     def flush(self) -> None:
         """Flush all lines written so far to disk."""
         if self.file:
             with name_full_disk(self.path):
                 self.file.flush()
-            self.board.flush()
+            with name_full_disk(self.curves):
+                self.board.flush()
+
+
+def _pass_over_full_disks(failure: threading.ExceptHookArgs) -> None:
+    """Say nothing of a full disk in TensorBoard's thread, which raises the error in the main one, too."""
+    if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in NO_ROOM):
+        threading.__excepthook__(failure)
 
 
 def open_log(path: Path, steps: int) -> TextIO:
