@@ -117,7 +117,7 @@ def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]
     if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
         for file in _files_below(path, extensions):
             yield file, file.relative_to(path)
-    elif not os.path.exists(path) and (matches := glob.glob(str(item), recursive=True)):
+    elif not os.path.lexists(path) and (matches := glob.glob(str(item), recursive=True)):
         for match in sorted(matches):
             yield from expand(match, extensions)
     else:

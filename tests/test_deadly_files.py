@@ -1,0 +1,109 @@
+"""Files that end their decoder, in the commands themselves: 100 others are done, and a second run doesn't try again."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from PIL import Image
+from videos import noise
+
+from openavc.extraction.extraction import Extraction
+from openavc.extraction.results import embed_files, plan_jobs
+from openavc.library.index import index_embeddings
+
+ROOT = Path(__file__).parents[1]
+PATIENCE = 4  # seconds
+SAID = {"abort": "SIGABRT: corrupted heap", "hang": f"nothing happened for {PATIENCE} s", "segfault": "SIGSEGV"}
+# Run at the start of every process of Python: in a worker, files of some names are read as by a broken decoder.
+BROKEN = """
+import ctypes, multiprocessing, os, pathlib, time
+from openavc.media import container
+
+real = container.existing_file
+
+def existing_file(path):
+    name = pathlib.Path(path).stem if multiprocessing.parent_process() else ""
+    if name == "segfault":
+        ctypes.string_at(0)
+    if name == "abort":
+        os.write(2, b"corrupted heap\\n")
+        os.abort()
+    if name == "hang":
+        time.sleep(600)
+    return real(path)
+
+container.existing_file = existing_file
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that runs a command with the broken decoder."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN)
+    paths = {"PYTHONPATH": f"{tmp_path / 'broken'}{os.pathsep}{ROOT}", "OPENAVC_PATIENCE": str(PATIENCE)}
+
+    def call(*arguments):
+        command = [sys.executable, "-m", "openavc", *map(str, arguments)]
+        return subprocess.run(command, env=os.environ | paths, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+    return call
+
+
+def write_sound(path):
+    soundfile.write(path, noise(800), 8000)
+
+
+def write_picture(path):
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("command", "ending", "write_good"), [("audio", "wav", write_sound), ("image", "png", write_picture)]
+)
+def test_a_hundred_good_files_among_three_deadly_ones(command, ending, write_good, run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (*SAID, *(f"{chr(97 + number % 26)}{number}" for number in range(100))):
+        write_good(tmp_path / "in" / f"{name}.{ending}")
+    first = run(command, tmp_path / "in", "--output", tmp_path / "out")
+    assert first.returncode == 1
+    assert first.stdout.startswith("100 done, 0 skipped, 3 failed")
+    assert len(list((tmp_path / "out").glob("[!.]*.npz"))) == 100
+    again = run(command, tmp_path / "in", "--output", tmp_path / "out")
+    assert again.returncode == 1
+    assert again.stdout.startswith("0 done, 100 skipped, 3 failed")
+    for result, more in ((first, ""), (again, "in an earlier run")):
+        failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+        assert len(failed) == 3
+        for line, (name, reason) in zip(failed, SAID.items(), strict=True):
+            assert f"{name}.{ending}" in line and reason in line and more in line
+
+
+def test_a_query_that_ends_its_decoder_is_told_and_a_hit_that_does_is_shown_without_picture(run, tmp_path):
+    pytest.importorskip("lancedb", reason="searching needs LanceDB, of the extra [search]")
+    pictures = [tmp_path / "good.png", tmp_path / "segfault.png"]
+    for path in pictures:
+        write_picture(path)
+    jobs = plan_jobs(pictures, tmp_path / "out", set())
+    assert all(done.status == "done" for done in embed_files(jobs, Extraction("image", embedding="joint")))
+    index_embeddings(tmp_path / "out", tmp_path / "db")
+    told = run("search", "--db", tmp_path / "db", "--image", tmp_path / "segfault.png")
+    assert told.returncode == 1
+    assert re.search(r"Error: \S+segfault\.png: its decoder crashed the process: SIGSEGV", told.stderr)
+    page = tmp_path / "page.html"
+    found = run("search", "--db", tmp_path / "db", "--image", tmp_path / "good.png", "--html", page)
+    assert found.returncode == 0 and len(found.stdout.splitlines()) == 2
+    assert page.read_text().count("data:image/jpeg") == 2  # the query, and the good one
+    assert page.read_text().count("crashed the process: SIGSEGV") == 1
+
+
+def test_pairs_of_files_are_named_when_one_ends_its_decoder(run, tmp_path):
+    write_sound(tmp_path / "good.wav")
+    write_picture(tmp_path / "abort.png")
+    told = run("score", tmp_path / "good.wav", tmp_path / "abort.png")
+    assert told.returncode == 1
+    assert "good.wav and " in told.stderr and "abort.png: its decoder crashed the process: SIGABRT" in told.stderr
