@@ -1,6 +1,6 @@
 """Kill commands at random moments, start them again, and compare what they end with.
 
-    nice python benchmarks/kills.py prepare simulate train torchrun --kills 30
+    nice python benchmarks/kills.py audio image video localize index prepare simulate train torchrun --kills 30
 
 Each command runs once undisturbed. Then it is killed (SIGKILL) at random moments and started again at once into the
 same folder, until it ends by itself; that is repeated until there were as many kills. Once the process that was started
@@ -26,6 +26,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # run from a checkout
 EXAMPLE = ROOT / "examples" / "freedoom.mp4"
 MARK = "OPENAVC_KILLS"  # variable of the environment by which processes are known, whoever their parent is
 SHARED_MEMORY = Path("/dev/shm")
@@ -79,6 +80,40 @@ def make_videos(folder: Path) -> None:
         os.link(EXAMPLE, folder / f"video{number}.mp4")
 
 
+def make_sounds(folder: Path) -> None:
+    import numpy as np
+    import soundfile
+
+    for number in range(60):
+        noise = np.random.default_rng(number).uniform(-0.5, 0.5, 20 * 16_000)
+        soundfile.write(folder / f"{number}.wav", noise, 16_000)
+
+
+def make_pictures(folder: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    for number in range(200):
+        colours = np.random.default_rng(number).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+        Image.fromarray(colours).save(folder / f"{number}.png")
+
+
+def make_joint(folder: Path) -> None:
+    sounds = folder / "sounds"
+    sounds.mkdir()
+    make_sounds(sounds)
+    command = [sys.executable, "-m", "openavc", "audio", sounds, "--embedding", "joint", "--output", folder / "joint"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+
+def rows_of(output: Path) -> dict:
+    """Return the rows that searches see in a library; the names of its files are LanceDB's own."""
+    from openavc.library.table import open_library
+
+    rows = open_library(output).search().limit(10**9).to_arrow().to_pylist()
+    return {"rows": sorted((row["result"], row["timestamp"], row["vector"]) for row in rows)}
+
+
 def make_shards(folder: Path) -> None:
     videos = folder / "videos"
     videos.mkdir()
@@ -112,6 +147,19 @@ def bits(state: object) -> object:
     return (str(state.dtype), state.shape, state.numpy().tobytes()) if isinstance(state, torch.Tensor) else state
 
 
+def embedding(command: str, *options: str) -> Callable[[Path, Path], list]:
+    return lambda inputs, output: ["-m", "openavc", command, inputs, "--output", output, *options]
+
+
+def localizing(inputs: Path, output: Path) -> list:
+    options = ["--frame-rate", "5", "--overwrite"]
+    return ["-m", "openavc", "localize", EXAMPLE, "--output", output / "where.mp4", *options]
+
+
+def indexing(inputs: Path, output: Path) -> list:
+    return ["-m", "openavc", "index", inputs / "joint", "--db", output]
+
+
 def training(inputs: Path, output: Path) -> list:
     options = ["--data", inputs / "shards", "--output", output, "--threads", "1", "--device", "cpu"]
     return ["-m", "training.train", inputs / "recipe.toml", *options]
@@ -130,6 +178,11 @@ def training_in_two(inputs: Path, output: Path) -> list:
 
 
 COMMANDS = {
+    "audio": Command(embedding("audio"), make_sounds),
+    "image": Command(embedding("image"), make_pictures),
+    "video": Command(embedding("video", "--frame-rate", "2"), make_videos),
+    "localize": Command(localizing),
+    "index": Command(indexing, make_joint, rows_of),
     "prepare": Command(preparing, make_videos),
     "simulate": Command(rendering),
     "train": Command(training, make_shards, run_of),
