@@ -88,7 +88,7 @@ class Log:
         if distributed.rank() == 0:
             from torch.utils.tensorboard import SummaryWriter
 
-            threading.excepthook = _pass_over_full_disks
+            self.hook, threading.excepthook = threading.excepthook, _pass_over_full_disks
             self.file = open_log(self.path, self.steps)
             with name_full_disk(self.curves):
                 self.board = SummaryWriter(self.curves, purge_step=self.steps + 1)
@@ -100,6 +100,7 @@ class Log:
                 self.file.close()
             with name_full_disk(self.curves):
                 self.board.close()
+            threading.excepthook = self.hook
 
     def write(self, line: dict) -> None:
         """Append the line of a step."""

@@ -1,0 +1,190 @@
+"""What kills, second processes and full disks do to the commands of training."""
+
+import dataclasses
+import importlib
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from test_simulate import vizdoom_or_skip
+from test_training import recipe_file
+from tones import RECIPE
+
+from benchmarks import kills
+from training.corpora.shards import Shards
+from training.record import read_lines
+
+ROOT = Path(kills.__file__).parents[1]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def run(*arguments, timeout=120, **environment):
+    command = [sys.executable, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | environment
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
+
+
+def run_here(command):
+    """Run a command in this process, which has imported what it needs."""
+    return CliRunner().invoke(importlib.import_module(command[1]).main, list(map(str, command[2:])))
+
+
+def training(folder, shards, output):
+    """Return the command that trains on the CPU."""
+    options = ["--data", shards, "--output", output, "--threads", "1", "--device", "cpu"]
+    return ["-m", "training.train", recipe_file(folder, RECIPE | {"steps": 9}), *options]
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Make a folder of videos for two shards."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for number in range(21):
+        os.link(kills.EXAMPLE, folder / f"video{number:02d}.mp4")
+    return folder
+
+
+def preparing(videos, output):
+    return ["-m", "training.prepare", videos, "--output", output, "--workers", "2", "--size", "64"]
+
+
+# ------------------------------------------------------------------------------------------------ second processes
+
+HOLD = """
+import sys
+from openavc.locks import only_user
+with only_user(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_and_changes_nothing(shards, videos, tmp_path):
+    output = tmp_path / "output"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, output], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    rendering = ["-m", "training.simulate", "--output", output, "--episodes", "1"]
+    for command in (preparing(videos, output), training(tmp_path, shards, output), rendering):
+        done = run_here(command)
+        assert done.exit_code != 0
+        if "ViZDoom can't be imported" not in done.stderr:
+            assert done.stderr.startswith(f"Error: {output} is in use by process {holder.pid} on")
+            assert len(done.stderr.splitlines()) == 1
+        assert [path.name for path in output.iterdir()] == [".lock"]
+    holder.communicate("")
+    assert not output.exists()
+
+
+# ----------------------------------------------------------------------------------------------------------- kills
+
+
+def check_kills(command, folder, number):
+    seed = random.randrange(2**32)
+    print(f"the moments are those of seed {seed}")
+    count = kills.Bench(command, folder).kill(number, True, random.Random(seed))
+    assert count.kills == number
+    assert not (count.differing or count.files or count.processes), count
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes can't be told apart without /proc")
+def test_kills_of_a_preparation_leave_no_trace(tmp_path):
+    def few_videos(folder):
+        for number in range(21):
+            os.link(kills.EXAMPLE, folder / f"video{number:02d}.mp4")
+
+    command = dataclasses.replace(kills.COMMANDS["prepare"], inputs=few_videos)
+    check_kills(command, tmp_path, 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes can't be told apart without /proc")
+def test_kills_of_a_rendering_leave_no_trace_and_no_engine(tmp_path):
+    vizdoom_or_skip()
+
+    def one_shard(_, output):
+        return ["-m", "training.simulate", "--output", output, "--episodes", "4", "--seconds", "1", "--workers", "1"]
+
+    check_kills(kills.Command(one_shard), tmp_path, 1)
+
+
+# ------------------------------------------------------------------------------------------------------ full disks
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Mount a disk of 2 MB; return its path."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk, left):
+    """Fill a disk so that so many bytes are left."""
+    filling = disk / "filling"
+    filling.unlink(missing_ok=True)
+    free = os.statvfs(disk)
+    filling.write_bytes(bytes(free.f_bavail * free.f_frsize - left))
+
+
+@pytest.mark.parametrize("left", [0, 8192, 65_536])
+def test_a_full_disk_ends_a_training_in_a_line_and_it_goes_on_when_there_is_room(shards, tmp_path, disk, left):
+    command = training(tmp_path, shards, disk / "run")
+    fill(disk, left)
+    done = run(*command)
+    assert done.returncode == 1
+    last, *more = [line for line in done.stderr.splitlines() if not line.startswith("step ")]
+    assert last.startswith("Error: ") and f"No space left on device: '{disk}" in last and not more
+    (disk / "filling").unlink()
+    assert run_here(command).exit_code == 0
+    assert [line["step"] for line in read_lines(disk / "run/log.jsonl")] == list(range(1, 10))
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_training_costs_no_line_and_no_checkpoint(shards, tmp_path, disk):
+    command = training(tmp_path, shards, disk / "run")
+    assert run_here([*command, "--stop-after", 4]).exit_code == 0
+    before = {path.name: path.read_bytes() for path in (disk / "run").glob("*.*")}
+    fill(disk, 12_288)
+    assert run_here(command).exit_code == 1
+    for name in ("checkpoint.pt", "config.json", "weights.safetensors"):
+        assert (disk / "run" / name).read_bytes() == before[name]
+    assert (disk / "run/log.jsonl").read_bytes().startswith(before["log.jsonl"])
+    (disk / "filling").unlink()
+    assert run_here(command).exit_code == 0
+    assert run_here(training(tmp_path, shards, tmp_path / "whole")).exit_code == 0
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (disk / "run", tmp_path / "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_a_full_disk_keeps_the_shards_that_are_written(videos, tmp_path, disk):
+    done = run(*preparing(videos, disk / "output"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [f"Error: [Errno 28] No space left on device: '{disk}/output/000000.tar'"]
+    assert [path.name for path in (disk / "output").glob("*.tar")] == ["000001.tar"]
+    with pytest.warns(UserWarning, match=r"lacks 1 of 2 shards \(000000\.tar\)"):
+        assert len({clip.source for clip in Shards(disk / "output").clips}) == 1
+    assert sorted(path.suffix for path in (disk / "output").iterdir()) == [".failed", ".json", ".tar"]
+    subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+    assert run_here(preparing(videos, disk / "output")).exit_code == 0
+    assert len({clip.source for clip in Shards(disk / "output").clips}) == 21
+
+
+def test_a_file_that_may_not_grow_is_named(shards, tmp_path):
+    """As on a full disk, but nobody needs to be root for it."""
+    pytest.importorskip("resource")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))"
+    command = training(tmp_path, shards, tmp_path / "run")
+    done = run("-c", f"{limit}; from training.train import main; main()", *command[2:])
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"Error: [Errno 27] File too large: '{tmp_path}/run/checkpoint.pt'"
+    assert run_here(command).exit_code == 0
