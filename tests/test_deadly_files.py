@@ -45,11 +45,12 @@ def run(tmp_path):
     """Return a function that runs a command with the broken decoder."""
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN)
-    paths = {"PYTHONPATH": f"{tmp_path / 'broken'}{os.pathsep}{ROOT}", "OPENAVC_PATIENCE": str(PATIENCE)}
+    paths = {"PYTHONPATH": f"{tmp_path / 'broken'}{os.pathsep}{ROOT}"}
 
-    def call(*arguments):
+    def call(*arguments, **variables):
         command = [sys.executable, "-m", "openavc", *map(str, arguments)]
-        return subprocess.run(command, env=os.environ | paths, cwd=ROOT, capture_output=True, text=True, timeout=240)
+        environment = os.environ | paths | variables
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
 
     return call
 
@@ -69,11 +70,11 @@ def test_a_hundred_good_files_among_three_deadly_ones(command, ending, write_goo
     (tmp_path / "in").mkdir()
     for name in (*SAID, *(f"{chr(97 + number % 26)}{number}" for number in range(100))):
         write_good(tmp_path / "in" / f"{name}.{ending}")
-    first = run(command, tmp_path / "in", "--output", tmp_path / "out")
+    first = run(command, tmp_path / "in", "--output", tmp_path / "out", OPENAVC_PATIENCE=str(PATIENCE))
     assert first.returncode == 1
     assert first.stdout.startswith("100 done, 0 skipped, 3 failed")
     assert len(list((tmp_path / "out").glob("[!.]*.npz"))) == 100
-    again = run(command, tmp_path / "in", "--output", tmp_path / "out")
+    again = run(command, tmp_path / "in", "--output", tmp_path / "out", OPENAVC_PATIENCE=str(PATIENCE))
     assert again.returncode == 1
     assert again.stdout.startswith("0 done, 100 skipped, 3 failed")
     for result, more in ((first, ""), (again, "in an earlier run")):
