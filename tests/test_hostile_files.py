@@ -16,6 +16,7 @@ from videos import noise, write_video
 
 ROOT = Path(__file__).parents[1]
 MEMORY = 2_000_000_000  # bytes, of all processes of a command together
+needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is watched on Linux")
 PATIENCE = 10  # seconds without progress, in which a file would have failed as one that hangs
 TIME = 240  # seconds for a whole folder, of which most take less than 0.1
 
@@ -98,7 +99,7 @@ def special_files(folder):
     return [folder / name for name in ("pipe.wav", "device.wav", "loop.wav")]
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is watched on Linux")
+@needs_proc
 @pytest.mark.parametrize("command", ["audio", "image", "video"])
 def test_hostile_files_cost_themselves_alone(command, tmp_path):
     folder, others = tmp_path / "in", []
@@ -131,7 +132,7 @@ def test_there_are_enough_hostile_files():
     assert sum(map(len, (SOUNDS, PICTURES, VIDEOS, RESULTS))) > 100
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is watched on Linux")
+@needs_proc
 def test_results_that_unpack_to_gigabytes_are_named_by_index(tmp_path):
     pytest.importorskip("lancedb", reason="a library needs LanceDB, of the extra [search]")
     folder = tmp_path / "in"
@@ -147,3 +148,26 @@ def test_results_that_unpack_to_gigabytes_are_named_by_index(tmp_path):
     assert set(failed) == {*RESULTS, "pipe.npz"}
     for name in ("bomb.npz", "bomb_of_metadata.npz", "moments.npz"):
         assert "bytes, the limit is" in failed[name]
+
+
+@needs_proc
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["score", "good.wav", "giant.jpg"], "OPENAVC_MAX_PIXELS"),
+        (["localize", "good.png", "--audio", "rate1000000000.wav", "--output", "map.png"], "OPENAVC_HIGHEST_RATE"),
+        (["localize", "sound_gap.mkv", "--output", "map.mp4"], "OPENAVC_LONGEST_GAP"),
+    ],
+)
+def test_commands_of_one_file_name_a_hostile_one(arguments, said, tmp_path):
+    every = SOUNDS | PICTURES | VIDEOS
+    for name in filter(every.__contains__, arguments):
+        (tmp_path / name).write_bytes(every[name]())
+    for name, write_good in GOOD.values():
+        write_good(tmp_path / name)
+    named = [str(tmp_path / argument) if "." in argument else argument for argument in arguments]
+    status, _, err, peak = run(*named)
+    assert status == 1 and peak < MEMORY
+    [line] = err.splitlines()
+    assert said in line
+    assert not list(tmp_path.glob("map*"))
