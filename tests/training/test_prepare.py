@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict, replace
@@ -329,6 +330,25 @@ def test_a_video_at_which_two_workers_died_is_left_out(tmp_path):
 )
 def test_cuts_of_one_video_have_its_identifier(name, identifier):
     assert identify(name) == identifier
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path):
+    with tempfile.TemporaryDirectory() as root:  # pytest's own folders are closed to others
+        private = Path(root, "videos/private")
+        private.mkdir(parents=True)
+        os.chmod(root, 0o755)
+        shutil.copy(EXAMPLE, private.parent)
+        private.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65_534)  # nobody
+        try:
+            with pytest.raises(PermissionError, match=f"'{private}'"):
+                find_videos(private.parent)
+        finally:
+            os.seteuid(user)
+            private.chmod(0o755)
+        assert len(find_videos(private.parent)) == 1
 
 
 def test_held_videos_are_a_share_chosen_by_the_identifier_alone(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -52,8 +53,13 @@ def identify(name: str) -> str:
 
 
 def find_videos(folder: Path) -> list[ListedVideo]:
-    """Find all videos below a folder, in the order of their paths."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    """Find all videos below a folder, in the order of their paths; OSError if a folder can't be read."""
+
+    def unreadable(error: OSError) -> None:
+        raise error
+
+    paths = (Path(place, name) for place, _, names in os.walk(folder, onerror=unreadable) for name in names)
+    files = sorted(path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file())
     names = (path.relative_to(folder).with_suffix("").as_posix() for path in files)
     return [ListedVideo(str(path), identifier=identify(name)) for path, name in zip(files, names, strict=True)]
 
