@@ -300,35 +300,25 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     if not videos:
         raise ValueError("there are no videos to prepare")
     sides = _split(videos, output, held)
-    with only_user(output):
-        return _prepare(videos, sides, output, settings, workers, held)
-
-
-def _prepare(
-    videos: list[ListedVideo],
-    sides: dict[Path, list[ListedVideo]],
-    output: Path,
-    settings: Settings,
-    workers: int,
-    held: float,
-) -> list[dict]:
-    """Write the missing shards of each side; no other process writes there."""
     jobs = _plan(sides, settings)
-    record, mine = output / "corpus.json", describe_corpus(videos, settings, held)
-    if record.exists() and _read_record(record) != mine:
-        raise ValueError(f"{output} holds shards of other videos or settings: take a new folder")
-    _write_record(output, mine)
-    for folder, inside in sides.items() if held else ():
-        folder.mkdir(exist_ok=True)
-        _write_record(folder, describe_corpus(inside, settings, held) | {"side": folder.name})
-    for path, *_ in jobs:  # of a run that was killed
-        path.with_suffix(".reading").unlink(missing_ok=True)
-    died = write_in_processes(_work, [job for job in jobs if not is_whole(job[0])], workers)
-    failures = [failure for path, *_ in jobs if path.exists() for failure in read_lines(path.with_suffix(".failed"))]
-    write_bytes(output / "failed.jsonl", _as_lines(failures))
-    if died:
-        told = "\n".join(note_death(path, inside) for path, _, inside, *_ in died)
-        raise RuntimeError(f"{told}\nThe other {len(jobs) - len(died)} shards are written; start again to go on.")
+    with only_user(output):
+        record, mine = output / "corpus.json", describe_corpus(videos, settings, held)
+        if record.exists() and _read_record(record) != mine:
+            raise ValueError(f"{output} holds shards of other videos or settings: take a new folder")
+        _write_record(output, mine)
+        for folder, inside in sides.items() if held else ():
+            folder.mkdir(exist_ok=True)
+            _write_record(folder, describe_corpus(inside, settings, held) | {"side": folder.name})
+        for path, *_ in jobs:  # of a run that was killed
+            path.with_suffix(".reading").unlink(missing_ok=True)
+        died = write_in_processes(_work, [job for job in jobs if not is_whole(job[0])], workers)
+        failures = [
+            failure for path, *_ in jobs if path.exists() for failure in read_lines(path.with_suffix(".failed"))
+        ]
+        write_bytes(output / "failed.jsonl", _as_lines(failures))
+        if died:
+            told = "\n".join(note_death(path, inside) for path, _, inside, *_ in died)
+            raise RuntimeError(f"{told}\nThe other {len(jobs) - len(died)} shards are written; start again to go on.")
     return failures
 
 

@@ -236,8 +236,9 @@ class Shards:
             index: cv2.imdecode(encoded[offsets[index - first] : offsets[index - first + 1]], cv2.IMREAD_COLOR)
             for index in map(int, np.unique(indices))
         }
-        for index in (index for index, picture in decoded.items() if picture is None):
-            raise self._damage(clip.shard, f"frame {index} of its clip {clip.key} can't be decoded")
+        for index, picture in decoded.items():
+            if picture is None:
+                raise self._damage(clip.shard, f"frame {index} of its clip {clip.key} can't be decoded")
         return np.stack([decoded[int(index)][..., ::-1].astype(np.float32) / 255 for index in indices])
 
     def sound(self, clip: StoredClip, time: float, seconds: float, sample_rate: int, channels: int = 1) -> np.ndarray:
