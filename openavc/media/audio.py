@@ -200,7 +200,7 @@ def _finite_blocks(blocks: Iterator[np.ndarray], sample_rate: int, path: Path) -
         step()
         yield _check_finite(block, str(path), position)
         position += len(block)
-        check_length(position / sample_rate, path)
+        check_length(position, sample_rate, path)
 
 
 def _open(path: Path, dtype: str) -> tuple[Iterator[np.ndarray], int]:

@@ -136,7 +136,7 @@ class Demuxer:
                 frames = packet.decode() if packet is not None else None
             except av.FFmpegError as error:
                 if isinstance(error, MemoryError):
-                    raise
+                    raise OSError(f"{self.path}: not enough memory for a packet of its {stream.type}") from error
                 self.damaged[stream.index] += 1
                 first = seconds if first is None else first
                 continue

@@ -14,7 +14,7 @@ _LOWEST_RATE, _HIGHEST_RATE = 100, 1_000_000  # Hz
 _LONGEST_GAP = 600.0  # seconds; a longer one is a mistake of the file's, not a pause
 _MOST_GAPS = 20  # seconds of gaps to a second of sound
 _BYTES_OF_PICTURES = 1000  # a second, at least, of a video whose sound pauses
-_BYTES_OF_SOUND = 20  # a second, at least; the thriftiest codecs take 50
+_BYTES_OF_SOUND = 20  # a second, at least; the thriftiest codecs take 50, and plain samples one each
 _CHANGES = 100  # of the sample rate, and one a second
 
 
@@ -83,11 +83,11 @@ def check_gaps(gaps: float, sound: float, path: Path, has_pictures: bool) -> Non
         )
 
 
-def check_length(seconds: float, path: Path) -> None:
-    """Raise OSError if a recording lasts so long that the file has no bytes for it."""
+def check_length(samples: int, rate: int, path: Path) -> None:
+    """Raise OSError if a recording has so many samples, at a rate in Hz, that the file has no bytes for them."""
     size = path.stat().st_size
-    most = longest_gap() + size / _BYTES_OF_SOUND
-    if seconds > most:
+    most = longest_gap() + size / min(_BYTES_OF_SOUND, rate)
+    if samples / rate > most:
         raise OSError(
             f"{path} unpacks {size} bytes to more than {most:.0f} s of sound "
             "(OPENAVC_LONGEST_GAP, in seconds, allows more)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from ..progress import step
 from ..regular import check_regular
 
 
@@ -25,6 +26,7 @@ def sha256_of(path: str | Path) -> str:
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
+            step()
     return digest.hexdigest()
 
 
