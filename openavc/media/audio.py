@@ -20,7 +20,7 @@ from .arrays import to_array
 from .clock import start_seconds
 from .container import Demuxer, existing_file, open_container
 from .joined import Frames, Pieces, Range, Window, found_in, last_flac_block
-from .limits import check_changes, check_gaps, check_length, check_rate
+from .limits import check_changes, check_gaps, check_length, check_packets, check_rate
 from .resample import resample_blocks
 
 SOUND_EXTENSIONS = set(
@@ -400,7 +400,8 @@ def _placed(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterato
     rate, channels = stream.codec_context.sample_rate, max(1, stream.codec_context.channels)
     position, tolerance, timed, damaged = 0, 0, True, 0
     changes, gaps = 0, 0.0
-    for frame in demuxer.decode(stream):
+    for packets, frame in enumerate(demuxer.decode(stream)):
+        check_packets(packets, position / rate, demuxer.path)
         samples = to_channels(_frame_samples(frame, dtype), channels)  # some streams change their channels midway
         if frame.sample_rate != rate:
             position, rate = round(position * frame.sample_rate / rate), check_rate(frame.sample_rate, demuxer.path)

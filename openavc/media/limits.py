@@ -16,6 +16,8 @@ _MOST_GAPS = 20  # seconds of gaps to a second of sound
 _BYTES_OF_PICTURES = 1000  # a second, at least, of a video whose sound pauses
 _BYTES_OF_SOUND = 20  # a second, at least; the thriftiest codecs take 50, and plain samples one each
 _CHANGES = 100  # of the sample rate, and one a second
+_PACKETS = 100_000  # of sound, and 5000 a second; no codec has a tenth of that
+_PACKETS_A_SECOND = 5000
 
 
 def most_pixels() -> int:
@@ -50,6 +52,14 @@ def check_changes(changes: int, seconds: float, path: Path) -> None:
     """Raise OSError if the sample rate of a sound has changed so often that each change would take its time."""
     if changes > _CHANGES + seconds:
         raise OSError(f"{path} changes its sample rate {changes} times within {seconds:.1f} s; one a second is taken")
+
+
+def check_packets(packets: int, seconds: float, path: Path) -> None:
+    """Raise OSError if a sound comes in so many packets that each has hardly a sample."""
+    if packets > _PACKETS + _PACKETS_A_SECOND * seconds:
+        raise OSError(
+            f"{path} has {packets} packets within {seconds:.1f} s of sound; {_PACKETS_A_SECOND} a second are taken"
+        )
 
 
 def longest_gap() -> float:

@@ -91,10 +91,10 @@ def _read_with_pillow(path: Path) -> np.ndarray:
             warnings.warn(f"its colours are for HDR screens ({transfer}); they are taken as they are", stacklevel=2)
         if peak is not None:
             return _read_deep(path, image, peak)
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if not image.mode.startswith(("I", "F")):
-            return np.asarray(_in_srgb(upright))
-        grey = np.asarray(upright)
+            return np.asarray(_in_srgb(image))
+        grey = np.asarray(image)
         _warn_of_profile(image.info.get("icc_profile"), "L")
         if image.mode == "F":
             return grey
@@ -155,6 +155,11 @@ def _load(image: Any) -> None:
             os.close(shown)
 
 
+def _in_mode(image: Any, mode: str) -> Any:
+    """Convert a picture to a mode; it isn't copied, as Pillow would, if it has that mode."""
+    return image if image.mode == mode else image.convert(mode)
+
+
 def _in_srgb(image: Any) -> Any:
     """Convert an 8-bit picture of any mode to RGB or RGBA, by its ICC profile if it has one."""
     has_alpha = "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
@@ -162,10 +167,10 @@ def _in_srgb(image: Any) -> Any:
         image = image.convert("LA")
     profile = image.info.get("icc_profile")
     if not profile and image.mode != "LAB":
-        return image.convert("RGBA" if has_alpha else "RGB")
+        return _in_mode(image, "RGBA" if has_alpha else "RGB")
     mode = {"1": "L", "LA": "L", "L": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
-    straight = image.convert("RGBA") if has_alpha else image
-    colours = _by_profile(straight if straight.mode == mode else straight.convert(mode), profile)
+    straight = _in_mode(image, "RGBA") if has_alpha else image
+    colours = _by_profile(_in_mode(straight, mode), profile)
     if has_alpha:
         colours.putalpha(straight.getchannel("A"))
     return colours
@@ -179,7 +184,7 @@ def _by_profile(image: Any, data: bytes | None) -> Any:
     try:
         profile: Any = ImageCms.createProfile("LAB") if image.mode == "LAB" else _profile(data)
         if image.mode in ("L", "RGB") and _is_srgb(profile, image.mode):
-            return image.convert("RGB")
+            return _in_mode(image, "RGB")
         return ImageCms.profileToProfile(image, profile, srgb, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
         warnings.warn(f"its ICC profile can't be applied and was ignored: {error}", stacklevel=2)

@@ -73,6 +73,13 @@ def test_packets_of_one_sample_each_take_no_more_time_than_they_are(tmp_path):
     np.testing.assert_array_equal(samples[:, 0] * 32768, np.frombuffer(pcm(16_000), np.int16))
 
 
+def test_packets_of_one_sample_each_are_refused_in_the_end(tmp_path):
+    path = tmp_path / "packets.mka"
+    path.write_bytes(matroska([sound_track()], [cluster(k, [(1, b"\1\2")] * 16_000) for k in range(10)]))
+    with pytest.raises(OSError, match=r"packets\.mka has \d+ packets within .* s of sound; 5000 a second"):
+        read_audio(path)
+
+
 @pytest.mark.parametrize("variable", ["OPENAVC_LOWEST_RATE", "OPENAVC_HIGHEST_RATE"])
 def test_a_limit_of_rates_that_is_no_number_is_told(variable, tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", noise(800), 8000)
