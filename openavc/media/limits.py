@@ -22,10 +22,7 @@ _PACKETS_A_SECOND = 5000
 
 def most_pixels() -> int:
     """Return how many pixels a picture may have: OPENAVC_MAX_PIXELS if that is set, otherwise 2**26."""
-    text = os.environ.get("OPENAVC_MAX_PIXELS") or str(MOST_PIXELS)
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"the environment variable OPENAVC_MAX_PIXELS must be a whole number of pixels, got {text!r}")
-    return int(text)
+    return _whole("OPENAVC_MAX_PIXELS", MOST_PIXELS, "pixels")
 
 
 def check_pixels(width: int, height: int, size: int = 1) -> None:
@@ -38,8 +35,8 @@ def check_pixels(width: int, height: int, size: int = 1) -> None:
 
 def check_rate(rate: int, path: Path) -> int:
     """Return the sample rate that a file claims; raise OSError if no sound has it."""
-    lowest = _whole("OPENAVC_LOWEST_RATE", _LOWEST_RATE)
-    highest = _whole("OPENAVC_HIGHEST_RATE", _HIGHEST_RATE)
+    lowest = _whole("OPENAVC_LOWEST_RATE", _LOWEST_RATE, "Hz")
+    highest = _whole("OPENAVC_HIGHEST_RATE", _HIGHEST_RATE, "Hz")
     if lowest <= rate <= highest:
         return rate
     raise OSError(
@@ -104,8 +101,8 @@ def check_length(samples: int, rate: int, path: Path) -> None:
         )
 
 
-def _whole(variable: str, default: int) -> int:
+def _whole(variable: str, default: int, unit: str) -> int:
     text = os.environ.get(variable) or str(default)
-    if not text.isdecimal():
-        raise ValueError(f"the environment variable {variable} must be a whole number of Hz, got {text!r}")
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"the environment variable {variable} must be a whole number of {unit}, got {text!r}")
     return int(text)

@@ -86,6 +86,9 @@ def test_a_second_process_is_refused_and_changes_nothing(shards, videos, tmp_pat
 # ----------------------------------------------------------------------------------------------------------- kills
 
 
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by Linux's /proc")
+
+
 def check_kills(command, folder, number):
     seed = random.randrange(2**32)
     print(f"the moments are those of seed {seed}")
@@ -94,7 +97,7 @@ def check_kills(command, folder, number):
     assert not (count.differing or count.files or count.processes), count
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes can't be told apart without /proc")
+@needs_linux
 def test_kills_of_a_preparation_leave_no_trace(tmp_path):
     def few_videos(folder):
         for number in range(21):
@@ -104,7 +107,7 @@ def test_kills_of_a_preparation_leave_no_trace(tmp_path):
     check_kills(command, tmp_path, 2)
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes can't be told apart without /proc")
+@needs_linux
 def test_kills_of_a_rendering_leave_no_trace_and_no_engine(tmp_path):
     vizdoom_or_skip()
 
