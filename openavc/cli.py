@@ -246,15 +246,18 @@ def _worker():
         raise click.UsageError(str(error)) from None
 
 
-def _answer(worker, files, function, *arguments, hint=""):
-    """Return what a worker answers to a call; exit with a message if that fails, or if a file ends the worker."""
+def _answer(worker, files, function, *arguments, hint="", watched=True):
+    """Return what a worker answers to a call; exit with a message if that fails, or if a file ends the worker.
+
+    A call that isn't watched may take any time without progress.
+    """
     from .extraction.results import failure_reason
     from .worker import WorkerDied, patience
 
     named = [file for file in files if file]
     try:
         with naming(*named):
-            return worker.call(function, *arguments, limit=patience())
+            return worker.call(function, *arguments, limit=patience() if watched else None)
     except WorkerDied as error:
         raise click.ClickException(f"{' and '.join(map(str, named))}: {error}") from None
     except ImportError as error:
@@ -281,6 +284,12 @@ def _load_any(model, device):
 def _load_given(model, device):
     if model is not None:  # otherwise the library tells which
         _load_any(model, device)
+
+
+def _load_of_library(db, model, device):
+    from .library.search import model_of_library
+
+    model_of_library(db, model, device)
 
 
 def _load_localizing(model, device):
@@ -456,6 +465,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     options = {"modality": modality, "k": k, "moments": moments, "exact": exact}
     with _worker() as worker:
         _load(worker.call, _load_given, model, device)
+        _answer(worker, [db], _load_of_library, db, model, device, watched=False)  # which may have to be downloaded
         hits = _answer(worker, [query], _find_nearest, query, kind, db, options, model, device)
         for rank, hit in enumerate(hits, 1):
             time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"

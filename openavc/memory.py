@@ -42,10 +42,12 @@ def resident(process: int) -> int | None:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error is that of an allocation, by Python, PyTorch or OpenCV."""
-    said = str(error)
-    return isinstance(error, MemoryError) or any(
-        words in said for words in ("can't allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc")
-    )
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError | ValueError):  # whose messages name files, which may be called anything
+        return False
+    words = ("can't allocate memory", "out of memory", "Insufficient memory", "std::bad_alloc")
+    return any(part in str(error) for part in words)
 
 
 def _memory_of_machine() -> int | None:

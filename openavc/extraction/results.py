@@ -22,11 +22,13 @@ import numpy as np
 from ..atomic import write_atomically
 from ..media.container import existing_file
 from ..memory import ran_out_of_memory
+from ..progress import step
 from ..version import package_version
 from ..weights import sha256_of
 from .extraction import Extraction
 
 _MARK = "weights_sha256"  # in the metadata of every result
+_BLOCK = 1 << 20  # bytes read at once
 _START = 1 << 16  # bytes, in which the metadata of a result begins
 _MOST_UNPACKED = 2**26, 10  # bytes of a result, and times the size of its file; ours aren't packed
 
@@ -126,10 +128,12 @@ def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]
 
 def _files_below(folder: Path, extensions: set[str]) -> list[Path]:
     """Return the files of these extensions that aren't hidden, and the folders that can't be listed."""
-    unlisted: list[OSError] = []
-    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=unlisted.append) for name in names]
-    files = [path for path in paths if path.suffix.lower() in extensions and not path.name.startswith(".")]
-    return sorted([file for file in files if os.path.isfile(file)] + [Path(error.filename) for error in unlisted])
+    found: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
+        paths = [Path(place, name) for name in names if not name.startswith(".")]
+        files = [path for path in paths if path.suffix.lower() in extensions and os.path.isfile(path)]
+        found.extend(files if os.access(place, os.X_OK) else [Path(place)])  # without it, only names can be read
+    return sorted(found)
 
 
 def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = False) -> Iterator[Outcome]:
@@ -230,7 +234,11 @@ def _is_whole(path: Path) -> bool:
     """Whether every array of a result has the checksum that it was written with."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            for member in archive.infolist():
+                with archive.open(member) as file:  # which compares the checksum at the end
+                    while file.read(_BLOCK):
+                        step()
+            return True
     except Exception:  # as with np.load: damage raises any error
         return False
 

@@ -98,7 +98,7 @@ def search(
         raise ValueError(f"modality must be 'audio', 'image' or None for both, got {modality!r}")
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    vector = _query_vector(image, audio, sr, _model_of_library(db, model, device))
+    vector = _query_vector(image, audio, sr, model_of_library(db, model, device))
     return nearest(open_library(db), vector, modality, int(k), moments, exact)
 
 
@@ -179,7 +179,7 @@ def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndar
     return to_unit_length(vectors.mean(axis=0, keepdims=True))[0]
 
 
-def _model_of_library(db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
+def model_of_library(db: str | os.PathLike, model: Any, device: Any) -> AudioVisualModel:
     """Return the model that a library was made with; raise ValueError if it must be given, or another one was."""
     from ..inference.arguments import get_model
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,7 +273,7 @@ def _open_with_soundfile(
     import soundfile
 
     try:
-        file = soundfile.SoundFile(Window(path, pieces) if pieces else os.fsencode(path))
+        file = soundfile.SoundFile(_openable(path, pieces))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     rate = check_rate(file.samplerate, path)
@@ -296,6 +297,13 @@ def _open_with_soundfile(
         yield from _past_damage(path, dtype, pieces, position, rate)
 
     return blocks(), rate
+
+
+def _openable(path: Path, pieces: Pieces | None) -> Any:
+    """Return what soundfile opens a recording by: a name, which outside Windows may be of any bytes, or its pieces."""
+    if pieces:
+        return Window(path, pieces)
+    return os.fspath(path) if sys.platform == "win32" else os.fsencode(path)
 
 
 def _reads_all(file: Any, path: Path, pieces: Pieces | None) -> bool:
@@ -335,7 +343,7 @@ def _before_damage(path: Path, dtype: str, pieces: Pieces | None, position: int)
     """Yield tenths of a second from a sample on, as far as soundfile can read them."""
     import soundfile
 
-    with soundfile.SoundFile(Window(path, pieces) if pieces else os.fsencode(path)) as file:
+    with soundfile.SoundFile(_openable(path, pieces)) as file:
         try:
             file.seek(position)
             while len(block := file.read(file.samplerate // 10, dtype=dtype, always_2d=True)):

@@ -86,10 +86,10 @@ def as_path(source: Any) -> Iterator[Any]:
 class _Copy(type(Path())):  # type: ignore[misc]  # Path itself can't be inherited from before Python 3.12
     """A path of a copy, whose text is the name of what was copied: readers open the one and tell of the other."""
 
-    shown: str
+    shown: str | None = None  # None for paths that are derived from it
 
     def __str__(self) -> str:
-        return self.shown
+        return super().__str__() if self.shown is None else self.shown
 
     def __fspath__(self) -> str:
         return super().__str__()

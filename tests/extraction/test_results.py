@@ -250,21 +250,23 @@ for job in plan_jobs(sys.argv[1:], Path("out"), {".wav"}):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such permissions")
+@pytest.mark.parametrize("mode", [0o000, 0o744], ids=["nothing", "names alone"])
 @pytest.mark.parametrize("given", ["", "private", "private/*.wav"])
-def test_a_folder_that_cannot_be_listed_is_named(given):
+def test_a_folder_that_cannot_be_listed_is_named(given, mode):
     with tempfile.TemporaryDirectory() as folder:  # not below a folder that is root's alone
         os.chmod(folder, 0o755)
         for name in ("clip.wav", "private/other.wav"):
             write_sound(Path(folder, name), 0)
         private = Path(folder, "private")
-        private.chmod(0)
+        private.chmod(mode)
         told = subprocess.run(
             [sys.executable, "-c", LIST_AS_NOBODY, Path(folder, given)], capture_output=True, text=True
         )
         private.chmod(0o755)
     lines = told.stdout.splitlines()
     if given.endswith(".wav"):
-        assert len(lines) == 1 and f"{private}/*.wav" in lines[0]
+        name = "other.wav" if mode else "*.wav"  # whose name can be read
+        assert len(lines) == 1 and f"{private}/{name}" in lines[0]
     else:
         assert lines == ["clip.wav"] * (not given) + [f"{private} is a folder that can't be listed: permission denied"]
 

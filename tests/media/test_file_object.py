@@ -387,3 +387,10 @@ print(os.listdir(tempfile.gettempdir()))
     environment = os.environ | {"TMPDIR": str(temporary)}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True).stdout
     assert b"openavc-" in said
+
+
+def test_paths_beside_a_copy_are_ordinary_ones():
+    with as_path(io.BytesIO(b"content")) as path:
+        assert str(path) == "<BytesIO>"
+        for derived in (path.parent, path.with_suffix(".x"), path.resolve()):
+            assert str(derived) == os.fspath(derived)

@@ -69,6 +69,17 @@ def test_a_shard_says_how_much_is_in_it(shard):
     assert about == {"clips": CLIPS, "bytes": last.offset, "shards": 1}
 
 
+@pytest.mark.parametrize("content", [b'{"clipz": 4, "bytes"', b"[1]", b"7", b'{"clips": [4]'])
+def test_a_count_that_is_none_is_damage(shard, content):
+    with tarfile.open(shard) as tar:
+        *_, last = tar
+        whole = tar.extractfile(last).read()
+    changed = whole.replace(b'{"clips": 4, "bytes"', content) if content[-1:] == b'"' else content
+    changed = changed.replace(b'{"clips": [4]', b'{"clips": [4], "bytes": 1, "shards": 1}')
+    change(shard, last.offset_data, changed.ljust(last.size))
+    check_refused(shard, "its last member, __shard__, can't be read")
+
+
 def test_webdataset_reads_the_clips_alone(shard):
     found = list(webdataset.WebDataset(str(shard), shardshuffle=False))
     assert [sample["__key__"] for sample in found] == [f"clip{number}" for number in range(CLIPS)]

@@ -39,11 +39,12 @@ def end_with_player(game: Any) -> None:
 
 def remove_shared_memory() -> None:
     """Remove the shared memory of this user's engines that no process uses any longer."""
-    left = [path for path in _SHARED.glob(f"{_PREFIX}*") if path.stat().st_uid == os.getuid()]
+    left = list(_SHARED.glob(f"{_PREFIX}*"))
     used = _mapped() if left else set()
     for path in left:
-        if str(path) not in used:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has removed it
+            if path.stat().st_uid == os.getuid() and str(path) not in used:
+                path.unlink()
 
 
 def _mapped() -> set[str]:

@@ -169,9 +169,10 @@ class Shards:
                 about.get("channels", 1),
                 {name: np.array(kept, dtype=bool) for name, kept in about.get("masks", {}).items()},
             )
-        except (ValueError, KeyError) as error:
+            complete = clip.frame_offsets[-1] == members["mjpeg"][1]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise self._damage(shard, f"the description of its clip {key} can't be read") from error
-        if clip.frame_offsets[-1] != members["mjpeg"][1]:
+        if not complete:
             raise self._damage(shard, f"the frames of its clip {key} aren't all there")
         return clip
 

@@ -88,12 +88,13 @@ def read_tar(path: Path) -> tuple[dict[str, Members], int | None]:
     if count is None:
         return clips, None
     offset, expected = count
-    if (len(clips), offset) != (expected["clips"], expected["bytes"]):
-        raise OSError(
-            f"{path} is damaged: it holds {len(clips)} of {expected['clips']} clips in {offset:,} of "
-            f"{expected['bytes']:,} bytes"
-        )
-    return clips, expected["shards"]
+    try:
+        number, size, shards = (int(expected[name]) for name in ("clips", "bytes", "shards"))
+    except (TypeError, KeyError, ValueError) as error:
+        raise OSError(f"{path} is damaged: its last member, {COUNT}, can't be read") from error
+    if (len(clips), offset) != (number, size):
+        raise OSError(f"{path} is damaged: it holds {len(clips)} of {number} clips in {offset:,} of {size:,} bytes")
+    return clips, shards
 
 
 def _check_end(path: Path, end: int) -> None:
