@@ -313,13 +313,12 @@ class Writer:
         """
         if self.table is None:
             return
+        compact(self.table)
         vectors = self.table.count_rows()
         trained_on = {index.name: int(index.name.rpartition("_")[2]) for index in self.table.list_indices()}
         outdated = [name for name, rows in trained_on.items() if vectors > 2 * rows]
         if vectors >= EXACT_BELOW and len(outdated) == len(trained_on):
             self._train(vectors, outdated)
-        else:
-            compact(self.table)
         show(self.table)
         delete_replaced(self.table, self.folder, KEEP_REPLACED)
 
@@ -327,10 +326,10 @@ class Writer:
         """Train an index on all vectors, replacing outdated ones."""
         from lancedb.index import IvfFlat
 
-        compact(self.table)
         for old in outdated:
             self.table.drop_index(old)
-        config = IvfFlat(distance_type="dot", num_partitions=round(vectors**0.5))
+        # Not the number of partitions: LanceDB, when rows come in, joins those below the size that it aims for.
+        config = IvfFlat(distance_type="dot", target_partition_size=round(vectors**0.5))
         self.table.create_index("vector", config=config, name=f"trained_on_{vectors}")
 
 

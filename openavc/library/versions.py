@@ -101,14 +101,9 @@ def delete_replaced(table: Table, folder: Path, keep: datetime.timedelta) -> Non
     seen_then = next((age for age in ages if age > keep), ages[-1])  # of the version that was replaced since
     for age in (seen_then + keep, datetime.timedelta(milliseconds=1)):  # ages grow until the deletion begins
         table.optimize(cleanup_older_than=age, delete_unverified=True)
-        if _bytes_of_files(folder) <= max(ALLOWED * _bytes_of_last(table), _SMALL):
+        if _bytes_of_files(folder) <= max(ALLOWED * table.stats()["total_bytes"], _SMALL):
             return
 
 
 def _bytes_of_files(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _bytes_of_last(table: Table) -> int:
-    """Return about how many bytes the last version of a table takes; its index holds all vectors once more."""
-    return table.stats()["total_bytes"] * (1 + bool(table.list_indices()))

@@ -70,12 +70,17 @@ def test_more_hits_may_be_wanted_than_any_library_has(lancedb, tmp_path, moments
     assert len(find(tmp_path / "db", vectors(9, 1)[0], moments=moments, k=k)) == (15 if moments else 3)
 
 
-def test_few_partitions_are_probed_unless_they_hold_too_few(lancedb, tmp_path, monkeypatch):
+@pytest.mark.parametrize("again", [False, True])
+def test_few_partitions_are_probed_unless_they_hold_too_few(lancedb, tmp_path, monkeypatch, again):
     monkeypatch.setattr(index, "EXACT_BELOW", 500)
     monkeypatch.setattr(search, "PARTITIONS_PROBED", 1)
     there, queries = vectors(0, 600), vectors(1, 20)
     write(tmp_path / "a.npz", there)
     index_embeddings(tmp_path / "a.npz", tmp_path / "db")
+    if again:  # its partitions stay when vectors come in
+        there = np.concatenate([there, vectors(2, 60)])
+        write(tmp_path / "b.npz", there[600:])
+        index_embeddings(tmp_path / "b.npz", tmp_path / "db")
     truth = np.sort(there @ queries.T, axis=0)[::-1].T  # (queries, vectors)
     exact = [scores(find(tmp_path / "db", query, k=10, exact=True)) for query in queries]
     np.testing.assert_allclose(exact, truth[:, :10], atol=1e-6)
