@@ -24,13 +24,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-PROJECT = Path(__file__).parents[1]
-sys.path.insert(0, str(PROJECT))  # run from a checkout
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run from a checkout
 
 from openavc.extraction import results
 from openavc.library.search import nearest
 from openavc.library.table import open_library
 
+PROJECT = Path(__file__).parents[1]
 WINDOWS, DIMENSIONS = 100, 128
 
 
@@ -137,7 +137,7 @@ def main(recordings: int, share: float, runs: int, kills: int, searchers: int, s
             sizes.append(megabytes(folder))
         click.echo(
             f"{runs} runs, each of which replaced {changed * WINDOWS} vectors: {np.median(times):.1f} s each "
-            f"(at most {max(times):.1f}); {max(sizes):.0f} MB at most after one of them, {sizes[-1]:.0f} MB after the last"
+            f"(at most {max(times):.1f}); {max(sizes):.0f} MB at most after one of them, {sizes[-1]:.0f} MB after all"
         )
         for _ in range(kills):
             change()
