@@ -13,10 +13,12 @@ split, number). A shard is renamed when it is complete, so a killed run can cont
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import json
 import os
 import shutil
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -232,16 +234,13 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
     Raises
     ------
     ValueError
-        If `output` holds shards made with other settings.
+        If `output` holds shards made with other settings, or ViZDoom can't render sound here.
     OSError
         If another process writes to `output`, or the disk is full; shards that are written stay.
     RuntimeError
         If a worker died; raised after all other shards are written.
     """
-    try:
-        import vizdoom  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"ViZDoom can't be imported: {error}; it needs the package vizdoom and libopenal1") from error
+    check_engine()
     output = output.resolve()
     with only_user(output):
         _record(output, asdict(settings) | {"episodes": episodes})
@@ -266,6 +265,17 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
             f"{len(jobs) - len(died)} shards are written: start again to go on"
         )
     return [path for path, *_ in jobs]
+
+
+def check_engine() -> None:
+    """Raise ValueError unless ViZDoom is there and can render sound: without OpenAL, all of it is silence."""
+    try:
+        import vizdoom  # noqa: F401
+
+        if sys.platform == "linux":
+            ctypes.CDLL("libopenal.so.1")
+    except (ImportError, OSError) as error:
+        raise ValueError(f"ViZDoom can't render: {error}; it needs the package vizdoom and libopenal1") from error
 
 
 def _record(output: Path, mine: dict) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from training import simulate
 from training.corpora.scenes import LARGEST_PROJECTILE, projectile_areas
@@ -14,11 +15,24 @@ from training.corpora.shards import Shards
 
 def vizdoom_or_skip():
     try:
-        import vizdoom
+        simulate.check_engine()
+    except ValueError as error:
+        pytest.skip(str(error))
 
-        vizdoom.DoomGame()
-    except ImportError as error:
-        pytest.skip(f"ViZDoom can't be imported here: {error}")
+
+def test_an_engine_that_would_render_silence_is_told_with_what_it_needs(tmp_path, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("elsewhere ViZDoom brings its own OpenAL")
+    pytest.importorskip("vizdoom")
+
+    def missing(name):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(simulate.ctypes, "CDLL", missing)
+    arguments = ["--output", str(tmp_path / "shards"), "--episodes", "1", "--seconds", "2"]
+    result = CliRunner().invoke(simulate.main, arguments)
+    assert result.exit_code == 2 and "libopenal.so.1" in result.output and "it needs the package" in result.output
+    assert not (tmp_path / "shards").exists()
 
 
 def test_the_fourteen_held_out_levels_are_never_trained_on():
