@@ -9,6 +9,7 @@ import contextlib
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,22 @@ def end_with_player(game: Any) -> None:
 
 def remove_shared_memory() -> None:
     """Remove the shared memory of this user's engines that no process uses any longer."""
-    left = list(_SHARED.glob(f"{_PREFIX}*"))
-    used = _mapped() if left else set()
-    for path in left:
-        with contextlib.suppress(FileNotFoundError):  # another process has removed it
-            if path.stat().st_uid == os.getuid() and str(path) not in used:
-                path.unlink()
+    unused = _unused()
+    if unused:
+        time.sleep(0.2)  # an engine that has just made its memory has mapped it then
+        for path in unused & _unused():
+            path.unlink(missing_ok=True)  # another process may have removed it
+
+
+def _unused() -> set[Path]:
+    """Return the shared memory of this user's engines that no process has mapped."""
+    found = set()
+    for path in _SHARED.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_uid == os.getuid():
+                found.add(path)
+    used = _mapped() if found else set()
+    return {path for path in found if str(path) not in used}
 
 
 def _mapped() -> set[str]:
