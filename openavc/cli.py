@@ -487,12 +487,19 @@ def models(as_json):
         click.echo(json.dumps(read_manifest(), indent=2))
         return
     for entry in read_manifest():
-        place = " or ".join(source["type"] for source in entry["sources"])
-        sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
-        say(
-            f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; "
-            f"{entry['license']}; {place}"
-        )
+        try:
+            say(_line_of(entry))
+        except KeyError as error:
+            missing = error.args[0]
+            raise click.ClickException(f"the entry of {entry['name']!r} in the manifest has no {missing}") from None
+
+
+def _line_of(entry: dict) -> str:
+    """Describe a model in a line."""
+    place = " or ".join(source["type"] for source in entry["sources"])
+    sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
+    size = f"{entry['bytes'] / 1e6:.1f} MB"
+    return f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {size}; {entry['license']}; {place}"
 
 
 def _size(size) -> str:

@@ -134,7 +134,7 @@ def _check_finite(samples: np.ndarray, name: str, position: int = 0) -> np.ndarr
     if float(np.abs(samples).max(initial=0)) <= _LOUDEST:  # false for NaN
         return samples
     if np.isfinite(samples).all():
-        loudest = int(np.abs(samples).max(axis=1).argmax())
+        loudest = int(np.argmax(np.abs(samples).max(axis=1)))
         raise ValueError(
             f"{name} reaches {np.abs(samples[loudest]).max():.6g} at sample {position + loudest}, too loud for a "
             "spectrogram; floats are expected in [-1, 1]"

@@ -30,6 +30,11 @@ def sha256_of(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def digests_of(content: bytes) -> dict[str, str]:
+    """Return the digests of a file's content that a manifest may give, by their names there."""
+    return {"git_blob_sha1": git_blob_sha1(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def git_blob_sha1(content: bytes) -> str:
     """Return the hexadecimal SHA-1 by which git, and so GitHub, identifies a file with this content."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..atomic import write_bytes
 from ..regular import check_regular
-from .digests import git_blob_sha1
+from .digests import digests_of, git_blob_sha1
 
 if TYPE_CHECKING:
     import h5py
@@ -120,7 +120,7 @@ def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[d
     architecture : dict
         Argument for `build_model`; the file's header also contains it.
     content : bytes
-        Content of the safetensors file.
+        Content of the safetensors file; its header also contains the digests of `paths`, as `converted_from`.
 
     Raises
     ------
@@ -130,7 +130,18 @@ def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[d
     from safetensors.torch import save
 
     architecture, tensors = read_openl3(*paths, input_repr=input_repr)
-    return architecture, save(tensors, metadata={"architecture": json.dumps(architecture)})
+    origin = [digests_of(_content(Path(path))) for path in paths]
+    about = {"architecture": architecture, "converted_from": origin}
+    content = save(tensors, metadata={key: json.dumps(value) for key, value in about.items()})
+    return architecture, _with_sorted_header(content)
+
+
+def _with_sorted_header(content: bytes) -> bytes:
+    """Sort the header of a safetensors file, whose order changes from process to process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # numbers begin at multiples of eight bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def convert(*paths: str | Path, target: str | Path, input_repr: str | None = None) -> dict:

@@ -11,8 +11,10 @@ import json
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ..regular import check_regular
+from .entries import check_entry
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel carries the manifest inside the package, a checkout keeps it beside the package.
@@ -44,8 +46,25 @@ def read_manifest() -> list[dict]:
 
 
 def read_shipped() -> list[dict]:
-    """Return the entries of the models that openavc comes with, the default first."""
-    return json.loads(MANIFEST.read_text(encoding="utf-8"))["models"]
+    """Return the entries of the models that openavc comes with, the default first.
+
+    Raises
+    ------
+    OSError
+        If the manifest is missing, damaged, or holds an entry that can't be used; the message names it.
+    """
+    try:
+        manifest = _read_json(MANIFEST)
+        entries = manifest.get("models") if isinstance(manifest, dict) else None
+        if not isinstance(entries, list) or not entries:
+            raise ValueError("it holds no list of models")
+        for entry in entries:
+            check_entry(entry, ("package", "hub", "url"))
+        if len({entry["name"] for entry in entries}) < len(entries):
+            raise ValueError("it holds two models of one name")
+    except ValueError as error:
+        raise OSError(f"the manifest {MANIFEST} can't be used: {error}; install openavc again") from None
+    return entries
 
 
 def own_folder() -> Path:
@@ -63,20 +82,23 @@ def read_own(name: str) -> dict:
     ValueError
         If it isn't an entry.
     """
-    path = own_folder() / f"{name}.json"
-    check_regular(path)
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is not JSON: {error}") from None
+    entry = _read_json(own_folder() / f"{name}.json")
     if not isinstance(entry, dict):
         raise ValueError("it is not a model's entry")
     wrong = [key for key, kind in _OWN_TYPES.items() if not isinstance(entry.get(key), kind)]
     if wrong or (entry.get("name"), entry.get("file")) != (name, f"{name}.safetensors"):
         raise ValueError(f"it has a missing or wrong {wrong[0] if wrong else 'name or file'}")
-    if not all(isinstance(source, dict) and source.get("type") in ("own", "hub") for source in entry["sources"]):
-        raise ValueError("it has a missing or wrong type of a source")
+    check_entry(entry, ("own", "hub"))
     return entry
+
+
+def _read_json(path: Path) -> Any:
+    """Return what a file of JSON holds; raise OSError if it can't be read, ValueError if it isn't JSON."""
+    check_regular(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON: {error}") from None
 
 
 def list_models() -> list[str]:

@@ -7,7 +7,6 @@ digest before it is used, and downloads are kept in a cache.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -16,8 +15,10 @@ from pathlib import Path
 from ..atomic import write_bytes
 from ..regular import check_regular
 from . import keras
-from .digests import git_blob_sha1, sha256_of
+from .digests import digests_of, sha256_of
+from .entries import DIGESTS, check_entry
 from .manifest import model_info, own_folder
+from .tensors import read_origin
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
@@ -50,9 +51,12 @@ def fetch_entry(entry: dict) -> Path:
 
     Raises
     ------
+    ValueError
+        If the entry lacks a digest, or names a file outside of the folder that it belongs in.
     OSError
         If no source has the right file; the message gives the reason for each and what to do.
     """
+    check_entry(entry)
     failures = []
     for source in entry["sources"]:
         try:
@@ -147,9 +151,18 @@ def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
             return _verified(path, entry, "It was deleted.")
         except OSError as error:
             damage = f"{error} "
-            path.resolve().unlink(missing_ok=True)  # the blob
-            path.unlink(missing_ok=True)  # the link to it
+            _delete_from_hub_cache(path)
     raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
+
+
+def _delete_from_hub_cache(path: Path) -> None:
+    """Delete a file, and what it links to unless that is no part of the cache."""
+    from huggingface_hub import constants
+
+    blob, cache = path.resolve(), cache_folder() or Path(constants.HF_HUB_CACHE)
+    if blob.is_relative_to(cache.resolve()):
+        blob.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _download_from_hub(entry: dict, source: dict, local_only: bool = False, broke: bool = False) -> str:
@@ -193,21 +206,23 @@ def converted_folder() -> Path:
 def _from_url(entry: dict, source: dict, local_only: bool = False) -> Path:
     """Return OpenL3's files for sound and pictures, converted to one; download and convert them if necessary.
 
-    The SHA-256 of the converted file is written beside it, in the format of the command `sha256sum`, and checked every
-    time. Processes wait for one another.
+    The SHA-256 of the converted file is written beside it, in the format of the command `sha256sum`, and the digests of
+    what it was converted from into its header; both are checked every time. Processes wait for one another.
     """
     from filelock import FileLock
 
     folder = converted_folder()
     target = folder / entry["file"]
     if local_only:
-        return _verified_conversion(target, entry["name"])
+        return _verified_conversion(target, entry, source)
     with contextlib.suppress(OSError):
-        return _verified_conversion(target, entry["name"])
+        return _verified_conversion(target, entry, source)
     folder.mkdir(parents=True, exist_ok=True)
+    for ending in (".safetensors", ".lock", ".sha256", ".partial"):
+        _check_inside(target.with_suffix(ending), folder)
     with FileLock(target.with_suffix(".lock")):
         try:
-            return _verified_conversion(target, entry["name"])  # another process was faster
+            return _verified_conversion(target, entry, source)  # another process was faster
         except FileNotFoundError:
             damage = ""
         except OSError as error:
@@ -219,21 +234,40 @@ def _from_url(entry: dict, source: dict, local_only: bool = False) -> Path:
     return target
 
 
-def _verified_conversion(target: Path, name: str) -> Path:
-    """Return `target` if it has the SHA-256 that is written beside it; otherwise raise OSError."""
-    digest = target.with_suffix(".sha256")
+def _check_inside(path: Path, folder: Path) -> None:
+    """Raise OSError if a link leads what is written to `path` out of its folder."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise OSError(f"{path} is a link to {path.resolve()}: nothing is written outside of {folder}; delete the link")
+
+
+def _verified_conversion(target: Path, entry: dict, source: dict) -> Path:
+    """Return `target` if it has the SHA-256 of the manifest, or else the one beside it, and the manifest's origin."""
+    name, digest = entry["name"], target.with_suffix(".sha256")
     if not target.exists():
         raise FileNotFoundError(f"{target} has not been downloaded: run openavc download {name}")
     actual = sha256_of(target)
     if digest.exists():
         check_regular(digest)
     expected = digest.read_text(errors="replace").split(" ")[0] if digest.exists() else "missing"
-    if actual != expected:
+    pinned, advice = entry.get("sha256"), f"Run: openavc download {name}, which replaces it."
+    if actual != (pinned or expected):
+        place = "the manifest" if pinned else digest.name
         raise OSError(
-            f"{target} is damaged and is not used: its SHA-256 is {actual}, that in {digest.name} is {expected}. "
-            f"Run: openavc download {name}, which replaces it."
+            f"{target} is damaged and is not used: its SHA-256 is {actual}, that in {place} is {pinned or expected}. "
+            f"{advice}"
+        )
+    origin, files = read_origin(target), source["files"]
+    if len(origin) != len(files) or not all(map(_has_digests, origin, files)):
+        raise OSError(
+            f"{target} is not used: by its header, it wasn't converted from the files that the manifest names, "
+            f"{' and '.join(file['url'] for file in files)}. {advice}"
         )
     return target
+
+
+def _has_digests(digests: dict, file: dict) -> bool:
+    """Whether digests, by their names, are those that the manifest gives for a file."""
+    return all(digests.get(kind) == file[kind] for kind in DIGESTS.keys() & file.keys())
 
 
 def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
@@ -255,7 +289,7 @@ def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
         _, content = keras.to_safetensors(*paths, input_repr=entry["options"]["input_repr"])
     finally:
         shutil.rmtree(downloads, ignore_errors=True)
-    digest = f"{hashlib.sha256(content).hexdigest()}  {target.name}\n"
+    digest = f"{digests_of(content)['sha256']}  {target.name}\n"
     write_bytes(target.with_suffix(".sha256"), digest.encode())
     write_bytes(target, content)
     logging.getLogger(__name__).warning("%s: %s; licence %s", entry["name"], entry["attribution"], entry["license"])
@@ -285,7 +319,7 @@ def _download(file: dict, folder: Path, name: str) -> Path:
             "if you have it"
         ) from error
     content = path.read_bytes()
-    actual = {"git_blob_sha1": git_blob_sha1(content), "sha256": hashlib.sha256(content).hexdigest()}
+    actual = digests_of(content)
     for kind in actual.keys() & file.keys():
         if actual[kind] != file[kind]:
             raise OSError(

@@ -34,6 +34,22 @@ def read_architecture(path: Path) -> dict:
         return _architecture(path, file)
 
 
+def read_origin(path: Path) -> list:
+    """Return the digests of the files that a safetensors file was converted from; empty if it names none.
+
+    Raises
+    ------
+    OSError
+        If it isn't a safetensors file, or is cut short.
+    """
+    with _opened(path) as file:
+        try:
+            origin = json.loads((file.metadata() or {}).get("converted_from", "[]"))
+        except (ValueError, RecursionError):
+            return []
+    return origin if isinstance(origin, list) and all(isinstance(digests, dict) for digests in origin) else []
+
+
 def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Return the architecture and the tensors of a safetensors file, which are read only if they fit.
 

