@@ -107,7 +107,11 @@ def test_the_first_command_puts_its_result_where_readme_says(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "mark, last", [("install", "openavc audio examples/freedoom.mp4 --output emb/"), ("tests", "python -m pytest")]
+    "mark, last",
+    [
+        ("install", "openavc audio examples/freedoom.mp4 --output emb/"),
+        ("tests", "python -m pytest -n auto --dist loadfile"),
+    ],
 )
 def test_commands_in_readme_are_where_continuous_integration_looks_for_them(mark, last):
     block = re.search(rf"<!-- {mark} -->\n```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE).group(1)
