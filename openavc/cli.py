@@ -73,12 +73,25 @@ def main():
     tell_warnings()
 
 
+class _Named(click.Path):
+    """A path, which an empty text isn't, though pathlib takes it for the current folder."""
+
+    def convert(self, value, param, ctx):
+        return super().convert(value, param, ctx) if str(value) else self.fail("the name is empty", param, ctx)
+
+
+def _use_threads(context, option, number):
+    try:
+        use_threads(number)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
 _THREADS = click.Option(
     ["--threads"],
     type=click.IntRange(min=1),
-    envvar=VARIABLE,
     expose_value=False,
-    callback=lambda context, option, number: use_threads(number),
+    callback=_use_threads,
     help=f"Of the CPU, that networks compute with.  [default: {VARIABLE}, or half of the cores, at most 8]",
 )
 
@@ -109,9 +122,7 @@ _model = _model_option("ave-small")
 _device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
 _many = _options(
     click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),
-    click.option(
-        "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of results."
-    ),
+    click.option("--output", type=_Named(path_type=Path, file_okay=False), required=True, help="Folder of results."),
     _model,
     click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
@@ -128,7 +139,7 @@ _frame_rate = click.option(
 @click.option("--hop-size", type=float, default=0.1, show_default=True, help="Seconds between two windows.")
 @click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
 def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_size, center):
-    """Embed recordings, or the sound of videos: one .npz each, with embedding (T, D), timestamps and metadata."""
+    """Embed recordings, or the sound of videos. One .npz each: embedding (T, D), timestamps and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
     _embed(inputs, output, overwrite, modality="audio", hop_size=hop_size, center=center, **options)
 
@@ -136,7 +147,7 @@ def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_s
 @_command("openavc image photos/ --output emb/")
 @_many
 def image(inputs, output, model, embedding, batch_size, device, overwrite):
-    """Embed pictures: one .npz each, with embedding (1, D), timestamps, which is 0, and metadata."""
+    """Embed pictures. One .npz each: embedding (1, D), timestamps, which is 0, and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
     _embed(inputs, output, overwrite, modality="image", **options)
 
@@ -145,7 +156,7 @@ def image(inputs, output, model, embedding, batch_size, device, overwrite):
 @_many
 @_frame_rate
 def video(inputs, output, model, embedding, batch_size, device, overwrite, frame_rate):
-    """Embed the frames of videos and the sound around each: one .npz each, with audio (T, D), image (T, D), timestamps
+    """Embed the frames of videos and the sound around each. One .npz each: audio (T, D), image (T, D), timestamps
     and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
     _embed(inputs, output, overwrite, modality="video", frame_rate=frame_rate, **options)
@@ -176,8 +187,9 @@ def _embed(inputs, output, overwrite, **options):
     except KeyboardInterrupt:
         tell(f"stopped with {counts['done']} done; the same command goes on from there")
         sys.exit(130)
-    where = jobs[0].target if len(jobs) == 1 and not counts["failed"] else output
-    say(", ".join(f"{number} {status}" for status, number in counts.items()) + f"{others}; results in {where}")
+    where = jobs[0].target if len(jobs) == 1 else output
+    results = f"; results in {where}" if counts["done"] or counts["skipped"] else ""
+    say(", ".join(f"{number} {status}" for status, number in counts.items()) + others + results)
     sys.exit(1 if counts["failed"] else 0)
 
 
@@ -226,10 +238,14 @@ def _tell_failures(outcomes):
 
 def _load(load, *arguments):
     """Load a model, or exit with a message: status 2 for an unknown name, 1 if the weights can't be obtained."""
+    from .worker import WorkerDied
+
     try:
         return load(*arguments)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
+    except WorkerDied as error:
+        raise click.ClickException(f"the model can't be loaded: {error}") from None
     except OSError as error:
         raise click.ClickException(str(error)) from None
 
@@ -334,7 +350,7 @@ def _find_nearest(query, kind, db, options, model, device):
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @_device
 def score(inputs, model, frame_rate, device):
-    """Tell whether the sound and the picture of a video, or of two files, belong together.
+    """Tell whether sound and picture belong together. They are those of a video, or of two files.
 
     For a video, one line a moment and the mean; for a sound and a picture, their score.
     """
@@ -350,7 +366,7 @@ def score(inputs, model, frame_rate, device):
     say(f"    mean    {scores.mean():.3f}")
 
 
-_file = click.Path(path_type=Path, dir_okay=False)
+_file = _Named(path_type=Path, dir_okay=False)
 
 
 @_command(
@@ -405,7 +421,7 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 
 
 _library = click.option(
-    "--db", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder of the library."
+    "--db", type=_Named(path_type=Path, file_okay=False), required=True, help="Folder of the library."
 )
 
 
@@ -414,7 +430,7 @@ _library = click.option(
 @_library
 @click.option("--prune", is_flag=True, help="Remove the vectors whose .npz is gone.")
 def index(inputs, db, prune):
-    """Put results of `openavc audio | image | video --embedding joint` into a library to search.
+    """Put results into a library to search. They are of `openavc audio | image | video --embedding joint`.
 
     Results that are already in it are skipped; newer ones replace older ones of the same source and kind.
     """
@@ -447,11 +463,11 @@ def index(inputs, db, prune):
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
 @click.option("--moments", is_flag=True, help="Show every moment, not only the best of each file.")
 @click.option("--exact", is_flag=True, help="Compare with every vector; by default large libraries are approximate.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
+@click.option("--html", type=_Named(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
 @click.option("--model", help="The library's weights file, if it isn't one of `openavc models`.")
 @_device
 def search(db, picture, recording, modality, k, moments, exact, html, model, device):
-    """Find what is nearest to a picture or a sound: rank, cosine similarity, modality, time and file.
+    """Find what is nearest to a picture or a sound. Printed are rank, cosine similarity, modality, time and file.
 
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
     query's own modality are usually nearer than the other's: --modality searches only one.
@@ -480,7 +496,7 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
 @_command("openavc models --json")
 @click.option("--json", "as_json", is_flag=True, help="The whole manifest.")
 def models(as_json):
-    """List the models, the default first and your own, which training.export wrote, last."""
+    """List the models. The default comes first, your own, which training.export wrote, last."""
     from .weights import read_manifest
 
     if as_json:
@@ -510,7 +526,7 @@ def _size(size) -> str:
 @_command("openavc download NAME")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def download(names):
-    """Fetch and verify the weights of models, for work without a network later."""
+    """Fetch and verify weights for work without a network later."""
     from .weights import fetch
 
     _print_each(names, lambda name: str(fetch(name)))
@@ -519,7 +535,7 @@ def download(names):
 @_command("openavc verify")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def verify(names):
-    """Check the weights on this machine against the manifest; all models by default."""
+    """Check the weights on this machine. All models by default, against the manifest."""
     from .weights import list_models, verify_local
 
     def state(name):
@@ -530,9 +546,9 @@ def verify(names):
 
 
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=_Named(path_type=Path, exists=True))
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
+    "--output", type=_Named(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
 )
 @click.option(
     "--input-repr",
@@ -541,7 +557,7 @@ def verify(names):
 )
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def import_openl3(inputs, output, input_repr, overwrite):
-    """Convert an .h5 or .h5.gz file of OpenL3 or EdgeL3, or one of sound and one of pictures together, to safetensors.
+    """Convert OpenL3's or EdgeL3's weights. An .h5 or .h5.gz, or one of sound and one of pictures, become safetensors.
 
     The result is given as --model, or to load_model; so can be the .h5 files themselves.
     """

@@ -23,7 +23,7 @@ def most_memory() -> int | None:
         If the variable isn't a size.
     """
     given = os.environ.get(_VARIABLE)
-    if given is None:
+    if not given:
         there_is = _memory_of_machine()
         return None if there_is is None else int(_SHARE * there_is)
     number, unit = (given[:-1], given[-1:].upper()) if given[-1:].upper() in _UNITS else (given, "")

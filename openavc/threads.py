@@ -14,7 +14,17 @@ MOST_THREADS = 8  # by default
 
 
 def default_threads() -> int:
-    """Return OMP_NUM_THREADS if it is set; otherwise half of the cores that this process may use, 1 to 8."""
+    """Return OPENAVC_THREADS or OMP_NUM_THREADS if it is set; otherwise half of this process's cores, 1 to 8.
+
+    Raises
+    ------
+    ValueError
+        If OPENAVC_THREADS isn't a number of threads.
+    """
+    if given := os.environ.get(VARIABLE):
+        if not given.isdecimal() or int(given) < 1:
+            raise ValueError(f"{VARIABLE} must be a number of threads such as 2, got {given!r}")
+        return int(given)
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
     affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS and Windows

@@ -49,7 +49,7 @@ def patience() -> float:
     ValueError
         If the variable isn't a positive number.
     """
-    given = os.environ.get("OPENAVC_PATIENCE", PATIENCE)
+    given = os.environ.get("OPENAVC_PATIENCE") or PATIENCE
     try:
         seconds = float(given)
     except ValueError:

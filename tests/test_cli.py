@@ -41,6 +41,12 @@ def test_importing_the_package_is_light_and_every_public_name_is_there():
         openavc.nonsense  # noqa: B018
 
 
+def test_the_list_of_commands_says_what_each_is_for():
+    listed = run("--help").output.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_each_command_shows_an_example(command):
     result = run(command, "--help")
@@ -60,6 +66,11 @@ def test_the_help_of_each_command_shows_an_example(command):
         (["audio", "x.wav", "--output", "out", "--device", "toaster"], "toaster"),
         (["video", "x.mp4", "--output", "out", "--frame-rate", "0"], "frame-rate"),
         (["score", "a", "b", "c"], "got 3 files"),
+        (["audio", "x.wav", "--output", ""], "'--output': the name is empty"),
+        (["localize", "x.mp4", "--output", ""], "'--output': the name is empty"),
+        (["index", "x.npz", "--db", ""], "'--db': the name is empty"),
+        (["search", "--db", "x", "--html", ""], "'--html': the name is empty"),
+        (["import-openl3", "gone.h5"], "'gone.h5' does not exist"),
         (["download", "nothing"], "nothing"),
         (["verify", "nothing"], "nothing"),
         (["dance"], "dance"),
@@ -69,6 +80,12 @@ def test_wrong_usage_leaves_with_status_2_and_says_what_would_work(arguments, sa
     result = run(*arguments)
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+def test_where_all_failed_there_are_no_results_to_look_for(tmp_path):
+    result = run("audio", tmp_path / "no*.wav", "--output", tmp_path / "out")
+    assert result.stdout == "0 done, 0 skipped, 1 failed\n"
+    assert f"no file matches {tmp_path / 'no*.wav'}" in result.stderr
 
 
 def test_a_folder_without_sound_is_wrong_usage(tmp_path):

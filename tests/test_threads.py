@@ -52,4 +52,4 @@ def test_all_commands_take_threads(command):
 def test_threads_that_are_no_number_are_wrong_usage():
     result = CliRunner().invoke(main, ["models"], env={"OPENAVC_THREADS": "many"})
     assert result.exit_code == 2
-    assert "'many'" in result.stderr
+    assert result.stderr == "Error: OPENAVC_THREADS must be a number of threads such as 2, got 'many'\n"

@@ -226,7 +226,7 @@ def test_steps_are_counted():
     assert before + 1 <= steps() <= before + 2
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "soon", ""])
+@pytest.mark.parametrize("given", ["0", "-1", "inf", "nan", "soon"])
 def test_a_patience_that_is_no_time_is_refused(monkeypatch, given):
     monkeypatch.setenv("OPENAVC_PATIENCE", given)
     with pytest.raises(ValueError, match="positive number of seconds"):

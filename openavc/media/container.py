@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import heapq
 import os
 import warnings
@@ -24,13 +25,16 @@ _POINTERS = {"applehttp", "concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", 
 
 def existing_file(path: str | os.PathLike) -> Path:
     """Return the Path of a regular file; raise FileNotFoundError, IsADirectoryError or OSError unless it is one."""
+    if not os.fspath(path):
+        raise FileNotFoundError("the name of a file is empty")
     path = path if isinstance(path, Path) else Path(os.fsdecode(path))
     if path.is_dir():
         if not os.access(path, os.R_OK | os.X_OK):
             raise PermissionError(f"{path} is a folder that can't be listed: permission denied")
         raise IsADirectoryError(f"{path} is a folder; name the files in it (the command line takes folders)")
     if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+        matches = "matches" if glob.has_magic(str(path)) else "is called"
+        raise FileNotFoundError(f"no file {matches} {path}")
     check_regular(path)
     return path
 

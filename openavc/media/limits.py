@@ -61,7 +61,7 @@ def check_packets(packets: int, seconds: float, path: Path) -> None:
 
 def longest_gap() -> float:
     """Return the longest gap that is kept, in seconds: OPENAVC_LONGEST_GAP if that is set, otherwise ten minutes."""
-    given = os.environ.get("OPENAVC_LONGEST_GAP", str(_LONGEST_GAP))
+    given = os.environ.get("OPENAVC_LONGEST_GAP") or str(_LONGEST_GAP)
     try:
         seconds = float(given)
     except ValueError:

@@ -30,6 +30,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "GIF", "
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", *_TIFF)
+_PICTURES = {b"avif", b"avis", b"mif1", b"msf1"}  # brands; those of other ISO media files are videos
+_RECORDINGS = (b"\x1a\x45\xdf\xa3", b"OggS", b"fLaC", b"ID3")
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further than this is sRGB
@@ -396,6 +398,13 @@ def _told_with_name(path: Path) -> Iterator[None]:
         warnings.warn(f"{path}: {' '.join(text.split())}", UserWarning, stacklevel=4)
 
 
+def _is_recording(head: bytes) -> bool:
+    """Whether the first 12 bytes of a file are those of a video or a recording: MP4, Matroska, AVI, WAV and so on."""
+    if head[4:8] == b"ftyp":
+        return head[8:12] not in _PICTURES
+    return head.startswith(_RECORDINGS) or (head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"))
+
+
 def _reason(path: Path, error: Exception) -> str:
     """Say in one line why a file can't be decoded."""
     from PIL import UnidentifiedImageError
@@ -407,6 +416,8 @@ def _reason(path: Path, error: Exception) -> str:
         return "HEIC isn't read: convert it to JPEG or PNG"
     if isinstance(error, ValueError) and not isinstance(error, OSError) and str(error).startswith(("it ", "the ")):
         return str(error)  # ours
+    if isinstance(error, UnidentifiedImageError) and _is_recording(head):
+        return "it is a video or a recording"
     if (whole := _declared_bytes(path)) > size:
         return f"it is cut off after {_amounts(size, whole)}"
     if "truncated" in str(error) or (head[:4] in _TIFF[:2] and _directory_of_tiff(head) >= size):

@@ -606,7 +606,7 @@ def test_videos_that_are_missing_or_damaged_are_told_plainly(recorder, tmp_path,
     good = write_video(tmp_path / "good.mkv", [0, 0.1], sound=np.resize(NOISE, 8000), size=(224, 224))
     with pytest.raises(openl3.OpenL3Error, match="2 of 3 files failed; 1 others were embedded") as error:
         openl3.process_video_file([kind(tmp_path / "a.mkv"), kind(damaged), kind(good)], verbose=False)
-    assert f"there is no file {tmp_path / 'a.mkv'}" in str(error.value)
+    assert f"no file is called {tmp_path / 'a.mkv'}" in str(error.value)
     assert f"{damaged} (8 bytes) can't be decoded" in str(error.value)
     assert "Attribute" not in str(error.value)
 
@@ -773,7 +773,7 @@ def test_the_command_line_computes_with_the_threads_it_is_given(recorder, tmp_pa
     monkeypatch.setenv("OPENAVC_THREADS", "many")
     with pytest.raises(SystemExit):
         cli.main(["audio", sound])
-    assert "must be a positive whole number, got 'many'" in capsys.readouterr().err
+    assert "OPENAVC_THREADS must be a number of threads such as 2, got 'many'" in capsys.readouterr().err
 
 
 def test_it_runs_as_a_module():

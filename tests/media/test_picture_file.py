@@ -310,6 +310,11 @@ def test_one_line_says_where_a_picture_is_cut_off(kind, tmp_path, capfd):
         (b"hello, this is a text", "none of JPEG, PNG"),
         (b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "HEIC isn't read: convert it to JPEG or PNG"),
         (b"RIFF\1", "it is cut off after 5 of 9 bytes"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "it is a video or a recording"),
+        (b"RIFF\x24\0\0\0AVI LIST", "it is a video or a recording"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0isomiso2", "it is a video or a recording"),
+        (b"\x1a\x45\xdf\xa3\x9fB\x86\x81\1B\xf7\x81", "it is a video or a recording"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "it is cut off|header is damaged"),
         (b"\xff\xd8\xff\xe0", "it is cut off|header is damaged"),
     ],
 )

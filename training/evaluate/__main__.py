@@ -39,7 +39,6 @@ from .units import units
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    envvar=VARIABLE,
     help=f"Of the CPU; default: {VARIABLE}, or half of the cores, at most 8.",
 )
 def main(threads: int | None) -> None:

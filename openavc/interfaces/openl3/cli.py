@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ...extraction.extraction import EXTENSIONS
 from ...lines import print_any_letter, tell, tell_warnings
-from ...threads import VARIABLE, default_threads, use_threads
+from ...threads import use_threads
 from .files import process_audio_file, process_image_file, process_video_file
 from .openl3_exceptions import OpenL3Error
 from .options import AUDIO_SIZES, CONTENT_TYPES, FRONTENDS, IMAGE_SIZES, INPUT_REPRS, check_choice
@@ -21,7 +21,11 @@ Number = TypeVar("Number", int, float)
 def main(args: list[str] | None = None) -> None:
     """Embed the files named on the command line; exit with status -1 if there are none, 1 if any failed."""
     options = vars(parse_args(args))
-    use_threads(options.pop("threads"))
+    try:
+        use_threads(options.pop("threads"))
+    except ValueError as error:
+        tell(f"openl3: {error}")
+        sys.exit(2)
     center, verbose = not options.pop("no_audio_centering"), not options.pop("quiet")
     print_any_letter()
     tell_warnings("openl3: warning: ")
@@ -170,7 +174,7 @@ def parse_args(args: list[str] | None = None) -> argparse.Namespace:
     add("-ow", "--overwrite", action="store_true", help="embed files whose result is there, too")
     add("-q", "--quiet", action="store_true")
     add("--strict-openl3", action="store_true", help="OpenL3's own numbers, where openavc's are better")
-    add("--threads", type=positive_int, default=os.environ.get(VARIABLE, default_threads()), help="of the CPU")
+    add("--threads", type=positive_int, help="of the CPU")
     return parser.parse_args(args)
 
 
