@@ -270,15 +270,19 @@ class Bench:
     def _look(self, output: Path, count: Count) -> None:
         count.ends += 1
         until = time.monotonic() + ENDING
-        while (living := self._living()) and time.monotonic() < until:
-            time.sleep(0.1)
+        while any((living := self._living(), left := self._left())) and time.monotonic() < until:
+            time.sleep(0.1)  # processes may be ending, and others use shared memory, too
         count.processes += living
         found = self.command.results(output)
         count.differing += [f"{output}/{name}" for name in self.expected if found.get(name) != self.expected[name]]
         count.files += [f"{output}/{name}" for name in found if name not in self.expected]
+        count.files += left
+
+    def _left(self) -> list[str]:
+        """Return the files in the temporary folder and the shared memory that nobody uses and that weren't there."""
         left = [path for path in self.temporary.iterdir() if path.name not in self.before]
         left += set(SHARED_MEMORY.glob("*")) - self.shared_memory - mapped()
-        count.files += [str(path) for path in left if not path.name.startswith(FOREIGN)]
+        return [str(path) for path in left if not path.name.startswith(FOREIGN)]
 
     def _living(self) -> list[str]:
         """Return the command lines of the processes that this bench started and that haven't ended."""

@@ -63,12 +63,14 @@ class Worker:
     """Calls functions in a process of its own; use it as a context manager.
 
     The process is started by the first call, and again by the first call after it died. If it takes more memory than
-    `most_memory`, it is killed.
+    it may, it is killed.
 
     Parameters
     ----------
     setup : callable, optional
         Called in each new process before anything else; picklable.
+    share : float
+        Of `most_memory`, that the process may take; the others are for workers beside it.
 
     Raises
     ------
@@ -76,9 +78,9 @@ class Worker:
         If `OPENAVC_MEMORY` isn't a size.
     """
 
-    def __init__(self, setup: Callable[[], None] | None = None) -> None:
+    def __init__(self, setup: Callable[[], None] | None = None, share: float = 1.0) -> None:
         self._setup = setup
-        self._most_memory = most_memory()
+        self._most_memory = int(share * (most_memory() or 0))  # 0 if nobody knows
         self._process: Any = None
         self._connection: Any = None
         self._warned: dict = {}  # so that a warning is repeated, or not, as in one process

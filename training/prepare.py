@@ -168,8 +168,7 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
         stack.callback(reading.unlink, missing_ok=True)  # unless this process dies
         for number, video in enumerate(videos, start=first):
             if deaths.count(video.path) >= _MOST_DEATHS:
-                often = f"died, {_MOST_DEATHS} times (killed, or out of memory)"
-                reason = f"{video.path}: the process that read it {often}"
+                reason = f"{video.path}: the process that read it died, {_MOST_DEATHS} times"
                 failures.append({"video": video.path, "reason": reason, "clips": 0})
                 continue
             reading.write_text(json.dumps(video.path) + "\n")
@@ -206,7 +205,7 @@ def _work(job: tuple[Path, int, list[ListedVideo], Settings, int]) -> None:
     write_shard(*job)
 
 
-def note_death(path: Path, videos: list[ListedVideo]) -> str:
+def note_death(path: Path, videos: list[ListedVideo], reason: str) -> str:
     """Record at which video the worker that wrote a shard died, and return a message about it.
 
     Parameters
@@ -215,14 +214,15 @@ def note_death(path: Path, videos: list[ListedVideo]) -> str:
         Path of the shard.
     videos : list of ListedVideo
         Videos of the shard.
+    reason : str
+        How it died.
     """
     at = read_lines(path.with_suffix(".reading"))
     with open(path.with_suffix(".died"), "a") as file:
         file.write("".join(json.dumps(video) + "\n" for video in at))
     when = f"while it read {at[0]}" if at else "before its first video"
-    return f"the process of {path} died (killed, or out of memory) {when}; the shard's videos are " + ", ".join(
-        video.path for video in videos
-    )
+    names = ", ".join(video.path for video in videos)
+    return f"the process of {path} died {when}: {reason}; the shard's videos are {names}"
 
 
 def _split(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, list[ListedVideo]]:
@@ -317,7 +317,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
         ]
         write_bytes(output / "failed.jsonl", _as_lines(failures))
         if died:
-            told = "\n".join(note_death(path, inside) for path, _, inside, *_ in died)
+            told = "\n".join(note_death(path, inside, reason) for (path, _, inside, *_), reason in died)
             raise RuntimeError(f"{told}\nThe other {len(jobs) - len(died)} shards are written; start again to go on.")
     return failures
 

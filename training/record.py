@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -88,19 +90,21 @@ class Log:
         if distributed.rank() == 0:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.hook, threading.excepthook = threading.excepthook, _pass_over_full_disks
-            self.file = open_log(self.path, self.steps)
-            with name_full_disk(self.curves):
-                self.board = SummaryWriter(self.curves, purge_step=self.steps + 1)
+            with contextlib.ExitStack() as opened:
+                opened.enter_context(_full_disks_passed_over())
+                self.file = open_log(self.path, self.steps)
+                with name_full_disk(self.curves):
+                    self.board = SummaryWriter(self.curves, purge_step=self.steps + 1)
+                self.opened = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.file:
-            with name_full_disk(self.path):
-                self.file.close()
-            with name_full_disk(self.curves):
-                self.board.close()
-            threading.excepthook = self.hook
+            with self.opened:
+                with name_full_disk(self.path):
+                    self.file.close()
+                with name_full_disk(self.curves):
+                    self.board.close()
 
     def write(self, line: dict) -> None:
         """Append the line of a step."""
@@ -121,10 +125,19 @@ class Log:
                 self.board.flush()
 
 
-def _pass_over_full_disks(failure: threading.ExceptHookArgs) -> None:
+@contextlib.contextmanager
+def _full_disks_passed_over() -> Iterator[None]:
     """Say nothing of a full disk in TensorBoard's thread, which raises the error in the main one, too."""
-    if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in NO_ROOM):
-        threading.__excepthook__(failure)
+
+    def pass_over(failure: threading.ExceptHookArgs) -> None:
+        if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in NO_ROOM):
+            threading.__excepthook__(failure)
+
+    before, threading.excepthook = threading.excepthook, pass_over
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def open_log(path: Path, steps: int) -> TextIO:

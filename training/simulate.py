@@ -29,6 +29,7 @@ import numpy as np
 from openavc.atomic import write_bytes
 from openavc.lines import tell_warnings
 from openavc.locks import only_user
+from openavc.progress import step
 
 from .corpora.engine import end_with_player, remove_shared_memory
 from .corpora.processes import write_in_processes
@@ -142,11 +143,12 @@ def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> d
     step_seconds = settings.tics / TICS_PER_SECOND
     player.prepare(game)
     chunks, frames, objects, events, times = [], [], [], [], []
-    for step in range(round(settings.seconds / step_seconds)):
+    for move in range(round(settings.seconds / step_seconds)):
+        step()  # whoever renders is alive
         state = game.get_state()
         for command in player.commands(state):
             game.send_game_command(command)
-            events.append([round(step * step_seconds, 4), command])
+            events.append([round(move * step_seconds, 4), command])
         game.make_action(player.action(state), settings.tics)
         state = game.get_state()
         if state is None:  # the player has left the level through its exit
@@ -155,7 +157,7 @@ def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> d
         frames.append(cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes())
         chunks.append(state.audio_buffer.copy())
         objects.append(visible_objects(state, 320, 240))
-        times.append(round((step + 1) * step_seconds, 6))  # a picture shows the end of its stretch of sound
+        times.append(round((move + 1) * step_seconds, 6))  # a picture shows the end of its stretch of sound
     return {"audio": np.concatenate(chunks), "frames": frames, "times": times, "objects": objects, "events": events}
 
 
@@ -259,9 +261,9 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
         finally:
             remove_shared_memory()
     if died:
-        shards = ", ".join(path.name for path, *_ in died)
+        shards = ", ".join(f"{path.name} ({reason})" for (path, *_), reason in died)
         raise RuntimeError(
-            f"the processes that rendered {shards} in {output} died (killed, or out of memory); the other "
+            f"the processes that rendered {shards} in {output} died; the other "
             f"{len(jobs) - len(died)} shards are written: start again to go on"
         )
     return [path for path, *_ in jobs]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..extraction.results import Job, Outcome, counted, expand, failure_reason
+from ..locks import only_user
 from .rows import Result, joint_metadata, read_rows, too_quiet, vector_size
 from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
 from .versions import begin, compact, delete_replaced, show
@@ -127,12 +127,11 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
     """
     lancedb, folder = import_lancedb(), Path(db)
     check_name(folder)
-    folder.mkdir(parents=True, exist_ok=True)
 
     def outcomes(status: str, done: Iterable[str | Path], reason: str = "") -> list[Outcome]:
         return [Outcome(Job(Path(path), folder), status, reason) for path in done]
 
-    with only_writer(folder):
+    with only_user(folder):
         writer = Writer(lancedb.connect(folder), folder)
         if prune:
             yield from outcomes("removed", writer.remove_gone())
@@ -338,26 +337,3 @@ def _stored_results(table: Table) -> Iterator[Result]:
     columns = ["result", "result_modified_ns", "result_bytes", "source", "kind"]
     for batch in table.search().where("first").select(columns).to_batches():
         yield from (Result(*row.values()) for row in batch.select(columns).to_pylist())
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Lock a library against other writers; the lock of a killed process is released.
-
-    Parameters
-    ----------
-    folder : Path
-        Of the library.
-
-    Raises
-    ------
-    OSError
-        If another process is writing to it.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise OSError(f"another openavc index is writing to {folder}: wait until it is done") from None

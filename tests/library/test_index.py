@@ -11,6 +11,7 @@ from joint_results import WEIGHTS, find, run, scores, vectors, write
 from openavc.library import index
 from openavc.library.index import index_embeddings
 from openavc.library.table import open_library
+from openavc.locks import only_user
 
 
 @pytest.fixture
@@ -203,10 +204,10 @@ def test_a_replacement_stopped_halfway_is_made_by_the_next_run(lancedb, tmp_path
 def test_a_library_is_written_by_one_process_at_a_time(lancedb, tmp_path):
     write(tmp_path / "a.npz", vectors(0))
     (tmp_path / "db").mkdir()
-    with index.only_writer(tmp_path / "db"):
+    with only_user(tmp_path / "db"):
         result = run("index", tmp_path / "a.npz", "--db", tmp_path / "db")
     assert result.exit_code == 1
-    assert "another openavc index" in result.stderr
+    assert f"{tmp_path / 'db'} is in use by process" in result.stderr
     assert run("index", tmp_path / "a.npz", "--db", tmp_path / "db").exit_code == 0
 
 

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tones import RECIPE
 
 from benchmarks import kills
 from training.corpora.shards import Shards
-from training.record import read_lines
+from training.record import Log, read_lines
 
 ROOT = Path(kills.__file__).parents[1]
 
@@ -83,6 +84,14 @@ def test_a_second_process_is_refused_and_changes_nothing(shards, videos, tmp_pat
         assert [path.name for path in output.iterdir()] == [".lock"]
     holder.communicate("")
     assert not output.exists()
+
+
+def test_a_log_that_cannot_be_opened_leaves_the_process_as_it_was(tmp_path):
+    before = threading.excepthook
+    (tmp_path / "tensorboard").write_text("not a folder")
+    with pytest.raises(OSError), Log(tmp_path, 0):
+        pass
+    assert threading.excepthook is before
 
 
 # ----------------------------------------------------------------------------------------------------------- kills

@@ -282,7 +282,7 @@ def test_a_worker_killed_by_a_signal_costs_its_own_shard_only_and_the_next_run_g
     killer = threading.Thread(target=kill_the_reader, daemon=True)
     killer.start()
     with pytest.raises(
-        RuntimeError, match=rf"000001.tar died .* while it read {stuck}.*\n.*other 2 shards are written"
+        RuntimeError, match=rf"000001.tar died while it read {stuck}: .*SIGSEGV.*\n.*other 2 shards are written"
     ):
         prepare(listed, output, SETTINGS, workers=1)
     killer.join()
@@ -302,7 +302,8 @@ def test_a_video_at_which_two_workers_died_is_left_out(tmp_path):
         write_shard(path, 0, listed, SETTINGS)
         assert len(Shards(tmp_path).clips) == clips
         (tmp_path / "000000.reading").write_text(json.dumps(deadly))  # as if it had died there
-        assert f"while it read {deadly}; the shard's videos are {deadly}, {EXAMPLE}" in note_death(path, listed)
+        told = note_death(path, listed, "it hung")
+        assert f"while it read {deadly}: it hung; the shard's videos are {deadly}, {EXAMPLE}" in told
     [failure] = read_lines(tmp_path / "000000.failed")
     assert failure["video"] == deadly and "died, 2 times" in failure["reason"]
 

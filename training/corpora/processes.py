@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from queue import SimpleQueue
 
-from openavc.worker import Worker, WorkerDied
+from openavc.worker import Worker, WorkerDied, patience
 
 
-def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], number: int) -> list[tuple]:
-    """Write shards in so many processes, which end with this one.
+def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], number: int) -> list[tuple[tuple, str]]:
+    """Write shards in so many processes, which end with this one, and share the memory that they may take.
 
     Parameters
     ----------
@@ -23,24 +23,30 @@ def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], nu
 
     Returns
     -------
-    died : list of tuple
-        Jobs whose process died; a new one took its place for the others.
+    died : list of (tuple, str)
+        Jobs whose process died, hung, or took too much memory, and how; a new one took its place for the others.
+
+    Raises
+    ------
+    ValueError
+        If `OPENAVC_PATIENCE` or `OPENAVC_MEMORY` makes no sense.
     """
     from tqdm import tqdm
 
-    died: list[tuple] = []
+    died: list[tuple[tuple, str]] = []
+    limit = patience()
     number = max(1, min(number, len(jobs)))
     with ExitStack() as stack, ThreadPoolExecutor(number) as callers:
         idle: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(number):
-            idle.put(stack.enter_context(Worker()))
+            idle.put(stack.enter_context(Worker(share=1 / number)))
 
         def call(job: tuple) -> None:
             worker = idle.get()
             try:
-                worker.call(write, job)
-            except WorkerDied:
-                died.append(job)
+                worker.call(write, job, limit=limit)
+            except WorkerDied as death:
+                died.append((job, str(death)))
             finally:
                 idle.put(worker)
 
