@@ -67,12 +67,14 @@ class Command:
     """A command to kill.
 
     `arguments` returns what follows `python`, for a folder of inputs and one for the output; `inputs` makes the former;
-    `results` returns what must be the same, and has a name for each file that may be there.
+    `results` returns what must be the same, and has a name for each file that may be there. `renders` if it leaves shared
+    memory of ViZDoom; then nothing else may render meanwhile.
     """
 
     arguments: Callable[[Path, Path], list]
     inputs: Callable[[Path], None] = lambda folder: None
     results: Callable[[Path], dict] = contents
+    renders: bool = False
 
 
 def make_videos(folder: Path) -> None:
@@ -184,7 +186,7 @@ COMMANDS = {
     "localize": Command(localizing),
     "index": Command(indexing, make_joint, rows_of),
     "prepare": Command(preparing, make_videos),
-    "simulate": Command(rendering),
+    "simulate": Command(rendering, renders=True),
     "train": Command(training, make_shards, run_of),
     "torchrun": Command(training_in_two, make_shards, run_of),
 }
@@ -281,7 +283,8 @@ class Bench:
     def _left(self) -> list[str]:
         """Return the files in the temporary folder and the shared memory that nobody uses and that weren't there."""
         left = [path for path in self.temporary.iterdir() if path.name not in self.before]
-        left += set(SHARED_MEMORY.glob("*")) - self.shared_memory - mapped()
+        if self.command.renders:
+            left += set(SHARED_MEMORY.glob("*")) - self.shared_memory - mapped()
         return [str(path) for path in left if not path.name.startswith(FOREIGN)]
 
     def _living(self) -> list[str]:

@@ -126,7 +126,7 @@ def test_kills_of_a_rendering_leave_no_trace_and_no_engine():
     def one_shard(_, output):
         return ["-m", "training.simulate", "--output", output, "--episodes", "4", "--seconds", "1", "--workers", "1"]
 
-    check_kills(kills.Command(one_shard), 1)
+    check_kills(kills.Command(one_shard, renders=True), 1)
 
 
 # ------------------------------------------------------------------------------------------------------ full disks
