@@ -67,8 +67,8 @@ class Command:
     """A command to kill.
 
     `arguments` returns what follows `python`, for a folder of inputs and one for the output; `inputs` makes the former;
-    `results` returns what must be the same, and has a name for each file that may be there. `renders` if it leaves shared
-    memory of ViZDoom; then nothing else may render meanwhile.
+    `results` returns what must be the same, and has a name for each file that may be there. `renders` is true if it may
+    leave shared memory of ViZDoom; nothing else may render meanwhile.
     """
 
     arguments: Callable[[Path, Path], list]
