@@ -33,6 +33,16 @@ def tell_warnings(beginning: str = "warning: ") -> None:
     warnings.showwarning = lambda message, *_, **__: tell(f"{beginning}{message}")
 
 
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Give a warning whose place is the line that called openavc."""
+    frame, level, above = sys._getframe(), 1, 1
+    while frame.f_back:
+        frame, above = frame.f_back, above + 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+            level = above
+    warnings.warn(message, category, stacklevel=level + 1)
+
+
 @contextmanager
 def naming(*paths: str | os.PathLike) -> Iterator[None]:
     """Put a path before the warnings that this process shows meanwhile, unless they name one of the paths."""

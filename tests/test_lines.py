@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from videos import noise, tone, write_sound, write_video
 
+import openavc
 from openavc import cli
 from openavc.lines import naming, one_line
 from openavc.models import AVENet
@@ -247,3 +248,13 @@ def test_letters_that_the_output_cannot_hold_are_escaped(capfd):
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert capfd.readouterr() == ("\\xe9\\u72ac\n", "\\xe9\\u72ac\n")
+
+
+def test_a_warning_has_the_place_of_the_call_of_the_user(tmp_path):
+    array = np.zeros(48_000, dtype=np.float32)
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(picture, icc_profile=b"none at all")
+    for call in (lambda: openavc.get_audio_embedding(array, 48_000), lambda: openavc.get_image_embedding(picture)):
+        with pytest.warns(UserWarning) as given:
+            call()
+        assert {Path(one.filename) for one in given} == {Path(__file__)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from ..lines import warn
 from ..media.arrays import is_array
 from ..media.audio import open_audio, to_samples
 from ..media.clips import (
@@ -81,7 +81,7 @@ def open_source(source: Any, sr: Any, sound: SoundInput) -> tuple[Iterator[np.nd
             message = (
                 f"{name_of(source)} has a sample rate of {rate} Hz, which counts; leave out the given {shortened(sr)}"
             )
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
         return blocks, rate
     if is_array(source) or not isinstance(source, Iterable):
         return iter([to_samples(source, dtype=sound.dtype)]), sr

@@ -7,13 +7,13 @@ searched, and the next run continues there.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..extraction.results import Job, Outcome, counted, expand, failure_reason
+from ..lines import warn
 from ..locks import only_user
 from .rows import Result, joint_metadata, read_rows, too_quiet, vector_size
 from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
@@ -202,7 +202,7 @@ class Writer:
             return None
         rows = read_rows(result, metadata)
         if not len(rows):
-            warnings.warn(f"{path} is left out: {too_quiet(source)}", UserWarning, stacklevel=2)
+            warn(f"{path} is left out: {too_quiet(source)}")
             self.remove(self.results.keys() & {result.path})
             return None
         self._check_size(path, rows)

@@ -9,13 +9,13 @@ import functools
 import itertools
 import os
 import sys
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..lines import warn
 from ..progress import step
 from .arrays import to_array
 from .clock import start_seconds
@@ -110,13 +110,11 @@ def _warn_of_wrong_scale(samples: np.ndarray) -> None:
         bits = next((bits for bits in (16, 24, 32) if peak <= 2 ** (bits - 1)), None)
         hint = f": divide {bits}-bit samples by {2 ** (bits - 1)}" if bits else ""
         message = f"the audio reaches {peak:.6g}, floats are expected in [-1, 1]{hint}"
-        warnings.warn(message, UserWarning, stacklevel=4)
+        warn(message)
     if samples.dtype.kind == "i" and samples.itemsize > 2 and 0 < peak < 2.0 ** (8 * samples.itemsize - 15):
-        warnings.warn(
+        warn(
             f"the {samples.dtype} audio reaches only {peak:.6g} of its type's range and is near silence: "
             "convert 16-bit samples with astype('int16')",
-            UserWarning,
-            stacklevel=4,
         )
 
 
@@ -241,7 +239,7 @@ def _open_joined(path: Path, dtype: str, recordings: list[Range]) -> tuple[Itera
         if failed:
             message = f"what is joined to the sound at {failed[0]:.1f} s can't be decoded"
             later = f", nor at {len(failed) - 1} places after it" if failed[1:] else ""
-            warnings.warn(f"{path}: {message}{later}", UserWarning, stacklevel=2)
+            warn(f"{path}: {message}{later}")
 
     return blocks(), rate
 
@@ -255,10 +253,10 @@ def _warn_of_damage(blocks: Iterator[np.ndarray], rate: int, frames: Frames, pat
     if frames.damage:
         size, later = sum(size for _, size in frames.damage), len(frames.damage) - 1
         message = f"{size} damaged bytes were left out, at {frames.damage[0][0]:.1f} s"
-        warnings.warn(f"{path}: {message}" + (f" and {later} places after it" if later else ""), stacklevel=2)
+        warn(f"{path}: {message}" + (f" and {later} places after it" if later else ""))
     elif frames.missing:
         message = f"the sound ends early, at {length / rate:.1f} s of {length / rate + frames.missing:.1f} s"
-        warnings.warn(f"{path}: {message}", UserWarning, stacklevel=2)
+        warn(f"{path}: {message}")
 
 
 def _open_recording(path: Path, dtype: str, pieces: Pieces | None = None) -> tuple[Iterator[np.ndarray], int]:
@@ -336,7 +334,7 @@ def _past_damage(path: Path, dtype: str, pieces: Pieces | None, position: int, r
             yield block[-(read - position) :]
             position = read
     ending = "ends early" if position - damaged < rate else "goes on after it"
-    warnings.warn(f"{path}: the sound is damaged at {damaged / rate:.1f} s and {ending}", UserWarning, stacklevel=2)
+    warn(f"{path}: the sound is damaged at {damaged / rate:.1f} s and {ending}")
 
 
 def _before_damage(path: Path, dtype: str, pieces: Pieces | None, position: int) -> Iterator[np.ndarray]:

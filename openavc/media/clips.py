@@ -10,12 +10,12 @@ import collections
 import itertools
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..lines import warn
 from .audio import open_audio, to_channels
 from .file_object import BinaryFile, as_path, name_of
 from .resample import resample_blocks
@@ -128,11 +128,11 @@ def warn_if_silent(
         samples, loud = samples + len(block), loud or bool(block.any())
         yield block
     if not loud:
-        warnings.warn(f"{name} is silent; it is embedded all the same", category, stacklevel=2)
+        warn(f"{name} is silent; it is embedded all the same", category)
     elif samples < sound.samples:
         seconds = f"{samples / sound.sample_rate:.3g} s"
         message = f"{name} is {seconds} long, {SHORT} of {sound.seconds:g} s; zeros are added"
-        warnings.warn(message, category, stacklevel=2)
+        warn(message, category)
 
 
 def cut_stretches(
@@ -282,7 +282,7 @@ def warn_if_slow(
             message = (
                 f"{name} has about {come:.3g} frames a second, the model takes {frames.rate:g}: frames are repeated"
             )
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
         yield time, frame
 
 

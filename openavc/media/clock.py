@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
+from ..lines import warn
 from .limits import longest_gap
 
 _LONGEST_GAP_OF_BROADCASTS = 10.0  # seconds; FFmpeg's own limit in formats that are made to be cut and joined
@@ -111,7 +111,7 @@ class Clock:
     def _warn(self, second: float) -> None:
         if not self.jumped:
             message = f"{self.path}: its times jump at {second:.2f} s; what follows is read on from there"
-            warnings.warn(message + self._advice, UserWarning, stacklevel=2)
+            warn(message + self._advice)
 
 
 def start_seconds(container: Any) -> float:

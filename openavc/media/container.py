@@ -6,12 +6,12 @@ import contextlib
 import glob
 import heapq
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..lines import warn
 from ..progress import step
 from ..regular import check_regular
 from .clock import Clock, start_seconds
@@ -155,7 +155,7 @@ class Demuxer:
             packets = f"{damaged} damaged packets" if damaged > 1 else "a damaged packet"
             verb, where = "were" if damaged > 1 else "was", f"at {first or 0:.1f} s"
             message = f"{self.path}: {packets} of {stream.type} {verb} left out, {where}{' and later' * (damaged > 1)}"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
 
     def skip(self, stream: Any, time: float) -> None:
         """Leave out the packets of a stream before the last key frame at or before a time, in seconds of the clock."""

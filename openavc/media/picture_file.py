@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ..lines import warn
 from .container import existing_file
 from .limits import check_pixels
 
@@ -395,7 +396,7 @@ def _told_with_name(path: Path) -> Iterator[None]:
     if failure is not None:
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded as a picture: {reason}") from failure
     for text in dict.fromkeys(str(one.message) for one in caught if not issubclass(one.category, ResourceWarning)):
-        warnings.warn(f"{path}: {' '.join(text.split())}", UserWarning, stacklevel=4)
+        warn(f"{path}: {' '.join(text.split())}")
 
 
 def _is_recording(head: bytes) -> bool:

@@ -10,13 +10,13 @@ import heapq
 import math
 import os
 import struct
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..lines import warn
 from .audio import checked_blocks, sound_stream, stream_blocks
 from .clock import start_seconds
 from .container import Demuxer, existing_file, open_container
@@ -227,7 +227,7 @@ def _decoded(
         transfer = HDR.get(stream.codec_context.color_trc)
         if empty and transfer:
             message = f"{path}: its colours are for HDR screens ({transfer}); they are taken as they are"
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
         empty = False
         yield time, _as_shown(frame, stream, matrix, size, path)
     if empty:

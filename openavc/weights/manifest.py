@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 
+from ..lines import warn
 from ..regular import check_regular
 from .entries import check_entry
 
@@ -38,7 +38,7 @@ def read_manifest() -> list[dict]:
             if path.stem in shipped:
                 raise ValueError("openavc has a model of that name; load yours by the path of its weights")
         except (OSError, ValueError) as error:
-            warnings.warn(f"{path} is left out of the models: {error}", stacklevel=2)
+            warn(f"{path} is left out of the models: {error}")
             continue
         if (path.parent / entry["file"]).exists() or any(source["type"] != "own" for source in entry["sources"]):
             entries.append(entry)

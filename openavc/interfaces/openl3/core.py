@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from ...inference.arguments import check_frame_rates, pair_rates
 from ...inference.batches import numpy_rows
 from ...inference.inputs import open_source
+from ...lines import warn
 from ...models.contract import EmbedsAudio, EmbedsFrames
 from ...models.frontends import openl3_frontend
 from .models import kept_audio_model, kept_image_model
@@ -259,11 +259,10 @@ def _preparation(model: EmbedsAudio | None, input_repr: Any, frontend: str | Non
     if model is not None:
         return lambda windows: model.prepare_audio(windows.to(model.device)).cpu()
     if frontend is None and input_repr != "linear":
-        warnings.warn(
+        warn(
             "preprocess_audio gives spectrograms of frontend 'kapre', the default of load_audio_embedding_model, where "
             "OpenL3's gives those of 'librosa': pass model= for those of a model, or frontend= to choose",
             OpenL3Warning,
-            stacklevel=3,
         )
     spectrogram = openl3_frontend(input_repr, FRONTENDS[frontend or "kapre"])
     return lambda windows: spectrogram(windows[..., 0]).unsqueeze(1)

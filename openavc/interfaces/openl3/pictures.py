@@ -7,7 +7,6 @@ pictures that it shrinks to [0, 1], and divides all others by the maximum of the
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from ...inference.batches import run_batches
+from ...lines import warn
 from ...media.arrays import is_array, to_array
 from ...media.image import read_image, to_images
 from ...media.picture_file import read_as_stored
@@ -55,7 +55,7 @@ def crops(frames: Callable[[], Iterable[np.ndarray]], name: str, strict_openl3: 
         crop = scale(frame)
         yield crop / np.float32(peak) if peak > 1 else crop
     if not lit:
-        warnings.warn(f"{name} is black all over; it is embedded all the same", OpenL3Warning, stacklevel=2)
+        warn(f"{name} is black all over; it is embedded all the same", OpenL3Warning)
 
 
 def embed_crops(
