@@ -19,7 +19,8 @@ def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
     """Write the state of each part (model, objective, optimizer, scaler) after `step` steps, replacing the last."""
     content = io.BytesIO()  # on a full disk, torch.save into a file doesn't say so
     torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, content)
-    write_bytes(run / NAME, content.getbuffer())
+    with content.getbuffer() as view:
+        write_bytes(run / NAME, view)
 
 
 def steps_done(run: Path) -> int:

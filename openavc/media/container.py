@@ -39,6 +39,13 @@ def existing_file(path: str | os.PathLike) -> Path:
     return path
 
 
+def make_reformatter() -> Any:
+    """Make an `av.VideoReformatter`. The one that PyAV's frames share has threads, which a forked process lacks."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
+
+
 def open_container(path: Path, file: Any = None, kind: str | None = None) -> Any:
     """Open a file as a PyAV container; raise OSError with its name if it can't be opened.
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 _CHUNK = 2**20  # bytes copied at once
 
@@ -77,9 +77,15 @@ def as_path(source: Any) -> Iterator[Any]:
         suffix = re.search(r"(\.\w{1,9})?\Z", name, re.ASCII)[0]  # type: ignore[index]
         copy = _Copy(folder, f"copy{suffix}")  # an ending helps FFmpeg where content doesn't tell the format
         copy.shown = name
-        with open(copy, "wb") as file:
-            for chunk in _chunks(source, name):
-                _write(file, chunk, name)
+        try:
+            with open(copy, "wb") as file:
+                for chunk in _chunks(source, name):
+                    file.write(chunk)
+        except OSError as error:
+            if error.errno is None:  # one of the object's
+                raise
+            where = f"{tempfile.gettempdir()} (TMPDIR in the environment names another folder)"
+            raise OSError(f"{name} can't be copied to {where}: {error.strerror}") from error
         yield copy
 
 
@@ -129,12 +135,3 @@ def _chunks(file: Any, name: str) -> Iterator[bytes | bytearray | memoryview]:
         raise OSError(f"{name} gave no bytes: it is empty, or stands at its end (seek(0) goes to its start)")
     if isinstance(file, HTTPResponse) and file.length:  # which its read() doesn't tell
         raise OSError(f"{name} can't be read: the connection ended {file.length} bytes early")
-
-
-def _write(file: BinaryIO, chunk: bytes | bytearray | memoryview, name: str) -> None:
-    try:
-        file.write(chunk)
-        file.flush()
-    except OSError as error:
-        where = f"{tempfile.gettempdir()} (TMPDIR in the environment names another folder)"
-        raise OSError(f"{name} can't be copied to {where}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .container import openable
+from .container import make_reformatter, openable
 
 SOUND_RATE = 48_000  # Hz, which AAC supports
 _CLOCK = 90_000  # ticks per second, for the times of frames
@@ -43,7 +43,7 @@ def write_mp4(
 
 
 def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_sound: bool) -> None:
-    first = next(pictures)
+    first, reformatter = next(pictures), make_reformatter()
     video = _video_stream(file, *first[1].shape[:2])
     audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=_BIT_RATE)
     sound, ticks, before, end = next(sounds, None), -1, 0.0, 0.0
@@ -52,7 +52,7 @@ def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_s
             file.mux(audio.encode(sound))
             sound = next(sounds, None)
         ticks = max(ticks + 1, round(time * _CLOCK))  # frames of a damaged file may share one time
-        file.mux(video.encode(_video_frame(picture, ticks, video)))
+        file.mux(video.encode(_video_frame(picture, ticks, video, reformatter)))
         before, end = time, 2 * time - before if time > before else time + 1  # lasts as long as the previous one
     while sound is not None and not (cut_sound and sound.time >= end):
         file.mux(audio.encode(sound))
@@ -71,12 +71,13 @@ def _video_stream(file: Any, height: int, width: int) -> Any:
     return stream
 
 
-def _video_frame(picture: np.ndarray, ticks: int, stream: Any) -> Any:
+def _video_frame(picture: np.ndarray, ticks: int, stream: Any, reformatter: Any) -> Any:
     """Convert a picture to a frame of the stream's size, in case the video's size changes midway."""
     import av
 
     frame = av.VideoFrame.from_ndarray(picture, "rgb24")
-    frame = frame.reformat(width=stream.width, height=stream.height, format="yuv420p", dst_colorspace="ITU709")
+    size = {"width": stream.width, "height": stream.height}
+    frame = reformatter.reformat(frame, **size, format="yuv420p", dst_colorspace="ITU709")
     frame.pts, frame.time_base = ticks, Fraction(1, _CLOCK)
     return frame
 

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..lines import warn
-from .container import existing_file
+from .container import existing_file, make_reformatter
 from .limits import check_pixels
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "SUN", "QOI", "ICO")
@@ -329,7 +329,9 @@ def _pyav(path: Path) -> np.ndarray:
 
     with av.open(io.BytesIO(path.read_bytes()), format="tiff_pipe") as container:  # a path could have a % in it
         frame = next(container.decode(video=0))
-        return frame.to_ndarray(format="rgba64le" if frame.format.name.startswith("ya16") else None)
+        if frame.format.name.startswith("ya16"):
+            frame = make_reformatter().reformat(frame, format="rgba64le")
+        return frame.to_ndarray()
 
 
 def _black_to_white(pixels: np.ndarray, reader: str) -> np.ndarray:

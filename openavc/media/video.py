@@ -19,7 +19,7 @@ import numpy as np
 from ..lines import warn
 from .audio import checked_blocks, sound_stream, stream_blocks
 from .clock import start_seconds
-from .container import Demuxer, existing_file, open_container
+from .container import Demuxer, existing_file, make_reformatter, open_container
 from .limits import check_pixels, most_pixels
 from .picture_file import HDR
 
@@ -137,7 +137,7 @@ def read_frame(path: str | os.PathLike, time: float) -> np.ndarray:
             shown = frame
         if shown is None:
             raise OSError(f"{path}: no picture could be decoded at {time:g} s")
-        return _as_shown(shown, stream, _display_matrix(stream, path), None, path)
+        return _as_shown(shown, stream, _display_matrix(stream, path), None, path, make_reformatter())
 
 
 def sample_frames(frames: Iterator, frame_rate: float | None) -> Iterator:
@@ -222,23 +222,25 @@ def _with_times(held: list[Any], sent: list[int], in_order: bool) -> Iterator[An
 def _decoded(
     timed: Iterator, stream: Any, frame_rate: float | None, size: tuple[int, int] | None, path: Path
 ) -> Iterator[tuple[float, np.ndarray]]:
-    empty, matrix = True, _display_matrix(stream, path)
+    empty, matrix, reformatter = True, _display_matrix(stream, path), make_reformatter()
     for time, frame in sample_frames(timed, frame_rate):
         transfer = HDR.get(stream.codec_context.color_trc)
         if empty and transfer:
             message = f"{path}: its colours are for HDR screens ({transfer}); they are taken as they are"
             warn(message)
         empty = False
-        yield time, _as_shown(frame, stream, matrix, size, path)
+        yield time, _as_shown(frame, stream, matrix, size, path, reformatter)
     if empty:
         raise OSError(f"{path}: not one picture could be decoded (of at most {most_pixels():,} pixels)")
 
 
-def _as_shown(frame: Any, stream: Any, matrix: Matrix | None, size: tuple[int, int] | None, path: Path) -> np.ndarray:
+def _as_shown(
+    frame: Any, stream: Any, matrix: Matrix | None, size: tuple[int, int] | None, path: Path, reformatter: Any
+) -> np.ndarray:
     """Convert a frame to RGB, with square pixels (or at a size), turned and mirrored as the file tells players to."""
     size = size or _size_shown(frame, stream, path)
     scaling = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"} if size else {}
-    pixels = frame.to_ndarray(format="rgb24", **scaling)
+    pixels = reformatter.reformat(frame, format="rgb24", **scaling).to_ndarray()
     mirrored, quarter_turns = _orientation(frame, matrix)
     pixels = pixels[:, ::-1] if mirrored else pixels
     return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
