@@ -68,4 +68,4 @@ def _record(job: Job, reason: str) -> None:
 
 
 def _limits() -> dict[str, str | None]:
-    return {name: os.environ.get(name) for name in LIMITS}
+    return {name: os.environ.get(name) or None for name in LIMITS}
