@@ -503,19 +503,12 @@ def models(as_json):
         click.echo(json.dumps(read_manifest(), indent=2))
         return
     for entry in read_manifest():
-        try:
-            say(_line_of(entry))
-        except KeyError as error:
-            missing = error.args[0]
-            raise click.ClickException(f"the entry of {entry['name']!r} in the manifest has no {missing}") from None
-
-
-def _line_of(entry: dict) -> str:
-    """Describe a model in a line."""
-    place = " or ".join(source["type"] for source in entry["sources"])
-    sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
-    size = f"{entry['bytes'] / 1e6:.1f} MB"
-    return f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {size}; {entry['license']}; {place}"
+        place = " or ".join(source["type"] for source in entry["sources"])
+        sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
+        say(
+            f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; "
+            f"{entry['license']}; {place}"
+        )
 
 
 def _size(size) -> str:
@@ -546,7 +539,7 @@ def verify(names):
 
 
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=_Named(path_type=Path, exists=True))
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=_Named(path_type=Path))
 @click.option(
     "--output", type=_Named(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
 )
@@ -561,6 +554,7 @@ def import_openl3(inputs, output, input_repr, overwrite):
 
     The result is given as --model, or to load_model; so can be the .h5 files themselves.
     """
+    from .media.container import existing_file
     from .weights.keras import ENDINGS, convert
 
     if len(inputs) > 2:
@@ -571,7 +565,7 @@ def import_openl3(inputs, output, input_repr, overwrite):
     if output.exists() and not overwrite:
         raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
     try:
-        architecture = convert(*inputs, target=output, input_repr=input_repr)
+        architecture = convert(*map(existing_file, inputs), target=output, input_repr=input_repr)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
     what = " ".join([*architecture["modalities"], architecture.get("input_repr", "")]).strip()

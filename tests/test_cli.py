@@ -70,7 +70,6 @@ def test_the_help_of_each_command_shows_an_example(command):
         (["localize", "x.mp4", "--output", ""], "'--output': the name is empty"),
         (["index", "x.npz", "--db", ""], "'--db': the name is empty"),
         (["search", "--db", "x", "--html", ""], "'--html': the name is empty"),
-        (["import-openl3", "gone.h5"], "'gone.h5' does not exist"),
         (["download", "nothing"], "nothing"),
         (["verify", "nothing"], "nothing"),
         (["dance"], "dance"),
@@ -167,3 +166,9 @@ def test_a_packaged_file_that_is_missing_is_reported(tmp_path, monkeypatch):
     result = run("verify")
     assert result.exit_code == 1
     assert "install openavc again" in result.stderr
+
+
+@pytest.mark.parametrize("ending", [".h5", ".h5.gz"])
+def test_a_file_to_convert_that_is_not_there_is_told_by_its_name(ending):
+    result = run("import-openl3", f"nosuch{ending}")
+    assert (result.exit_code, result.stderr) == (1, f"Error: no file is called nosuch{ending}\n")

@@ -23,7 +23,8 @@ import torch
 from openavc.atomic import write_atomically, write_bytes
 from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
-from openavc.weights import PRETRAINED, load_model, own_folder, read_own, sha256_of
+from openavc.weights import PRETRAINED, load_model, own_folder, read_own, read_shipped, sha256_of
+from openavc.weights.entries import is_plain
 
 from .checkpoint import weights_file
 from .publish.card import PROJECT, describe_corpora, is_card, model_card, without_machine
@@ -86,7 +87,7 @@ def export(
     check_name(name)
     if repo:
         check_repo(repo)
-    models = json.loads(MANIFEST.read_text())["models"] if MANIFEST.exists() else []
+    models = read_shipped(MANIFEST) if MANIFEST.exists() else []
     listed = next((known for known in models if known["name"] == name), {})
     check_free(name, package, listed, overwrite)
     before = earlier_own(name) if package is None else listed
@@ -153,7 +154,7 @@ def earlier_own(name: str) -> dict:
 
 def check_name(name: str) -> None:
     """Raise ValueError if a file of this name would lie outside the run's folder, or replace the run's own weights."""
-    if not name.isprintable() or not name or Path(name).name != name or name.lower() in _KEPT:
+    if not is_plain(name) or name.lower() in _KEPT:
         raise ValueError(
             f"a model's name is that of a file without folders, and not {' or '.join(_KEPT)}; got {name!r}"
         )

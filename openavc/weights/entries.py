@@ -1,100 +1,130 @@
-"""What a manifest's entry must hold before anything is read, downloaded or written by it.
+"""What a model's entry in a manifest must hold before anything is read, downloaded or written by it.
 
-Names of files stay inside their folders, and whatever comes over a network has a digest.
+Files stay inside their folders, and each has a digest: in the entry itself, or, if openavc converts it from others, in
+the source that names those.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable
+from pathlib import PureWindowsPath
 from typing import Any
 
-_SHA256, _SHA1 = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
-DIGESTS = {"git_blob_sha1": _SHA1, "sha256": _SHA256}  # that a file of upstream's may have
-_DESCRIPTION = {"architecture": str, "options": dict, "modalities": list, "embedding_size": dict, "license": str}
+DIGESTS = {"git_blob_sha1": re.compile("[0-9a-f]{40}"), "sha256": re.compile("[0-9a-f]{64}")}  # of files to convert
+_Rules = dict[str, tuple[Callable[[Any], bool], str]]  # key -> (whether a value is right, what is expected)
 
 
-def check_entry(entry: Any, kinds: Container[str] = ("package", "own", "hub", "url")) -> None:
-    """Check an entry of a manifest.
+# ----------------------------------------------------------------------------------------------------------- values
+
+
+def is_plain(name: Any) -> bool:
+    """Whether this names a file, on any system, without a folder, a drive or a step upwards."""
+    if not isinstance(name, str) or not name.isprintable():
+        return False
+    return name != "" and name == PureWindowsPath(name).name == name.rstrip(". ")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_dicts(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(one, dict) for one in value)
+
+
+def _is_inside(value: Any) -> bool:
+    return isinstance(value, str) and all(map(is_plain, value.split("/")))
+
+
+def _is_address(value: Any) -> bool:
+    return isinstance(value, str) and re.match("https?://[^/]", value) is not None and is_plain(value.rsplit("/", 1)[1])
+
+
+# ------------------------------------------------------------------------------------------------------------ rules
+
+_NAME: _Rules = {"name": (is_plain, "a file's name, without folders")}
+_ENTRY: _Rules = {
+    "file": (is_plain, "a file's name, without folders"),
+    "bytes": (_is_size, "a number of bytes"),
+    "modalities": (_are_texts, "a list of names"),
+    "embedding_size": (lambda value: isinstance(value, dict), "sizes by name"),
+    "license": (_is_text, "a text"),
+    "sources": (_are_dicts, "a list of sources"),
+}
+_INSIDE = (_is_inside, "names without steps upwards")
+_HUB: _Rules = {"repo": _INSIDE, "revision": _INSIDE, "filename": _INSIDE}
+_CONVERSION: _Rules = {  # of an entry whose file openavc converts
+    "file": (lambda value: value.endswith(".safetensors"), "a name that ends with .safetensors"),
+    "attribution": (_is_text, "a text"),
+    "options": (lambda value: isinstance(value, dict) and _is_text(value.get("input_repr")), "options with input_repr"),
+}
+_URL: _Rules = {"files": (_are_dicts, "a list of files")}
+_FILE: _Rules = {"url": (_is_address, "a web address that ends with a file's name")}
+
+
+def check_entry(entry: Any, kinds: tuple[str, ...] = ("package", "own", "hub", "url")) -> None:
+    """Check a model's entry in a manifest.
 
     Parameters
     ----------
     entry : Any
         What the manifest holds.
-    kinds : container of str
+    kinds : tuple of str
         The types of sources that it may name.
 
     Raises
     ------
     ValueError
-        If it has a missing or wrong value; the message gives the value's key, and the value.
+        If it lacks a value, has a wrong one, or names a file without a digest; the message gives the model and the key.
     """
     if not isinstance(entry, dict):
         raise ValueError(f"{_short(entry)} is not a model's entry")
-    for key in ("name", "file"):
-        _require(is_plain(entry.get(key)), entry, key, "a name without folders")
-    size = entry.get("bytes")
-    _require(isinstance(size, int) and not isinstance(size, bool) and size >= 0, entry, "bytes", "a number of bytes")
-    for key in _DESCRIPTION.keys() & entry.keys():
-        _require(isinstance(entry[key], _DESCRIPTION[key]), entry, key, f"a {_DESCRIPTION[key].__name__}")
-    sources = entry.get("sources")
-    if not isinstance(sources, list) or not sources:
-        raise ValueError(f"{entry['name']!r} has a missing or wrong sources: {_short(sources)}")
-    for source in sources:
-        _check_source(entry, source, kinds)
-    converted = all(source["type"] == "url" for source in sources)  # here, from files that have digests of their own
-    if not (converted and "sha256" in entry and entry["sha256"] is None):
-        local = all(source["type"] in ("package", "own") for source in sources)
-        digest = entry.get("sha256")
-        right = isinstance(digest, str) and (local or _SHA256.fullmatch(digest) is not None)
-        _require(right, entry, "sha256", "the SHA-256 of its file, 64 hexadecimal digits")
+    _check(entry, _NAME, "a model")
+    name = repr(entry["name"])
+    _check(entry, _ENTRY, name)
+    for source in entry["sources"]:
+        _check(source, {"type": (kinds.__contains__, " or ".join(kinds))}, f"a source of {name}")
+        if source["type"] == "hub":
+            _check(source, _HUB, f"a source of {name}")
+        if source["type"] == "url":
+            _check(entry, _CONVERSION, name)
+            _check_files(source, name)
+    converted = all(source["type"] == "url" for source in entry["sources"])
+    if not (converted and entry.get("sha256", "") is None):
+        _check(entry, {"sha256": (_is_digest("sha256"), "64 hexadecimal digits")}, name)
 
 
-def is_plain(name: Any) -> bool:
-    """Whether this is the name of a file, on any system, without a folder, a drive or a step upwards."""
-    return isinstance(name, str) and name.isprintable() and not set(name) & set("/\\:") and name not in ("", ".", "..")
+def _check_files(source: dict, name: str) -> None:
+    """Raise ValueError unless a source names files with addresses and digests."""
+    _check(source, _URL, f"a source of {name}")
+    for file in source["files"]:
+        _check(file, _FILE, f"a source of {name}")
+        given = DIGESTS.keys() & file.keys()
+        if not given:
+            raise ValueError(f"{name} has no digest of {file['url']}: give its {' or '.join(DIGESTS)}")
+        _check(file, {kind: (_is_digest(kind), "hexadecimal digits") for kind in sorted(given)}, file["url"])
 
 
-def _check_source(entry: dict, source: Any, kinds: Container[str]) -> None:
-    """Raise ValueError unless a source of an entry is complete."""
-    if not isinstance(source, dict) or not isinstance(source.get("type"), str) or source["type"] not in kinds:
-        raise ValueError(f"{entry['name']!r} has a missing or wrong type of a source: {_short(source)}")
-    if source["type"] == "hub":
-        for key in ("repo", "revision", "filename"):
-            value = source.get(key)
-            right = isinstance(value, str) and all(map(is_plain, value.split("/")))
-            _require(right, source, key, "names without steps upwards", entry["name"])
-    if source["type"] == "url":
-        _check_conversion(entry, source)
+def _is_digest(kind: str) -> Callable[[Any], bool]:
+    """Return a function that tells whether a value is a digest of this kind."""
+    return lambda value: isinstance(value, str) and DIGESTS[kind].fullmatch(value) is not None
 
 
-def _check_conversion(entry: dict, source: dict) -> None:
-    """Raise ValueError unless an entry has what the download and the conversion of upstream's files take."""
-    _require(entry["file"].endswith(".safetensors"), entry, "file", "a name that ends with .safetensors")
-    for key in ("attribution", "license"):
-        _require(isinstance(entry.get(key), str), entry, key, "a text")
-    options = entry.get("options", {})
-    _require(isinstance(options.get("input_repr"), str), options, "input_repr", "a spectrogram's name", entry["name"])
-    files = source.get("files")
-    if not isinstance(files, list) or not files or not all(isinstance(file, dict) for file in files):
-        raise ValueError(f"{entry['name']!r} has a missing or wrong files: {_short(files)}")
-    for file in files:
-        url = file.get("url")
-        right = isinstance(url, str) and bool(re.match("https?://[^/]", url)) and is_plain(url.rpartition("/")[2])
-        _require(right, file, "url", "a web address that ends with a file's name", entry["name"])
-        if not file.keys() & DIGESTS.keys():
-            raise ValueError(f"{entry['name']!r} has no digest for {url}: give its {' or '.join(DIGESTS)}")
-        for key in file.keys() & DIGESTS.keys():
-            right = isinstance(file[key], str) and bool(DIGESTS[key].fullmatch(file[key]))
-            _require(right, file, key, "a digest in hexadecimal digits", entry["name"])
-
-
-def _require(right: bool, holder: dict, key: str, expected: str, name: str | None = None) -> None:
-    """Raise ValueError unless a value is right."""
-    if not right:
-        given = _short(holder[key]) if key in holder else "nothing"
-        name = holder.get("name") if name is None else name
-        raise ValueError(f"{_short(name)} has a missing or wrong {key}: {given} instead of {expected}")
+def _check(holder: dict, rules: _Rules, name: str) -> None:
+    """Raise ValueError, which begins with the name, unless the values follow the rules."""
+    for key, (is_right, expected) in rules.items():
+        if not is_right(holder.get(key)):
+            given = _short(holder[key]) if key in holder else "nothing"
+            raise ValueError(f"{name} has a missing or wrong {key}: {given} instead of {expected}")
 
 
 def _short(value: Any) -> str:

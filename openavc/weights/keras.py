@@ -78,19 +78,7 @@ def read_openl3(*paths: str | Path, input_repr: str | None = None) -> tuple[dict
     ValueError
         If a file has other layers than OpenL3's, is of the withdrawn v0.1, or doesn't indicate its `input_repr`.
     """
-    towers: dict[str, tuple[dict, dict]] = {}
-    for path in paths:
-        architecture, tensors = _read_tower(Path(path), input_repr)
-        [modality] = architecture["modalities"]
-        if modality in towers:
-            raise ValueError(f"{path} holds a tower of {modality}, and so does {paths[0]}: give one of each kind")
-        towers[modality] = architecture, tensors
-    if len(towers) == 1:
-        return towers.popitem()[1]
-    (audio, audio_tensors), (image, image_tensors) = towers["audio"], towers["image"]
-    if audio["widths"] != image["widths"]:
-        raise ValueError(f"{paths[0]} and {paths[1]} aren't of one kind: EdgeL3 has no tower of pictures")
-    return audio | {"modalities": ["audio", "image"]}, audio_tensors | image_tensors
+    return _join_towers([(path, _content(path)) for path in map(Path, paths)], input_repr)
 
 
 def read_modality(path: str | Path) -> str:
@@ -129,19 +117,11 @@ def to_safetensors(*paths: str | Path, input_repr: str | None = None) -> tuple[d
     """
     from safetensors.torch import save
 
-    architecture, tensors = read_openl3(*paths, input_repr=input_repr)
-    origin = [digests_of(_content(Path(path))) for path in paths]
-    about = {"architecture": architecture, "converted_from": origin}
+    files = [(path, _content(path)) for path in map(Path, paths)]
+    architecture, tensors = _join_towers(files, input_repr)
+    about = {"architecture": architecture, "converted_from": [digests_of(content) for _, content in files]}
     content = save(tensors, metadata={key: json.dumps(value) for key, value in about.items()})
     return architecture, _with_sorted_header(content)
-
-
-def _with_sorted_header(content: bytes) -> bytes:
-    """Sort the header of a safetensors file, whose order changes from process to process."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # numbers begin at multiples of eight bytes
-    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def convert(*paths: str | Path, target: str | Path, input_repr: str | None = None) -> dict:
@@ -169,9 +149,33 @@ def convert(*paths: str | Path, target: str | Path, input_repr: str | None = Non
     return architecture
 
 
-def _read_tower(path: Path, input_repr: str | None) -> tuple[dict, dict[str, torch.Tensor]]:
+def _with_sorted_header(content: bytes) -> bytes:
+    """Sort the header of a safetensors file, whose order otherwise changes from process to process."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # numbers begin at multiples of eight bytes
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def _join_towers(files: list[tuple[Path, bytes]], input_repr: str | None) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Return the architecture and the tensors of one file, or of two together, given with their contents."""
+    towers: dict[str, tuple[dict, dict]] = {}
+    for path, content in files:
+        architecture, tensors = _read_tower(path, content, input_repr)
+        [modality] = architecture["modalities"]
+        if modality in towers:
+            raise ValueError(f"{path} holds a tower of {modality}, and so does {files[0][0]}: give one of each kind")
+        towers[modality] = architecture, tensors
+    if len(towers) == 1:
+        return towers.popitem()[1]
+    (audio, audio_tensors), (image, image_tensors) = towers["audio"], towers["image"]
+    if audio["widths"] != image["widths"]:
+        raise ValueError(f"{files[0][0]} and {files[1][0]} aren't of one kind: EdgeL3 has no tower of pictures")
+    return audio | {"modalities": ["audio", "image"]}, audio_tensors | image_tensors
+
+
+def _read_tower(path: Path, content: bytes, input_repr: str | None) -> tuple[dict, dict[str, torch.Tensor]]:
     """Return the architecture and the tensors of one file."""
-    content = _content(path)
     if git_blob_sha1(content) in WITHDRAWN:
         raise ValueError(
             f"{path} is of OpenL3 v0.1, trained with a wrong spectrogram and withdrawn by its authors: use its "

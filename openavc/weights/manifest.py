@@ -22,7 +22,6 @@ MANIFEST = next(
     (path for path in (_PACKAGE / "weights_manifest.json", _PACKAGE.parent / "weights_manifest.json") if path.exists()),
     _PACKAGE / "weights_manifest.json",
 )
-_OWN_TYPES = {"modalities": list, "embedding_size": dict, "bytes": int, "sha256": str, "license": str, "sources": list}
 
 
 def read_manifest() -> list[dict]:
@@ -45,16 +44,22 @@ def read_manifest() -> list[dict]:
     return entries
 
 
-def read_shipped() -> list[dict]:
+def read_shipped(path: Path | None = None) -> list[dict]:
     """Return the entries of the models that openavc comes with, the default first.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The manifest, if it isn't openavc's.
 
     Raises
     ------
     OSError
         If the manifest is missing, damaged, or holds an entry that can't be used; the message names it.
     """
+    path = MANIFEST if path is None else path
     try:
-        manifest = _read_json(MANIFEST)
+        manifest = _read_json(path)
         entries = manifest.get("models") if isinstance(manifest, dict) else None
         if not isinstance(entries, list) or not entries:
             raise ValueError("it holds no list of models")
@@ -63,7 +68,7 @@ def read_shipped() -> list[dict]:
         if len({entry["name"] for entry in entries}) < len(entries):
             raise ValueError("it holds two models of one name")
     except ValueError as error:
-        raise OSError(f"the manifest {MANIFEST} can't be used: {error}; install openavc again") from None
+        raise OSError(f"the manifest {path} can't be used: {error}; install openavc again") from None
     return entries
 
 
@@ -83,12 +88,9 @@ def read_own(name: str) -> dict:
         If it isn't an entry.
     """
     entry = _read_json(own_folder() / f"{name}.json")
-    if not isinstance(entry, dict):
-        raise ValueError("it is not a model's entry")
-    wrong = [key for key, kind in _OWN_TYPES.items() if not isinstance(entry.get(key), kind)]
-    if wrong or (entry.get("name"), entry.get("file")) != (name, f"{name}.safetensors"):
-        raise ValueError(f"it has a missing or wrong {wrong[0] if wrong else 'name or file'}")
     check_entry(entry, ("own", "hub"))
+    if (entry["name"], entry["file"]) != (name, f"{name}.safetensors"):
+        raise ValueError(f"its name or its file isn't {name!r}")
     return entry
 
 

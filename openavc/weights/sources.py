@@ -47,12 +47,12 @@ def fetch_entry(entry: dict) -> Path:
     Parameters
     ----------
     entry : dict
-        `name`, `file`, `bytes`, `sha256` and `sources`, as in the manifest.
+        As in the manifest.
 
     Raises
     ------
     ValueError
-        If the entry lacks a digest, or names a file outside of the folder that it belongs in.
+        If the entry is incomplete, lacks a digest, or names a file outside of the folder that it belongs in.
     OSError
         If no source has the right file; the message gives the reason for each and what to do.
     """
@@ -242,21 +242,25 @@ def _check_inside(path: Path, folder: Path) -> None:
 
 def _verified_conversion(target: Path, entry: dict, source: dict) -> Path:
     """Return `target` if it has the SHA-256 of the manifest, or else the one beside it, and the manifest's origin."""
-    name, digest = entry["name"], target.with_suffix(".sha256")
+    digest = target.with_suffix(".sha256")
     if not target.exists():
-        raise FileNotFoundError(f"{target} has not been downloaded: run openavc download {name}")
+        raise FileNotFoundError(f"{target} has not been downloaded: run openavc download {entry['name']}")
     actual = sha256_of(target)
     if digest.exists():
         check_regular(digest)
-    expected = digest.read_text(errors="replace").split(" ")[0] if digest.exists() else "missing"
-    pinned, advice = entry.get("sha256"), f"Run: openavc download {name}, which replaces it."
-    if actual != (pinned or expected):
-        place = "the manifest" if pinned else digest.name
+    beside = digest.read_text(errors="replace").split(" ")[0] if digest.exists() else "missing"
+    place, expected = ("the manifest", entry["sha256"]) if entry["sha256"] else (digest.name, beside)
+    advice = f"Run: openavc download {entry['name']}, which replaces it."
+    if actual != expected:
         raise OSError(
-            f"{target} is damaged and is not used: its SHA-256 is {actual}, that in {place} is {pinned or expected}. "
-            f"{advice}"
+            f"{target} is damaged and is not used: its SHA-256 is {actual}, that in {place} is {expected}. {advice}"
         )
     origin, files = read_origin(target), source["files"]
+    if not origin:
+        raise OSError(
+            f"{target} is not used: it doesn't say which files it was converted from, as earlier versions of openavc "
+            f"didn't write it. {advice}"
+        )
     if len(origin) != len(files) or not all(map(_has_digests, origin, files)):
         raise OSError(
             f"{target} is not used: by its header, it wasn't converted from the files that the manifest names, "
@@ -276,12 +280,11 @@ def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
 
     if constants.HF_HUB_OFFLINE:
         raise FileNotFoundError(
-            f"{target} is not in the cache and HF_HUB_OFFLINE is set: run `openavc download {entry['name']}` with a "
-            "network, or copy the cache of another machine"
+            f"{target} can't be made, as HF_HUB_OFFLINE is set: run `openavc download {entry['name']}` with a network, "
+            "or copy the cache of another machine"
         )
-    downloads = target.with_suffix(
-        ".partial"
-    )  # only one process at a time works here; what a killed one left is deleted
+    # Only one process at a time works here; what a killed one left is deleted.
+    downloads = target.with_suffix(".partial")
     shutil.rmtree(downloads, ignore_errors=True)
     downloads.mkdir()
     try:
@@ -289,8 +292,13 @@ def _download_and_convert(entry: dict, source: dict, target: Path) -> None:
         _, content = keras.to_safetensors(*paths, input_repr=entry["options"]["input_repr"])
     finally:
         shutil.rmtree(downloads, ignore_errors=True)
-    digest = f"{digests_of(content)['sha256']}  {target.name}\n"
-    write_bytes(target.with_suffix(".sha256"), digest.encode())
+    digest = digests_of(content)["sha256"]
+    if entry["sha256"] not in (None, digest):
+        raise OSError(
+            f"{target} isn't written: its SHA-256 would be {digest}, that in the manifest is {entry['sha256']}; "
+            "install openavc again"
+        )
+    write_bytes(target.with_suffix(".sha256"), f"{digest}  {target.name}\n".encode())
     write_bytes(target, content)
     logging.getLogger(__name__).warning("%s: %s; licence %s", entry["name"], entry["attribution"], entry["license"])
 

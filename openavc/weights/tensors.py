@@ -34,7 +34,7 @@ def read_architecture(path: Path) -> dict:
         return _architecture(path, file)
 
 
-def read_origin(path: Path) -> list:
+def read_origin(path: Path) -> list[dict]:
     """Return the digests of the files that a safetensors file was converted from; empty if it names none.
 
     Raises

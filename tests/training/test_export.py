@@ -457,7 +457,15 @@ def test_weights_that_nobody_could_get_are_not_listed(run, project):
     assert not (project / "manifest.json").exists() and not (run / "tones.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "../tones", "weights", "best", "Best", "a\nb"])
+@pytest.mark.parametrize("content", ["{", "[]", '{"models": [{"name": "../out"}]}'])
+def test_a_broken_manifest_is_named(run, project, content):
+    (project / "manifest.json").write_text(content)
+    with pytest.raises(OSError, match=f"{project / 'manifest.json'} can't be used"):
+        packaged(run, "tones")
+    assert (project / "manifest.json").read_text() == content
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../tones", "a\\b", "C:b", "weights", "best", "Best", "a\nb"])
 def test_a_name_that_would_lie_elsewhere_or_replace_the_runs_own_is_refused(run, project, name):
     before = sorted(project.rglob("*"))
     with pytest.raises(ValueError, match="a model's name is that of a file without folders"):

@@ -318,7 +318,9 @@ def test_weights_by_path_that_are_no_regular_file_are_refused(tmp_path, special,
 
 
 def test_packaged_weights_that_are_no_regular_file_are_refused(tmp_path, special, monkeypatch):
-    entry = {"name": "tiny", "file": "tiny.safetensors", "sources": [{"type": "package"}], "bytes": 1, "sha256": "0"}
+    about = {"modalities": ["audio"], "embedding_size": {"features": 3}, "license": "unknown"}
+    file = {"name": "tiny", "file": "tiny.safetensors", "bytes": 1, "sha256": "0" * 64}
+    entry = file | about | {"sources": [{"type": "package"}]}
     (tmp_path / "manifest.json").write_text(json.dumps({"models": [entry]}))
     monkeypatch.setattr(manifest, "MANIFEST", tmp_path / "manifest.json")
     monkeypatch.setattr(sources, "PRETRAINED", tmp_path)

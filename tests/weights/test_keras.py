@@ -2,6 +2,8 @@
 
 import contextlib
 import gzip
+import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from conftest import with_statistics
 from keras_files import AUDIO, IMAGE, SPECTROGRAMS, openl3_shapes, packed, write_h5, write_zeros
+from safetensors import safe_open
 from torch import nn
 
 import openavc
@@ -365,6 +368,17 @@ def test_the_command_writes_a_file_that_loads_as_what_it_was_made_of(files, netw
     assert type(model) is OpenL3Towers and model.name == "pair"
     is_tower(model.state_dict(), network, "audio")
     is_tower(model.state_dict(), network, "image")
+
+
+def test_the_command_names_in_the_header_what_the_file_was_made_from(tmp_path):
+    paths = [write_zeros(tmp_path / AUDIO), packed(write_zeros(tmp_path / IMAGE, 3))]
+    target = tmp_path / "pair.safetensors"
+    assert invoke("import-openl3", *paths, "--output", target).exit_code == 0
+    with safe_open(target, framework="pt") as file:
+        origin = json.loads(file.metadata()["converted_from"])
+    contents = [path.read_bytes() for path in paths]
+    assert [digests["sha256"] for digests in origin] == [hashlib.sha256(content).hexdigest() for content in contents]
+    assert [digests["git_blob_sha1"] for digests in origin] == [git_blob_sha1(content) for content in contents]
 
 
 def test_the_same_files_give_the_same_bytes_and_the_manifests_number(tmp_path):

@@ -68,7 +68,8 @@ def packaged(tmp_path, monkeypatch, ave_file):
     path = tmp_path / "tiny.safetensors"
     path.write_bytes(ave_file.read_bytes())
     size = {"bytes": path.stat().st_size, "sha256": sha256(path.read_bytes())}
-    entry = {"name": "tiny", "file": path.name, "sources": [{"type": "package"}], "metrics": []} | size
+    about = {"modalities": ["audio"], "embedding_size": {"features": 3}, "license": "unknown", "metrics": []}
+    entry = {"name": "tiny", "file": path.name, "sources": [{"type": "package"}]} | about | size
     (tmp_path / "manifest.json").write_text(json.dumps({"models": [entry]}))
     monkeypatch.setattr(manifest, "MANIFEST", tmp_path / "manifest.json")
     monkeypatch.setattr(sources, "PRETRAINED", tmp_path)

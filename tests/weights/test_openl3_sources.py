@@ -277,20 +277,41 @@ def place(path: Path, content: bytes) -> None:
     path.with_suffix(".sha256").write_text(f"{sha256(content)}  {path.name}\n")
 
 
-@pytest.mark.parametrize("kind", ["of other files", "of one file", "without an origin", "no safetensors"])
+@pytest.mark.parametrize("kind", ["of other files", "of one file", "no safetensors"])
 def test_another_file_with_its_own_digest_beside_it_is_reported_never_used_and_replaced(upstream, tmp_path, kind):
     path = weights.fetch(NAME)
     good = path.read_bytes()
     towers = [write_zeros(tmp_path / f"other_{name}", n) for name, n in ((AUDIO, 1), (IMAGE, 3))]  # not packed
     towers = towers[:1] if kind == "of one file" else towers
     _, other = keras.to_safetensors(*towers, input_repr="mel256")
-    if kind == "without an origin":
-        other = save(load(good), {"architecture": json.dumps({"architecture": "openl3-towers"})})
     place(path, b"something else" if kind == "no safetensors" else other)
     result = invoke("verify")
     assert result.exit_code == 1 and str(path) in result.output
     assert weights.fetch(NAME).read_bytes() == good
     assert invoke("verify").exit_code == 0
+
+
+def test_a_conversion_by_an_earlier_version_is_told_in_a_line_and_replaced_by_the_command_in_it(upstream, monkeypatch):
+    path = weights.fetch(NAME)
+    good = path.read_bytes()
+    place(path, save(load(good), {"architecture": json.dumps({"architecture": "openl3-towers"})}))
+    with monkeypatch.context() as offline:
+        offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(OSError, match=f"earlier versions.*openavc download {NAME}.*HF_HUB_OFFLINE is set"):
+            openavc.load_model(NAME)
+    result = invoke("verify")
+    [line] = result.stderr.splitlines()
+    assert result.exit_code == 1 and str(path) in line and "earlier versions of openavc" in line
+    assert line.endswith(f"Run: openavc download {NAME}, which replaces it.")
+    assert invoke("download", NAME).exit_code == 0
+    assert path.read_bytes() == good and invoke("verify").exit_code == 0
+
+
+def test_a_conversion_that_gives_another_digest_than_the_manifest_has_is_not_written(upstream):
+    upstream.publish_entry(upstream.entry | {"sha256": "0" * 64})
+    with pytest.raises(OSError, match=f"{upstream.converted} isn't written: .*that in the manifest is {'0' * 64}"):
+        weights.fetch(NAME)
+    assert upstream.kept() == set()
 
 
 def test_files_of_two_models_that_changed_places_are_refused(upstream):
@@ -299,7 +320,7 @@ def test_files_of_two_models_that_changed_places_are_refused(upstream):
     source = upstream.entry["sources"][0]
     swapped = source | {"files": [source["files"][0], source["files"][1] | {"git_blob_sha1": "0" * 40}]}
     upstream.publish_entry(upstream.entry | {"sources": [swapped]})
-    with pytest.raises(OSError, match=f"{path} is not used: by its header, it wasn't converted from .*{IMAGE}"):
+    with pytest.raises(OSError, match=f"{path} is not used: .* it wasn't converted from the files .*{IMAGE}"):
         weights.verify_local(NAME)
 
 

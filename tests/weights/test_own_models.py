@@ -36,6 +36,15 @@ def test_an_own_model_is_listed_last_and_loads_by_name(own):
     assert result.output.splitlines()[-1].startswith("my-grid ") and result.output.endswith("; own\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names of files may not hold a colon")
+def test_names_that_earlier_exports_allowed_still_load(own):
+    name = "my grid: 2.0"
+    (own / "my-grid.safetensors").rename(own / f"{name}.safetensors")
+    write(own, json.loads((own / "my-grid.json").read_text()) | {"name": name, "file": f"{name}.safetensors"})
+    (own / "my-grid.json").rename(own / f"{name}.json")
+    assert openavc.load_model(name).name == name
+
+
 def test_the_folder_is_in_the_home_unless_a_variable_names_another(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for home in (None, ""):
@@ -61,11 +70,12 @@ def test_weights_that_were_replaced_are_refused(own):
     ("change", "told"),
     [
         (lambda entry: "no entry", "not a model's entry"),
-        (lambda entry: {"name": "my-grid"}, "missing or wrong modalities"),
+        (lambda entry: {"name": "my-grid"}, "missing or wrong file"),
         (lambda entry: entry | {"bytes": "many"}, "missing or wrong bytes"),
-        (lambda entry: entry | {"file": "../../secret"}, "missing or wrong name or file"),
-        (lambda entry: entry | {"name": "other"}, "missing or wrong name or file"),
-        (lambda entry: entry | {"sources": ["own"]}, "type of a source"),
+        (lambda entry: entry | {"file": "../../secret"}, "missing or wrong file"),
+        (lambda entry: entry | {"name": "other"}, "its name or its file isn't 'my-grid'"),
+        (lambda entry: entry | {"sources": ["own"]}, "missing or wrong sources"),
+        (lambda entry: entry | {"sources": [{"type": "package"}]}, "missing or wrong type"),
     ],
 )
 def test_a_damaged_entry_is_left_out_with_a_warning_and_the_others_work(own, change, told):

@@ -35,7 +35,8 @@ def sha256(content: bytes) -> str:
 
 def entry_of(content: bytes, *sources: dict) -> dict:
     size = {"bytes": len(content), "sha256": sha256(content)}
-    return {"name": "tiny", "file": FILENAME, "sources": list(sources), "metrics": [], **size}
+    about = {"modalities": ["audio"], "embedding_size": {"features": 3}, "license": "unknown", "metrics": []}
+    return {"name": "tiny", "file": FILENAME, "sources": list(sources), **about, **size}
 
 
 class Computer:
