@@ -30,7 +30,7 @@ HOSTILE = {"audio": SOUNDS, "image": PICTURES, "video": VIDEOS}
 SAID = {
     r"rate\d+\.(wav|mka|au)|rate_of_(2|1e9\.(caf|sph|ogg|mkv)|1_hertz|1e300\.caf).*": "OPENAVC_HIGHEST_RATE",
     r"rates_within\.aac": "one a second is taken",
-    r"rate_of_100_hertz\.flac": "unpacks 1142 bytes to more than 657 s",
+    r"rate_of_100_hertz\.flac": "unpacks 1142 bytes to more than 828 s",
     r"(many_gaps|gaps_among_pictures|sound_gap)\..*": "gaps add up to .*OPENAVC_LONGEST_GAP",
     r"(concat.*|session)\..*": "points to other files",
     r"(canvas|side16000|bomb\.|giant|strip\.|tiles|icon|deep_giant|floats_rgba|multiplied).*": "OPENAVC_MAX_PIXELS",

@@ -15,6 +15,7 @@ _LONGEST_GAP = 600.0  # seconds; a longer one is a mistake of the file's, not a 
 _MOST_GAPS = 20  # seconds of gaps to a second of sound
 _BYTES_OF_PICTURES = 1000  # a second, at least, of a video whose sound pauses
 _BYTES_OF_SOUND = 20  # a second, at least; the thriftiest codecs take 50, and plain samples one each
+_SAMPLES_OF_A_BYTE, _LEAST_BYTES_OF_SOUND = 400, 5  # of silence in FLAC, at low rates; a second, whatever the rate
 _CHANGES = 100  # of the sample rate, and one a second
 _PACKETS = 100_000  # of sound, and 5000 a second; no codec has a tenth of that
 _PACKETS_A_SECOND = 5000
@@ -93,7 +94,8 @@ def check_gaps(gaps: float, sound: float, path: Path, has_pictures: bool) -> Non
 def check_length(samples: int, rate: int, path: Path) -> None:
     """Raise OSError if a recording has so many samples, at a rate in Hz, that the file has no bytes for them."""
     size = path.stat().st_size
-    most = longest_gap() + size / min(_BYTES_OF_SOUND, rate)
+    silence = max(_LEAST_BYTES_OF_SOUND, rate / _SAMPLES_OF_A_BYTE)
+    most = longest_gap() + size / min(_BYTES_OF_SOUND, silence, rate)
     if samples / rate > most:
         raise OSError(
             f"{path} unpacks {size} bytes to more than {most:.0f} s of sound "
