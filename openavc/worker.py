@@ -105,7 +105,7 @@ class Worker:
         words: Any = name
         if sys.platform != "win32":  # which keeps open files
             os.unlink(name)
-            words = multiprocessing.reduction.DupFd(descriptor)
+            words = _Inherited(descriptor)
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, words, self._setup), daemon=True)
         self._process.start()
@@ -206,6 +206,23 @@ class Worker:
             hint = " (out of memory?)" if cause == "SIGKILL" else ""
             return WorkerKilled(f"the process that read it was killed by {cause}{hint}")
         return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
+
+
+class _Inherited:
+    """An open file that a process which is being started inherits, and there detaches.
+
+    Pickled any earlier, a file would be handed over through a socket in the temporary folder, which a kill leaves.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __reduce__(self) -> tuple:
+        return _same, (multiprocessing.reduction.DupFd(self._descriptor),)
+
+
+def _same(received: Any) -> Any:
+    return received
 
 
 def _serve(connection: Any, last_words: Any, setup: Callable[[], None] | None) -> None:

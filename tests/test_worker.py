@@ -108,6 +108,12 @@ def test_nothing_heavy_is_imported_by_the_worker_itself():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_process_is_started_without_a_socket_that_a_kill_would_leave(monkeypatch):
+    monkeypatch.setattr("multiprocessing.resource_sharer.DupFd", fail)
+    with Worker() as worker:
+        assert worker.call(double, 3) == 6
+
+
 def test_an_error_is_raised_as_it_is_and_the_process_goes_on(worker):
     before = worker.call(os.getpid)
     with pytest.raises(ValueError, match=r"^a value$"):
