@@ -318,7 +318,7 @@ def test_a_file_that_is_cut_is_an_os_error_with_its_name(tmp_path, suffix, part)
         openavc.load_model(path)
 
 
-@pytest.mark.parametrize("content", [b"<html>404</html>", gzip.compress(b"<html>404</html>")])
+@pytest.mark.parametrize("content", [b"<html>404</html>", gzip.compress(b"<html>404</html>", mtime=0)])
 def test_what_is_no_hdf5_is_an_os_error_with_its_name(tmp_path, content):
     path = tmp_path / f"{AUDIO}.gz"
     path.write_bytes(content)
