@@ -27,6 +27,7 @@ from .progress import steps
 
 LIMITS = ("OPENAVC_PATIENCE", "OPENAVC_MEMORY")  # environment variables
 PATIENCE = 60.0  # seconds without a step of decoding or computing, after which a process counts as hanging
+_ENOUGH = 2**30  # bytes, which each of many workers may take
 _GLANCE = 0.02  # seconds between two looks at the memory, in which a process can take some 50 MB
 _PULSE = 1.0  # seconds between two looks at the progress
 _ENDING = 5.0  # seconds that a process which was told to stop may take
@@ -69,8 +70,8 @@ class Worker:
     ----------
     setup : callable, optional
         Called in each new process before anything else; picklable.
-    share : float
-        Of `most_memory`, that the process may take; the others are for workers beside it.
+    workers : int
+        How many there are in all; they share the memory, but each may take 1 GiB.
 
     Raises
     ------
@@ -78,9 +79,10 @@ class Worker:
         If `OPENAVC_MEMORY` isn't a size.
     """
 
-    def __init__(self, setup: Callable[[], None] | None = None, share: float = 1.0) -> None:
+    def __init__(self, setup: Callable[[], None] | None = None, workers: int = 1) -> None:
         self._setup = setup
-        self._most_memory = int(share * (most_memory() or 0))  # 0 if nobody knows
+        most = most_memory() or 0  # if nobody knows
+        self._most_memory = max(most // workers, min(most, _ENOUGH))
         self._process: Any = None
         self._connection: Any = None
         self._warned: dict = {}  # so that a warning is repeated, or not, as in one process

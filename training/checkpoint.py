@@ -19,8 +19,7 @@ def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
     """Write the state of each part (model, objective, optimizer, scaler) after `step` steps, replacing the last."""
     content = io.BytesIO()  # on a full disk, torch.save into a file doesn't say so
     torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, content)
-    with content.getbuffer() as view:
-        write_bytes(run / NAME, view)
+    write_bytes(run / NAME, content.getvalue())
 
 
 def steps_done(run: Path) -> int:

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from openavc.progress import step
 from training.corpora.processes import write_in_processes
 
 
@@ -11,17 +12,19 @@ def hang_or_eat(job):
     if job == ("hangs",):
         time.sleep(60)
     if job == ("eats",):
-        kept = [bytearray(b"x" * 2**27) for _ in range(20)]
+        kept = []
+        for _ in range(40):
+            kept.append(bytearray(b"x" * 2**27))
+            step()
         time.sleep(60)
-        del kept
 
 
 def test_a_shard_that_hangs_or_takes_the_memory_of_others_costs_itself(monkeypatch):
     monkeypatch.setenv("OPENAVC_PATIENCE", "3")
-    monkeypatch.setenv("OPENAVC_MEMORY", "1G")  # of which each of two may take half
+    monkeypatch.setenv("OPENAVC_MEMORY", "3G")  # of which each of two may take half
     died = write_in_processes(hang_or_eat, [("good",), ("hangs",), ("eats",), ("good",)], 2)
     assert [job for job, _ in sorted(died)] == [("eats",), ("hangs",)]
     reasons = dict(died)
     assert "nothing happened for 3 s" in reasons["hangs",]
     if sys.platform == "linux":
-        assert "more than 0.5 GiB of memory" in reasons["eats",]
+        assert "more than 1.5 GiB of memory" in reasons["eats",]

@@ -39,7 +39,7 @@ def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], nu
     with ExitStack() as stack, ThreadPoolExecutor(number) as callers:
         idle: SimpleQueue[Worker] = SimpleQueue()
         for _ in range(number):
-            idle.put(stack.enter_context(Worker(share=1 / number)))
+            idle.put(stack.enter_context(Worker(workers=number)))
 
         def call(job: tuple) -> None:
             worker = idle.get()

@@ -42,7 +42,8 @@ def write_tar(path: Path, shards: int) -> Iterator[Callable[[dict], None]]:
     import webdataset
 
     clips = 0
-    with write_atomically(path) as partial, webdataset.TarWriter(str(partial), mtime=0) as writer:
+    # On a full disk, webdataset leaves files open that it has opened.
+    with write_atomically(path) as partial, open(partial, "wb") as file, webdataset.TarWriter(file, mtime=0) as writer:
 
         def write(sample: dict) -> None:
             nonlocal clips
