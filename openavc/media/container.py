@@ -54,12 +54,15 @@ def open_container(path: Path, file: Any = None, kind: str | None = None) -> Any
     """
     import av
 
-    # Titles needn't be UTF-8: PyAV 19 accepts any, earlier versions only with this option.
-    versions: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
-    limit = {"max_pixels": str(most_pixels())}
+    version = tuple(map(int, av.__version__.split(".")[:2]))
     formats = {"format_whitelist": ",".join(av.formats_available - _POINTERS)}
+    # Before PyAV 17.1, options of streams crash where these are found late, as in FLV.
+    limit = {"max_pixels": str(most_pixels())}
+    options: dict[str, Any] = {"container_options": formats} if version < (17, 1) else {"options": limit | formats}
+    if version < (19, 0):  # titles needn't be UTF-8
+        options["metadata_errors"] = "replace"
     try:
-        container = av.open(file or openable(path), format=kind, options=limit | formats, **versions)
+        container = av.open(file or openable(path), format=kind, **options)
     except av.FFmpegError as error:
         reason = f"{error.strerror}{_reason(path, formats)}"
         raise OSError(f"{path} ({path.stat().st_size} bytes) can't be decoded: {reason}") from error
@@ -87,7 +90,7 @@ def _reason(path: Path, options: dict[str, str]) -> str:
     av.logging.set_skip_repeated(False)  # what it said of another file
     try:
         with av.logging.Capture() as said, contextlib.suppress(av.FFmpegError):
-            av.open(openable(path), options=options).close()
+            av.open(openable(path), container_options=options).close()
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skips)

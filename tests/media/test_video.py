@@ -261,6 +261,13 @@ def test_any_file_name_can_be_read(name, tmp_path, monkeypatch):
     assert len(read_audio(name)[0]) == RATE
 
 
+@pytest.mark.parametrize(("ending", "codec"), [(".flv", "flv"), (".mpg", "mpeg2video")])
+def test_streams_that_are_found_late_are_read(ending, codec, tmp_path):
+    """Neither FLV nor MPEG program streams say at their start which streams they have."""
+    write_video(tmp_path / f"a{ending}", np.arange(50) / 25, codec, clock=25, size=(64, 64))
+    assert len(times_and_numbers(tmp_path / f"a{ending}")[0]) == 50
+
+
 def test_titles_that_are_not_utf8_do_not_matter(tmp_path):
     path = write_video(tmp_path / "a.mkv", UNEVEN, sound=noise(RATE))
     data = path.read_bytes()
