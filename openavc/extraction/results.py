@@ -336,4 +336,5 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write an .npz completely or not at all; its folder is created."""
     with write_atomically(path) as partial, open(partial, "wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        save: Any = np.savez
+        save(file, **arrays)

@@ -312,7 +312,8 @@ def _opencv(path: Path) -> np.ndarray:
     """Read pixels, in the order RGB or RGBA."""
     import cv2
 
-    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # until OpenCV 5, and since
+    library: Any = cv2
+    set_level = getattr(library, "setLogLevel", None) or library.utils.logging.setLogLevel  # until OpenCV 5, and since
     level = set_level(0)  # its lines on stderr name no file
     try:
         pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
@@ -327,11 +328,12 @@ def _pyav(path: Path) -> np.ndarray:
     """Read a TIFF's pixels, in the order RGB or RGBA."""
     import av
 
-    with av.open(io.BytesIO(path.read_bytes()), format="tiff_pipe") as container:  # a path could have a % in it
+    container: Any = av.open(io.BytesIO(path.read_bytes()), format="tiff_pipe")  # a path could have a % in it
+    with container:
         frame = next(container.decode(video=0))
-        if frame.format.name.startswith("ya16"):
-            frame = make_reformatter().reformat(frame, format="rgba64le")
-        return frame.to_ndarray()
+    if frame.format.name.startswith("ya16"):
+        frame = make_reformatter().reformat(frame, format="rgba64le")
+    return frame.to_ndarray()
 
 
 def _black_to_white(pixels: np.ndarray, reader: str) -> np.ndarray:

@@ -46,18 +46,17 @@ def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, target_rate:
     context = max(1, math.ceil(400 * max(1, source_rate / target_rate) / source_rate))  # seconds
     before, after = context * source_rate, context * source_rate
     start = context * target_rate
-    buffer, received, sent = None, 0, 0
+    buffer, received, sent = np.zeros(0), 0, 0
     for block in blocks:
+        buffer = np.concatenate([buffer if received else _zeros_like(block, before), block])
         received += len(block)
-        buffer = _zeros_like(block, before) if buffer is None else buffer
-        buffer = np.concatenate([buffer, block])
         seconds = (len(buffer) - before - after) // source_rate
         if seconds >= 1:
             part = buffer[: before + seconds * source_rate + after]
             yield _resample_whole(part, source_rate, target_rate)[start : start + seconds * target_rate]
             sent += seconds * target_rate
             buffer = buffer[seconds * source_rate :]
-    if buffer is None:
+    if not received:
         return
     total = max(1, received * target_rate // source_rate)
     buffer = np.concatenate([buffer, _zeros_like(buffer, after)])
