@@ -35,7 +35,7 @@ SAID = {
     r"(concat.*|session)\..*": "points to other files",
     r"(canvas|side16000|bomb\.|giant|strip\.|tiles|icon|deep_giant|floats_rgba|multiplied).*": "OPENAVC_MAX_PIXELS",
     r"scans\.jpg": "more than 100 scans",
-    r"(side30000|png16000|png_bombs|pictures_of_gif)\.mkv": "not one picture .* 67,108,864",
+    r"(side30000|png16000|png_bombs|pictures_of_gif)\.mkv": "not one picture .* 67,108,864|the limit is 67,108,864",
 }
 
 

@@ -112,8 +112,11 @@ def test_names_that_are_not_utf8_are_told_with_what_to_do(lancedb, tmp_path):
 def test_the_bar_counts_files_and_not_what_is_removed(lancedb, tmp_path, monkeypatch):
     import tqdm
 
-    original = tqdm.tqdm
-    monkeypatch.setattr("tqdm.tqdm", lambda *given, **options: original(*given, **options | {"disable": False}))
+    class Shown(tqdm.tqdm):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options | {"disable": False})
+
+    monkeypatch.setattr("tqdm.tqdm", Shown)
     for seed in range(3):
         write(tmp_path / f"emb/{seed}.npz", vectors(seed))
     command = ("index", tmp_path / "emb", "--db", tmp_path / "db", "--prune")
