@@ -6,7 +6,6 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -60,7 +59,6 @@ def preparing(videos, output):
 
 HOLD = """
 import sys
-import tempfile
 from openavc.locks import only_user
 with only_user(sys.argv[1]):
     print("held", flush=True)
@@ -100,33 +98,32 @@ def test_a_log_that_cannot_be_opened_leaves_the_process_as_it_was(tmp_path):
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by Linux's /proc")
 
 
-def check_kills(command, number):
+def check_kills(command, folder, number):
     seed = random.randrange(2**32)
     print(f"the moments are those of seed {seed}")
-    with tempfile.TemporaryDirectory() as folder:  # not tmp_path: names of sockets have to be short
-        count = kills.Bench(command, Path(folder)).kill(number, True, random.Random(seed))
+    count = kills.Bench(command, folder).kill(number, True, random.Random(seed))
     assert count.kills == number
     assert not (count.differing or count.files or count.processes), count
 
 
 @needs_linux
-def test_kills_of_a_preparation_leave_no_trace():
+def test_kills_of_a_preparation_leave_no_trace(tmp_path):
     def few_videos(folder):
         for number in range(21):
             os.link(kills.EXAMPLE, folder / f"video{number:02d}.mp4")
 
     command = dataclasses.replace(kills.COMMANDS["prepare"], inputs=few_videos)
-    check_kills(command, 2)
+    check_kills(command, tmp_path, 2)
 
 
 @needs_linux
-def test_kills_of_a_rendering_leave_no_trace_and_no_engine():
+def test_kills_of_a_rendering_leave_no_trace_and_no_engine(tmp_path):
     vizdoom_or_skip()
 
     def one_shard(_, output):
         return ["-m", "training.simulate", "--output", output, "--episodes", "4", "--seconds", "1", "--workers", "1"]
 
-    check_kills(kills.Command(one_shard, renders=True), 1)
+    check_kills(kills.Command(one_shard, renders=True), tmp_path, 1)
 
 
 # ------------------------------------------------------------------------------------------------------ full disks
