@@ -236,7 +236,8 @@ class Bench:
 
     def kill(self, kills: int, alone: bool, rng: random.Random) -> Count:
         """Kill the command so many times, and look at what each end leaves."""
-        count, output = Count(), self.folder / "output0"
+        count, kind = Count(), "alone" if alone else "group"
+        output = self.folder / f"{kind}0"
         while True:
             process = self._start(output)
             if count.kills < kills:
@@ -251,7 +252,7 @@ class Bench:
             self._look(output, count)
             if count.kills == kills:
                 return count
-            output = self.folder / f"output{count.ends}"
+            output = self.folder / f"{kind}{count.ends}"
 
     def _start(self, output: Path) -> subprocess.Popen:
         command = [sys.executable, *map(str, self.command.arguments(self.inputs, output))]
@@ -303,14 +304,15 @@ class Bench:
 
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("names", type=click.Choice(sorted(COMMANDS)), nargs=-1, required=True)
+@click.option("--kind", "kinds", type=click.Choice(["alone", "group"]), multiple=True, default=["alone", "group"])
 @click.option("--kills", type=click.IntRange(min=1), default=30, show_default=True, help="Of each kind.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the moments.")
-def main(names: tuple[str, ...], kills: int, seed: int) -> None:
+def main(names: tuple[str, ...], kinds: tuple[str, ...], kills: int, seed: int) -> None:
     clean = True
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
             bench = Bench(COMMANDS[name], Path(folder))
-            for kind in ("alone", "group"):
+            for kind in kinds:
                 count = bench.kill(kills, kind == "alone", random.Random(f"{seed} {name} {kind}"))
                 click.echo(f"{name}, {kind} (seed {seed}, {bench.seconds:.1f} s undisturbed): {count}")
                 clean &= not (count.differing or count.files or count.processes)

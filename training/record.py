@@ -131,7 +131,7 @@ def _full_disks_passed_over() -> Iterator[None]:
 
     def pass_over(failure: threading.ExceptHookArgs) -> None:
         if not (isinstance(failure.exc_value, OSError) and failure.exc_value.errno in NO_ROOM):
-            threading.__excepthook__(failure)
+            before(failure)
 
     before, threading.excepthook = threading.excepthook, pass_over
     try:

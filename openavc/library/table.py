@@ -50,7 +50,7 @@ def open_library(db: str | os.PathLike) -> Table:
 
 def count_vectors(db: str | os.PathLike) -> int:
     """Return the number of vectors in a library; 0 if it is still empty."""
-    table = open_table(import_lancedb().connect(db))
+    table = open_table(import_lancedb().connect(db)) if Path(db).is_dir() else None  # connecting would make the folder
     return 0 if table is None else ask(to_seen(table), lambda seen: seen.count_rows())
 
 
