@@ -31,7 +31,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "GIF", "
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", *_TIFF)
-_PICTURES = {b"avif", b"avis", b"mif1", b"msf1"}  # brands; those of other ISO media files are videos
+_AVIF = {b"avif", b"avis"}  # brands, like those of HEIC; other ISO media files are videos
 _RECORDINGS = (b"\x1a\x45\xdf\xa3", b"OggS", b"fLaC", b"ID3")
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273
@@ -406,7 +406,7 @@ def _told_with_name(path: Path) -> Iterator[None]:
 def _is_recording(head: bytes) -> bool:
     """Whether the first 12 bytes of a file are those of a video or a recording: MP4, Matroska, AVI, WAV and so on."""
     if head[4:8] == b"ftyp":
-        return head[8:12] not in _PICTURES
+        return head[8:12] not in _AVIF | _HEIC
     return head.startswith(_RECORDINGS) or (head[:4] == b"RIFF" and head[8:12] in (b"AVI ", b"WAVE"))
 
 
