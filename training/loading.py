@@ -52,7 +52,8 @@ def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualM
     check_capabilities(name, model)
     check_frozen(model, stage.frozen)
     check_labels(stage, shards)
-    pairs = Pairs(shards, model, stage.data, stage.seed, OBJECTIVES[name].negative_share, stage.negatives)
+    drawn = OBJECTIVES[name].drawn_negatives(stage.objective)
+    pairs = Pairs(shards, model, stage.data, stage.seed, OBJECTIVES[name].negative_share, stage.negatives, drawn)
     check_batch(recipe, stage, pairs.group_size)
     return pairs
 

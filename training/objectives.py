@@ -32,6 +32,11 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def drawn_negatives(cls, options: dict) -> int:
+        """Return how many negatives are drawn for each true pair, as the recipe's negatives say, by its options."""
+        return 0
+
+    @classmethod
     def refusal(cls, model: AudioVisualModel) -> str:
         """Return what a model lacks for this objective, in words; empty if nothing."""
         lacking = [kind.__name__ for kind in cls.needs if not isinstance(model, kind)]
@@ -174,10 +179,62 @@ class Classification(Objective):
         return F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target), right.mean() / 2
 
 
+class Synchronization(Objective):
+    """Cross-entropy of the decision whether sound and frames are in step, each clip with its own sound and others.
+
+    Multisensory (section 3): each clip is seen with its own sound and with one from another time, which share the work
+    on the frames. More negatives, and the choice among all, are ours.
+
+    Parameters
+    ----------
+    negatives : int
+        Sounds beside each clip's own; 1 in the paper.
+    choice : float
+        Weight of the cross-entropy by which frames choose their own sound among all of them; 0 in the paper.
+    windows_per_clip : int
+        Number of neighbouring pairs from one clip.
+
+    Raises
+    ------
+    ValueError
+        If there is no negative, or the weight is below 0.
+    """
+
+    def __init__(self, negatives: int = 1, choice: float = 0.0, windows_per_clip: int = 1):
+        super().__init__()
+        if type(negatives) is not int or negatives < 1:
+            raise ValueError(f"negatives must be a whole number of at least 1, got {negatives!r}")
+        if not choice >= 0:
+            raise ValueError(f"choice must be a weight of at least 0, got {choice!r}")
+        self.choice = choice
+
+    @classmethod
+    def drawn_negatives(cls, options: dict) -> int:
+        """Return the number of negatives beside each clip's own sound."""
+        return options.get("negatives", 1)
+
+    def forward(
+        self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the mean share of true and of shifted pairs decided correctly."""
+        negatives = batch["negatives"]  # (B, K, samples, channels)
+        others = model.prepare_audio(negatives.flatten(0, 1)).unflatten(0, negatives.shape[:2])
+        sounds = torch.cat([spectrogram[:, None].to(others), others], dim=1)  # (B, 1 + K, ...)
+        audio = model.represent_audio(sounds.flatten(0, 1))
+        seen = model.represent_frames(frames).repeat_interleave(sounds.shape[1], dim=0)
+        logits = model.compare(seen, audio).float().diff(dim=1).unflatten(0, sounds.shape[:2])[..., 0]  # (B, 1 + K)
+        own, shifted = logits[:, 0], logits[:, 1:]
+        loss = (F.softplus(-own).mean() + F.softplus(shifted).mean()) / 2
+        if self.choice:
+            loss = loss + self.choice * F.cross_entropy(logits, torch.zeros_like(own, dtype=torch.long))
+        return loss, ((own > 0).float().mean() + (shifted < 0).float().mean()) / 2
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
     "contrastive": Contrastive,
     "classification": Classification,
+    "synchronization": Synchronization,
 }
 
 

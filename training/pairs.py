@@ -30,8 +30,8 @@ class Pairs(Dataset):
 
     Items are dicts of `frames` (n, T, height, width, 3) in [0, 1], or what the network's `precompute_frames` makes of
     each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the index of the first label of the
-    picture's clip in the corpus's sorted classes, or -1; and `group` (n,), the number of the clip's group, 0 without
-    groups.
+    picture's clip in the corpus's sorted classes, or -1; `group` (n,), the number of the clip's group, 0 without
+    groups; and, where negatives are drawn for each pair, `negatives` (n, drawn, window samples, channels).
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Pairs(Dataset):
         Share of negative pairs; 0 where the objective makes its negatives from the batch.
     negatives : Negatives
         How the sound of a negative pair is chosen.
+    drawn : int
+        Negatives drawn for each true pair, beside its own sound.
 
     Raises
     ------
@@ -59,9 +61,10 @@ class Pairs(Dataset):
         seed: int,
         share: float = 0.5,
         negatives: Negatives | None = None,
+        drawn: int = 0,
     ):
-        self.shards, self.data, self.seed, self.share = shards, data, seed, share
-        self.negatives = negatives if negatives and share else OtherClip()
+        self.shards, self.data, self.seed, self.share, self.drawn = shards, data, seed, share, drawn
+        self.negatives = negatives if negatives and (share or drawn) else OtherClip()
         self.sound, self.frames, self.precompute_frames = model.sound, model.frames, model.precompute_frames
         self.moments = Moments(shards, self.sound, self.frames, data, self.negatives)
         self.clips = self.moments.clips
@@ -92,13 +95,15 @@ class Pairs(Dataset):
         taken: list[float] = []
         pairs = [self._pair(clip, taken, rng) for _ in range(self.data.windows_per_clip)]
         frames, samples, labels = zip(*pairs, strict=True)
-        return {
+        sounds = torch.from_numpy(np.stack(samples))  # (n, 1 + drawn, window samples, channels)
+        item = {
             "frames": torch.from_numpy(np.stack(frames)),
-            "samples": torch.from_numpy(np.stack(samples)),
+            "samples": sounds[:, 0],
             "label": torch.tensor(labels),
             "target": torch.full((len(labels),), target),
             "group": torch.full((len(labels),), number // self.group_size if self.data.grouped else 0),
         }
+        return item | {"negatives": sounds[:, 1:]} if self.drawn else item
 
     def _number(self, position: int) -> int:
         """Return the number of the clip visited at a position."""
@@ -109,17 +114,21 @@ class Pairs(Dataset):
         return int(self._order[1][rank])
 
     def _pair(self, clip: StoredClip, taken: list[float], rng: np.random.Generator) -> tuple:
-        """Draw a pair whose sound avoids those at the times `taken`, if it can, and add its own time to them."""
+        """Draw a pair whose sound avoids those at the times `taken`, if it can, and add its own time to them.
+
+        Returns the frames, the sounds (1 + drawn, samples, channels), all with one gain, and the label.
+        """
         positive = rng.random() >= self.share
         moment = self.moments.draw(clip, self._free_frames(clip, taken), rng)
         taken.append(moment.time)
         samples = moment.samples
         if not positive:  # its picture also shows a loud moment, so pictures offer no shortcut
             _, samples = self.negatives.draw(self.moments, clip, moment.time, rng)
+        drawn = [self.negatives.draw(self.moments, clip, moment.time, rng)[1] for _ in range(self.drawn)]
         frames = self.shards.frames(clip, clip_frames(clip, moment.index, self.frames))
         augmented = augment(frames, self.frames.height, self.frames.width, self.data, rng)
         gain = np.float32(rng.uniform(*self.data.gain))
-        return self.precompute_frames(augmented), samples * gain, int(positive)
+        return self.precompute_frames(augmented), np.stack([samples, *drawn]) * gain, int(positive)
 
     def _free_frames(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
         """Select the usable frames whose sound doesn't overlap those taken; all usable ones if there is no room."""

@@ -72,6 +72,7 @@ class Optimizer:
     decay: float | None = None  # factor on the learning rate, in the schedules "step" and "plateau"
     decay_steps: int | None = None  # between two decays, in the schedule "step"
     patience: int | None = None  # validations without improvement before a decay, in the schedule "plateau"
+    largest_gradient: float | None = None  # norm beyond which gradients are scaled down; None: 10
 
 
 @dataclass(frozen=True)
@@ -367,6 +368,9 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
         raise ValueError(f"schedule {optimizer.schedule!r} needs {needed} in [optimizer]")
     if (optimizer.momentum is None) != (optimizer.name != "sgd"):
         raise ValueError(f"momentum is what 'sgd' needs in [optimizer], and no other; got {optimizer.momentum!r}")
+    largest = optimizer.largest_gradient
+    if largest is not None and not (type(largest) in (int, float) and largest > 0):
+        raise ValueError(f"largest_gradient must be a norm above 0, got {largest!r}")
     if optimizer.schedule == "plateau" and recipe.validate_every is None:
         raise ValueError("schedule 'plateau' needs validate_every")
     _check_objective(stage)
@@ -382,5 +386,5 @@ def _check_objective(stage: Stage) -> None:
     except TypeError as error:
         has = ", ".join(sorted(known)) or "none"
         raise ValueError(f"objective {name!r}: {error}; its options are: {has}") from None
-    if not kind.negative_share and stage.negatives != OtherClip():
+    if not (kind.negative_share or kind.drawn_negatives(options)) and stage.negatives != OtherClip():
         raise ValueError(f"objective {name!r} takes its negatives from the batch: leave negatives out")

@@ -17,7 +17,7 @@ from .objectives import Objective
 from .recipe import Optimizer, Recipe, Stage
 from .state import State
 
-LARGEST_GRADIENT = 10.0  # norm; ours: far above usual norms, only stops explosions
+LARGEST_GRADIENT = 10.0  # norm, unless a recipe names another; ours: far above usual norms, only stops explosions
 
 
 class Step(nn.Module):
@@ -41,9 +41,15 @@ def to_training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
 
 
 def train_step(
-    step: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, parts: list[dict[str, Tensor]]
+    step: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    parts: list[dict[str, Tensor]],
+    largest_gradient: float = LARGEST_GRADIENT,
 ) -> dict[str, float | None]:
     """Make one update that follows the mean loss over the parts of a batch, and return the figures for the log.
+
+    Gradients whose norm over all parameters is beyond `largest_gradient` are scaled down to it.
 
     In fp16 a step whose gradients overflow is skipped, as the first few usually are; its norm is logged as None.
 
@@ -64,7 +70,7 @@ def train_step(
         shown += torch.stack([loss.detach(), right]) / len(parts)
     scaler.unscale_(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT).item()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, largest_gradient).item()
     if not math.isfinite(norm) and not scaler.is_enabled():
         raise FloatingPointError(f"the gradient's norm is {norm}: look at the data, or lower the learning rate")
     scaler.step(optimizer)
@@ -90,7 +96,8 @@ def take_step(
     started = time.monotonic()
     parts = [next(batches) for _ in range(recipe.accumulate)]
     waited = time.monotonic() - started
-    shown = train_step(module, state.optimizer, state.scaler, parts)
+    largest = LARGEST_GRADIENT if stage.optimizer.largest_gradient is None else stage.optimizer.largest_gradient
+    shown = train_step(module, state.optimizer, state.scaler, parts, largest)
     pace = recipe.batch_size / (time.monotonic() - started)
     return {"learning_rate": rate, **shown, "pairs_per_second": pace, "waited": waited}
 

@@ -67,7 +67,9 @@ class Norms:
     def __call__(self, width: int, dimensions: int) -> nn.Module:
         layer = nn.BatchNorm1d if dimensions == 1 else nn.BatchNorm3d
         norm = layer(width, eps=1e-3, momentum=1 - self.decay)
-        norm.weight.requires_grad_(self.scale)
+        if not self.scale:  # a constant, under the same name, so that a network with scales can take the weights
+            del norm.weight
+            norm.register_buffer("weight", torch.ones(width))
         return norm
 
 

@@ -16,6 +16,7 @@ from training.objectives import (
     Classification,
     Contrastive,
     Correspondence,
+    Synchronization,
     check_capabilities,
     silence_and_noise,
 )
@@ -138,6 +139,35 @@ def test_the_contrastive_gradient_is_finite_with_groups_and_reaches_the_temperat
     for parameter in [*model.parameters(), *objective.parameters()]:
         assert torch.isfinite(parameter.grad).all()
     assert objective.log_scale.grad != 0
+
+
+@pytest.mark.parametrize("choice", [0.0, 0.5])
+def test_synchronization_is_the_logistic_loss_of_own_and_shifted_sounds_by_hand(choice):
+    """Multisensory, section 3; a logit here is twice the product of frames and sound."""
+    frames, own = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.5], [-0.5]])
+    others = torch.tensor([[[0.25], [-1.0]], [[1.0], [-0.25]]])
+    logits = [[1.0, 0.5, -2.0], [-2.0, 4.0, -1.0]]
+    right = [math.log(1 + math.exp(-row[0])) for row in logits]
+    wrong = [math.log(1 + math.exp(value)) for row in logits for value in row[1:]]
+    chosen = [math.log(sum(map(math.exp, row))) - row[0] for row in logits]
+    expected = (np.mean(right) + np.mean(wrong)) / 2 + choice * np.mean(chosen)
+    loss, share = Synchronization(negatives=2, choice=choice)(Fixed(), frames, own, {"negatives": others})
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert share.item() == pytest.approx((1 / 2 + 2 / 4) / 2)  # one own sound of two, and two others of four
+
+
+def test_synchronization_sees_each_clip_once():
+    seen = []
+    model = FakeModel(sees=lambda frames: seen.append(len(frames)) or frames)
+    negatives = torch.zeros(4, 3, 5)
+    Synchronization(negatives=3)(model, torch.zeros(4, 5), torch.zeros(4, 5), {"negatives": negatives})
+    assert seen == [4]
+
+
+@pytest.mark.parametrize(("options", "message"), [({"negatives": 0}, "got 0"), ({"choice": -1.0}, "got -1.0")])
+def test_synchronization_refuses_values_that_cant_work(options, message):
+    with pytest.raises(ValueError, match=message):
+        Synchronization(**options)
 
 
 def test_classification_is_the_sum_of_both_towers_cross_entropies_by_hand():

@@ -28,6 +28,7 @@ from training import distributed
 from training.corpora.shards import Shards, encode_clip
 from training.evaluate.datasets.held_out import HeldOut
 from training.loading import Parts
+from training.negatives import SameClip
 from training.pairs import Pairs, augment
 from training.recipe import Data
 
@@ -89,6 +90,29 @@ def middles(shards, monkeypatch, negatives, **options):
     per_pair = 2 if negatives else 1  # of negatives, the picture's own moment is looked at first
     assert len(seen) == 400 * per_pair
     return seen[per_pair - 1 :: per_pair]
+
+
+def test_negatives_drawn_for_each_pair_are_of_its_clip_at_the_allowed_distance(shards, monkeypatch):
+    found, seen = Shards(shards), []
+    silent(monkeypatch, found, seen)
+    shifted = SameClip(overlap=0.5, largest_gap=0.4)  # 0.5 to 1.4 s apart
+    item = Pairs(found, MODEL, plain(windows_per_clip=2), 0, 0.0, shifted, drawn=3)[0]
+    assert item["negatives"].shape == (2, 3, RATE, 1)
+    assert item["label"].tolist() == [1, 1]
+    for own, *others in (seen[:4], seen[4:]):
+        assert {clip.key for clip, _ in others} == {own[0].key}
+        distances = [abs(middle - own[1]) for _, middle in others]
+        assert all(0.5 - 1e-6 <= distance <= 1.4 + 1e-6 for distance in distances)
+
+
+def test_a_pairs_own_sound_and_its_negatives_have_one_gain(shards):
+    data = Data(brightness=0, saturation=(1, 1), gain=(0.5, 2.0), flip=False)
+    pairs = Pairs(Shards(shards), MODEL, data, 0, 0.0, SameClip(overlap=0.5), drawn=2)
+    for position in range(5):
+        item = pairs[position]
+        peaks = torch.cat([item["samples"][0, None], item["negatives"][0]]).abs().amax(dim=(1, 2))
+        assert peaks.tolist() == pytest.approx([peaks[0].item()] * 3, rel=0.01)
+        assert item["negatives"].dtype == item["samples"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("negatives", [0.0, 1.0])

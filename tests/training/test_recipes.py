@@ -151,6 +151,34 @@ def test_a_recipe_builds_the_papers_network(name):
     assert model.frames.rate == (25.0 if "motion" in read(name).model else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "frames", "batch", "steps"),
+    [("multisensory_audioset_slow", 32, 3 * 15, 30_000), ("multisensory_audioset", 125, 3 * 5, 620_000)],
+)
+def test_multisensory_recipes_have_the_papers_numbers(name, frames, batch, steps):
+    """Multisensory, section 3, and its authors' code; shifts are 65 to 176 frames of 29.97 a second."""
+    found = read(name)
+    assert (found.model["frames"], found.batch_size, found.steps) == (frames, batch, steps)
+    assert found.objective == {"name": "synchronization", "negatives": 1}
+    seconds = frames / found.model["frame_rate"]
+    shifts = [distance * 29.97 for distance in found.negatives.distances(seconds)]
+    assert shifts == pytest.approx([65, 176], abs=2e-3)
+    optimizer = found.optimizer
+    assert (optimizer.name, optimizer.momentum, optimizer.schedule) == ("sgd", 0.9, "constant")
+    assert (optimizer.learning_rate, optimizer.weight_decay, optimizer.largest_gradient) == (1e-2, 1e-5, 5.0)
+    assert (found.data.gain, found.data.saturation, found.data.brightness) == ((1, 1), (1, 1), 0)
+
+
+def test_multisensory_starts_from_the_weights_of_its_slow_stage():
+    slow, full = read("multisensory_audioset_slow"), read("multisensory_audioset")
+    assert full.needs_weights and not slow.needs_weights
+    with torch.device("meta"):
+        one, other = build_model(slow.model), build_model(full.model)
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (one, other)]
+    assert shapes[0] == shapes[1]
+    assert full.model["frame_rate"] / slow.model["frame_rate"] == pytest.approx(4)
+
+
 def test_no_two_files_share_thirty_lines():
     files = {path.name: set(path.read_text().splitlines()) - {""} for path in CONFIGS.glob("*.toml")}
     shared = {(a, b): len(files[a] & files[b]) for a in files for b in files if a < b}
@@ -339,6 +367,7 @@ def optimizer(**changes) -> dict:
         ({"data": {"windows_per_clip": 0}}, "windows_per_clip must be a whole number of at least 1, got 0"),
         (optimizer(schedule="step", decay=0.9, decay_steps=0), "decay_steps must be a whole number"),
         (optimizer(learning_rate="x"), "learning_rate must be a number of at least 0, got 'x'"),
+        (optimizer(largest_gradient=0), "largest_gradient must be a norm above 0, got 0"),
         ({"model": "ave"}, r"model must be a table, \[model\], got 'ave'"),
         ({"frozen": "image_tower"}, "frozen must be a list"),
         ({"negatives": [{"kind": "hard"}]}, "negatives must be of a kind of other_clip, same_clip, got 'hard'"),

@@ -76,6 +76,8 @@ def tiny(path: Path) -> Recipe:
     small = {"model": {"widths": [4, 4, 8, 8], "image_size": 32}, "data": {"workers": 0}}
     if "motion" in tables["model"]:
         small["model"] |= {"frames": 7, "frame_rate": FRAME_RATE}
+    if tables["model"]["architecture"] == "multisensory":
+        small["model"] |= {"frames": 8, "frame_rate": FRAME_RATE, "sample_rate": 8000}
     if tables["objective"]["name"] == "classification":
         small["objective"] = {"classes": 2, "features": 8}
     small["batch_size"] = 4 * tables["data"].get("windows_per_clip", 1) * tables.get("accumulate", 1)
@@ -166,6 +168,24 @@ def test_accumulated_parts_make_the_step_of_the_whole_batch():
         found.append([*step.layer.weight.flatten().tolist(), shown["loss"], shown["gradient_norm"]])
     np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-5)
     torch.testing.assert_close(found[0][3], Still()({"x": x})[0].item())
+
+
+def test_gradients_beyond_the_largest_are_scaled_down_to_it(shards, tmp_path):
+    step, scaler = Still(), torch.amp.GradScaler("cpu", enabled=False)
+    before = step.layer.weight.clone()
+    shown = train_step(step, torch.optim.SGD(step.parameters(), 1.0), scaler, [{"x": torch.ones(2, 3)}], 0.01)
+    assert shown["gradient_norm"] > 0.01  # as it was
+    moved = torch.cat([(step.layer.weight - before).flatten(), step.layer.bias - Still().layer.bias])
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+    moves = []
+    for limit in ({}, {"largest_gradient": 1e-3}):
+        run = tmp_path / str(len(limit))
+        slow = recipe(optimizer={"name": "sgd", "momentum": 0.0, "learning_rate": 1.0} | limit)
+        train(slow, [shards], run, stop_after=1)
+        start = dict(build(slow, CPU)[0].named_parameters())
+        moves.append(sum((checkpoint(run)["model"][k] - v).square().sum().item() for k, v in start.items()) ** 0.5)
+    assert moves[0] > 2e-3
+    assert moves[1] == pytest.approx(1e-3, rel=0.05)  # beside the decay of weights
 
 
 def settings(**options) -> Optimizer:
