@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from .inference.embedding import stream_audio_embedding as stream_audio_embedding
     from .inference.localization import localize_sound as localize_sound
     from .inference.localization import localize_video as localize_video
+    from .inference.offsets import SyncResult as SyncResult
+    from .inference.offsets import SyncSegment as SyncSegment
     from .inference.scores import correspondence_matrix as correspondence_matrix
     from .inference.scores import correspondence_score as correspondence_score
     from .inference.scores import video_scores as video_scores
+    from .inference.sync import sync_offset as sync_offset
     from .library.index import index_embeddings as index_embeddings
     from .library.search import search as search
     from .weights import list_models as list_models
@@ -43,6 +46,9 @@ _MODULES = {
     "video_scores": "inference.scores",
     "localize_sound": "inference.localization",
     "localize_video": "inference.localization",
+    "sync_offset": "inference.sync",
+    "SyncResult": "inference.offsets",
+    "SyncSegment": "inference.offsets",
     "search": "library.search",
     "index_embeddings": "library.index",
     "load_model": "weights",

@@ -7,6 +7,7 @@ in seconds, positions in samples.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import math
 import os
@@ -322,18 +323,105 @@ def video_clips(
         If a file is missing, can't be decoded, or lacks pictures or sound.
     """
     every = frame_rate if frames.count == 1 else None  # a clip of several frames needs those in between
+    with _streams(path, sound, frames, every, audio) as (timed, heard):
+        heard = warn_if_silent(heard, name_of(path if audio is None else audio), sound)
+        yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
+        if audio is None:
+            collections.deque(heard, maxlen=0)  # read to the end, where silence is noticed
+
+
+@contextlib.contextmanager
+def _streams(
+    path: str | os.PathLike | BinaryFile,
+    sound: SoundInput,
+    frames: FramesInput,
+    frame_rate: float | None,
+    audio: str | os.PathLike | BinaryFile | None,
+) -> Iterator[tuple[Iterator[tuple[float, np.ndarray]], Iterator[np.ndarray]]]:
+    """Open a video once, or a video and another file for its sound: (time, frame) pairs, and blocks for a network."""
     if audio is not None:
         with as_path(path) as seen, as_path(audio) as listened:
-            timed = warn_if_slow(read_frames(seen, every), frames, name_of(path))
             blocks, rate = open_audio(listened, sound.dtype)
-            heard = warn_if_silent(model_sound(blocks, rate, sound), name_of(audio), sound)
-            yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
+            timed = warn_if_slow(read_frames(seen, frame_rate), frames, name_of(path))
+            yield timed, model_sound(blocks, rate, sound)
         return
     with as_path(path) as seen, Video(seen, sound.dtype) as video:
-        heard = warn_if_silent(model_sound(video.sound(), video.sample_rate, sound), name_of(path), sound)
-        timed = warn_if_slow(video.frames(every), frames, name_of(path))
-        yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
-        collections.deque(heard, maxlen=0)  # read to the end, where silence is noticed
+        timed = warn_if_slow(video.frames(frame_rate), frames, name_of(path))
+        yield timed, model_sound(video.sound(), video.sample_rate, sound)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A clip's frames, and the sound there is from some seconds before it to some seconds after it."""
+
+    time: float  # seconds, of the middle frame
+    frames: np.ndarray  # (T, H, W, 3)
+    samples: np.ndarray  # (n, channels)
+    start: int  # of the samples, in the file
+
+
+def video_stretches(
+    path: str | os.PathLike | BinaryFile,
+    sound: SoundInput,
+    frames: FramesInput,
+    hop_size: float,
+    reach: float,
+    crop: Callable[[np.ndarray], np.ndarray] = np.asarray,
+    audio: str | os.PathLike | BinaryFile | None = None,
+) -> Iterator[Stretch]:
+    """Cut a video into whole clips of frames, each with the sound around it, as far as the file has it.
+
+    Parameters
+    ----------
+    path : str, Path, or binary file object
+    sound, frames : SoundInput, FramesInput
+        The inputs of the network.
+    hop_size : float
+        Seconds from one clip to the next.
+    reach : float
+        Seconds of sound beyond both ends of the window that belongs to the clip.
+    crop : callable
+        Applied to each frame, (H, W, 3) uint8.
+    audio : str, Path, or binary file object, optional
+        Another file, whose sound replaces the video's own.
+
+    Yields
+    ------
+    Stretch
+        Only of clips whose frames all lie inside the video.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        If a file is missing, can't be decoded, or lacks pictures or sound.
+    """
+    seen, heard = 0.0, 0  # seconds and samples read so far
+    wide = SoundInput(sound.sample_rate, sound.seconds + 2 * reach, sound.channels, sound.dtype)
+
+    def watched(timed: Iterable[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+        nonlocal seen
+        for seen, frame in timed:
+            yield seen, crop(frame)
+
+    def counted(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        nonlocal heard
+        for block in blocks:
+            heard += len(block)
+            yield block
+
+    waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # the run whose window is being cut
+
+    def starts(timed: Iterator[tuple[float, np.ndarray]]) -> Iterator[int]:
+        for time, run in frame_runs(timed, frames, 1 / hop_size):
+            half = 0.5 / (frames.rate or 1.0)  # of a period: frames are repeated beyond both ends
+            if time >= frames.before - half and time + frames.after <= seen + half:
+                waiting.append((time, run))
+                yield window_around(time, wide.seconds, wide.sample_rate)[0]
+
+    with _streams(path, sound, frames, None, audio) as (timed, blocks):
+        for (start,), window in cut_stretches(counted(blocks), starts(watched(timed)), wide.samples):
+            first, last = max(0, -start), min(len(window), heard - start)
+            yield Stretch(*waiting.popleft(), window[first : max(first, last)], start + first)
 
 
 def _cut_clips(

@@ -27,6 +27,7 @@ __all__ = [
     "Localizes",
     "Slices",
     "SoundInput",
+    "Synchronizes",
     "check_embedding",
 ]
 
@@ -142,6 +143,15 @@ class Localizes(Compares):
     @abstractmethod
     def localize(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits of "this cell sounds" from the outputs of `represent_*`: (B, h, w)."""
+
+
+class Synchronizes(Compares):
+    """Tells sound that is in step with frames from the same sound at other times.
+
+    The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears.
+    """
+
+    evidence: float  # weight of a window's logits where those of neighbouring windows are added up, in (0, 1]
 
 
 class HasSimilarity(Compares):

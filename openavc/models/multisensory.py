@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contract import Compares, FramesInput, Fuses, SoundInput, check_embedding
+from .contract import FramesInput, Fuses, SoundInput, Synchronizes, check_embedding
 from .layers import channels_first, check_widths, square_or_sides
 
 COMPANDING = 255  # of the waveform, as in mu-law telephony
@@ -143,7 +143,7 @@ class Fusion(nn.Module):
         return self.norm(self.out(self.hidden(both).relu()) + short).relu()
 
 
-class Multisensory(Compares, Fuses):
+class Multisensory(Synchronizes, Fuses):
     """The network of the paper's Table 1 and Figure 2, or a compact one of the same layers.
 
     Parameters
@@ -165,6 +165,9 @@ class Multisensory(Compares, Fuses):
         Of BatchNorm's running statistics.
     norm_scale : bool
         Whether BatchNorm learns a scale, as when the network is fine-tuned.
+    evidence : float
+        Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
+        `training.evaluate sync` so that confidences are right as often as they say.
     """
 
     def __init__(
@@ -177,6 +180,7 @@ class Multisensory(Compares, Fuses):
         spatial_stride: int = 2,
         norm_decay: float = 0.9997,
         norm_scale: bool = False,
+        evidence: float = 1.0,
     ):
         check_widths(widths)
         first, second, third, fourth = widths
@@ -189,6 +193,9 @@ class Multisensory(Compares, Fuses):
             FramesInput(*square_or_sides(image_size), count=frames, rate=frame_rate),
             {"video": {"features": fourth}},
         )
+        if not 0 < evidence <= 1:
+            raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
+        self.evidence = evidence
         norms = Norms(norm_decay, norm_scale)
         cube, once, half = (3, 3, 3), (1, 1, 1), (2, 2, 2)
         self.frames_first = conv_norm(3, first, (5, 7, 7), half, norms)

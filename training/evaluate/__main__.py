@@ -13,6 +13,7 @@ python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --d
     --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
 python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
 python -m training.evaluate localization --model avol-small --boxes vggss.json --videos vggsound
+python -m training.evaluate sync --data shards/grid-held --data shards/sync-held
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from .images import images
 from .localization import localization
 from .ndcg import ndcg
 from .retrieval import retrieval
+from .sync import sync
 from .table1 import table1
 from .units import units
 
@@ -47,7 +49,7 @@ def main(threads: int | None) -> None:
     tell_warnings()
 
 
-for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization):
+for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync):
     main.add_command(command)
 
 

@@ -1,0 +1,143 @@
+"""The offset between the sound and the pictures of a video (Multisensory, section 3; AVTS).
+
+Each clip of frames is compared with the sound at every offset, in one pass for the frames; what all clips of some
+seconds say is added up, and `offsets` concludes. Memory doesn't grow with the video, but for a row of numbers for every
+five seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..media.clips import Stretch, video_stretches, window_around
+from ..media.file_object import BinaryFile, name_of
+from ..media.loudness import windows_loudness
+from ..models.contract import Synchronizes
+from ..progress import step
+from .arguments import check_file, get_model, shortened
+from .batches import inference_of, prepared_audio, prepared_frames, stacked, to_numpy
+from .inputs import crop_to
+from .offsets import Block, SyncResult, candidates, conclude
+
+DEFAULT_MODEL = "multisensory-small"
+BLOCK = 5.0  # seconds of video within which the offset doesn't change
+_QUIETEST = -60.0  # dBFS; quieter sound tells nothing
+_STILLEST = 0.5 / 255  # mean change of a pixel over a clip; stiller pictures tell nothing
+_LARGEST_OFFSET = 30.0  # seconds
+
+
+def sync_offset(
+    video: str | os.PathLike | BinaryFile,
+    model: Any = None,
+    *,
+    max_offset: float = 2.0,
+    audio: str | os.PathLike | BinaryFile | None = None,
+    device: Any = None,
+) -> SyncResult:
+    """Measure how far the sound of a video is from its pictures.
+
+    Parameters
+    ----------
+    video : str, path, or binary file object
+        Of any length.
+    model : str, path, model or None
+        As in `get_audio_embedding`; None for the one that ships with the package, trained to tell sound in step from
+        sound that isn't.
+    max_offset : float
+        Seconds, largest offset that is looked for, both ways.
+    audio : str, path, or binary file object, optional
+        Another file, whose sound is compared instead of the video's own.
+    device : optional
+        As in `load_model`.
+
+    Returns
+    -------
+    SyncResult
+        `offset` in seconds, positive if the sound comes late, or None if it can't be told; `confidence`, the
+        probability that it is right within 0.1 s; the `offsets` tried and their `scores`; `segments`, more than one if
+        the offset changes on the way. `str()` of it is a plain sentence.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the model can't tell sync, `max_offset` is out of range, the path is invalid, or the video is shorter than
+        the clips that the network takes.
+    FileNotFoundError, OSError
+        If a file is missing, can't be decoded, or lacks pictures or sound.
+    """
+    check_file("video", video)
+    if audio is not None:
+        check_file("audio", audio)
+    network = synchronizing_model(model, device)
+    if isinstance(max_offset, bool) or not (isinstance(max_offset, int | float) and 0 < max_offset <= _LARGEST_OFFSET):
+        raise ValueError(
+            f"max_offset must be seconds, above 0, at most {_LARGEST_OFFSET:g}, got {shortened(max_offset)}"
+        )
+    offsets = candidates(max_offset)
+    clips = video_stretches(
+        video, network.sound, network.frames, hop_size(network), float(offsets[-1]), crop_to(network.frames), audio
+    )
+    blocks = list(to_blocks(network, clips, offsets))
+    if not blocks:
+        clip = f"{network.frames.count} frames at {network.frames.rate:g} a second"
+        raise ValueError(f"{name_of(video)} is too short: {network.name} takes clips of {clip}")
+    return conclude(offsets, blocks, network.evidence)
+
+
+def synchronizing_model(model: Any = None, device: Any = None) -> Synchronizes:
+    """Return the model that an argument stands for; raise ValueError if it can't tell sync."""
+    network = get_model(DEFAULT_MODEL if model is None else model, device)
+    if not isinstance(network, Synchronizes):
+        raise ValueError(
+            f"{network.name} wasn't trained to tell whether sound is in step; leave the model out for {DEFAULT_MODEL}"
+        )
+    return network
+
+
+def hop_size(model: Synchronizes) -> float:
+    """Return the seconds from one clip of frames to the next: half a window."""
+    return model.sound.seconds / 2
+
+
+def to_blocks(model: Synchronizes, stretches: Iterable[Stretch], offsets: np.ndarray) -> Iterator[Block]:
+    """Add up what the clips of each block say about the offsets (K,)."""
+    block = None
+    for stretch in stretches:
+        step()
+        if block is not None and stretch.time >= block.start + BLOCK:
+            block.end = stretch.time
+            yield block
+            block = Block(stretch.time, stretch.time, np.zeros(len(offsets)), np.zeros(len(offsets), dtype=int))
+        if block is None:
+            block = Block(0.0, 0.0, np.zeros(len(offsets)), np.zeros(len(offsets), dtype=int))
+        block.add(offset_logits(model, stretch, offsets), stretch.time + model.sound.seconds / 2)
+    if block is not None:
+        yield block
+
+
+def offset_logits(model: Synchronizes, stretch: Stretch, offsets: np.ndarray) -> np.ndarray:
+    """Compare a clip of frames with the sound at each offset: (K,) logits, NaN where there is nothing to compare.
+
+    That is where the file has no such sound, or it is silent, or the pictures don't move.
+    """
+    logits = np.full(len(offsets), np.nan)
+    rate, length = model.sound.sample_rate, model.sound.samples
+    middles = [window_around(stretch.time + offset, model.sound.seconds, rate)[0] for offset in offsets]
+    starts = np.array(middles) - stretch.start
+    inside = (starts >= 0) & (starts + length <= len(stretch.samples))
+    if not inside.any() or np.abs(stretch.frames - stretch.frames[:1]).mean() < _STILLEST:
+        return logits
+    inside[inside] = windows_loudness(stretch.samples, starts[inside], length) >= _QUIETEST
+    if not inside.any():
+        return logits
+    windows = [stretch.samples[start : start + length] for start in starts[inside]]
+    with inference_of(model):
+        frames = model.represent_frames(prepared_frames(model, stacked(model, [stretch.frames])))
+        sound = model.represent_audio(prepared_audio(model, stacked(model, windows)))
+        compared = model.compare(frames.expand(len(windows), *frames.shape[1:]), sound).float()
+    logits[inside] = to_numpy(compared.diff(dim=1)[:, 0], model)
+    return logits
