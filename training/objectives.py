@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openavc.models.contract import AudioVisualModel, Compares, HasSimilarity, Localizes
+from openavc.models.contract import AudioVisualModel, Compares, HasSimilarity, Localizes, Synchronizes
 
 from . import distributed
 
@@ -230,11 +230,68 @@ class Synchronization(Objective):
         return loss, ((own > 0).float().mean() + (shifted < 0).float().mean()) / 2
 
 
+class Alignment(Objective):
+    """Cross-entropy by which each time of the frames finds its own time in the sound, before both are fused; ours.
+
+    A network that fuses sound and frames learns slowly what of them belongs together. This objective teaches its two
+    streams first: their maps at each time are projected and compared, at the place of the picture that fits best. Each
+    clip is heard from another moment of its own, so that the position in the clip, which padding gives away, says
+    nothing; for that, all lags up to a clip's length must be equally likely (`same_clip`, overlap near 1, no gap).
+
+    Parameters
+    ----------
+    channels : list of 2 int
+        Channels of the frames' maps and of the sound's.
+    size : int
+        Of the projections.
+    negatives : int
+        Moments of the sound for each clip of frames.
+    windows_per_clip : int
+        Number of neighbouring pairs from one clip.
+    """
+
+    needs = (Synchronizes,)
+
+    def __init__(self, channels: list[int], size: int = 64, negatives: int = 2, windows_per_clip: int = 1):
+        super().__init__()
+        self.of_frames = nn.Conv3d(channels[0], size, 1)
+        self.of_sound = nn.Conv1d(channels[1], size, 1)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    @classmethod
+    def drawn_negatives(cls, options: dict) -> int:
+        """Return the number of moments of the sound."""
+        return options.get("negatives", 2)
+
+    def forward(
+        self, model: Synchronizes, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the share of times found within one step."""
+        moments = batch["negatives"]  # (B, K, samples, channels)
+        seen = self.of_frames(model.represent_frames(frames))
+        heard = self.of_sound(model.represent_audio(model.prepare_audio(moments.flatten(0, 1))))
+        with torch.autocast(frames.device.type, enabled=False):  # which would round similarities to 8 bits
+            seen, heard = F.normalize(seen.float(), dim=1), F.normalize(heard.float(), dim=1)
+            places = seen.flatten(3)  # (B, D, T, h w)
+            likeness = torch.einsum("bdtp,bkdu->bktup", places, heard.unflatten(0, moments.shape[:2]))
+            scale = self.log_scale.clamp(max=math.log(100)).exp()
+            logits = (scale * likeness).logsumexp(dim=4)  # (B, K, T, T): times of the frames, times of the sound
+        times = logits.shape[-1]
+        steps = batch["lags"] * times / model.sound.seconds
+        places_in_sound = torch.arange(times, device=steps.device) - steps[..., None]  # (B, K, T)
+        inside = (places_in_sound >= 0) & (places_in_sound <= times - 1)
+        found, right = logits[inside], places_in_sound[inside]  # (n, T), (n,)
+        target = (1 - (torch.arange(times, device=steps.device) - right[:, None]).abs()).clamp(min=0)  # between two
+        near = (found.argmax(dim=1) - right).abs() <= 1
+        return F.cross_entropy(found, target), near.float().mean()
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
     "contrastive": Contrastive,
     "classification": Classification,
     "synchronization": Synchronization,
+    "alignment": Alignment,
 }
 
 

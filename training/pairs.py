@@ -6,6 +6,7 @@ after a restart. Pairs carry a label, 1 if frames and sound belong together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,8 @@ class Pairs(Dataset):
     Items are dicts of `frames` (n, T, height, width, 3) in [0, 1], or what the network's `precompute_frames` makes of
     each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the index of the first label of the
     picture's clip in the corpus's sorted classes, or -1; `group` (n,), the number of the clip's group, 0 without
-    groups; and, where negatives are drawn for each pair, `negatives` (n, drawn, window samples, channels).
+    groups; and, where negatives are drawn for each pair, `negatives` (n, drawn, window samples, channels) and `lags`
+    (n, drawn), by how many seconds they come after the frames; NaN for those of another clip.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ class Pairs(Dataset):
         target = self.shards.classes.index(clip.labels[0]) if clip.labels else -1
         taken: list[float] = []
         pairs = [self._pair(clip, taken, rng) for _ in range(self.data.windows_per_clip)]
-        frames, samples, labels = zip(*pairs, strict=True)
+        frames, samples, labels, lags = zip(*pairs, strict=True)
         sounds = torch.from_numpy(np.stack(samples))  # (n, 1 + drawn, window samples, channels)
         item = {
             "frames": torch.from_numpy(np.stack(frames)),
@@ -103,7 +105,8 @@ class Pairs(Dataset):
             "target": torch.full((len(labels),), target),
             "group": torch.full((len(labels),), number // self.group_size if self.data.grouped else 0),
         }
-        return item | {"negatives": sounds[:, 1:]} if self.drawn else item
+        drawn = {"negatives": sounds[:, 1:], "lags": torch.tensor(lags, dtype=torch.float32)}
+        return item | drawn if self.drawn else item
 
     def _number(self, position: int) -> int:
         """Return the number of the clip visited at a position."""
@@ -116,19 +119,23 @@ class Pairs(Dataset):
     def _pair(self, clip: StoredClip, taken: list[float], rng: np.random.Generator) -> tuple:
         """Draw a pair whose sound avoids those at the times `taken`, if it can, and add its own time to them.
 
-        Returns the frames, the sounds (1 + drawn, samples, channels), all with one gain, and the label.
+        Returns the frames, the sounds (1 + drawn, samples, channels), all with one gain, the label, and the lags of the
+        drawn ones.
         """
         positive = rng.random() >= self.share
         moment = self.moments.draw(clip, self._free_frames(clip, taken), rng)
         taken.append(moment.time)
         samples = moment.samples
         if not positive:  # its picture also shows a loud moment, so pictures offer no shortcut
-            _, samples = self.negatives.draw(self.moments, clip, moment.time, rng)
-        drawn = [self.negatives.draw(self.moments, clip, moment.time, rng)[1] for _ in range(self.drawn)]
+            samples = self.negatives.draw(self.moments, clip, moment.time, rng)[1].samples
+        drawn = [self.negatives.draw(self.moments, clip, moment.time, rng) for _ in range(self.drawn)]
+        shown = clip.frame_times[moment.index]
+        lags = [other.time - shown if source is clip else math.nan for source, other in drawn]
         frames = self.shards.frames(clip, clip_frames(clip, moment.index, self.frames))
         augmented = augment(frames, self.frames.height, self.frames.width, self.data, rng)
         gain = np.float32(rng.uniform(*self.data.gain))
-        return self.precompute_frames(augmented), np.stack([samples, *drawn]) * gain, int(positive)
+        sounds = np.stack([samples, *(other.samples for _, other in drawn)]) * gain
+        return self.precompute_frames(augmented), sounds, int(positive), lags
 
     def _free_frames(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
         """Select the usable frames whose sound doesn't overlap those taken; all usable ones if there is no room."""
@@ -159,14 +166,14 @@ def augment(frames: np.ndarray, height: int, width: int, data: Data, rng: np.ran
     step = -1 if data.flip and rng.random() < 0.5 else 1
     saturation = np.float32(rng.uniform(*data.saturation))
     brightness = np.float32(rng.uniform(-1, 1) * data.brightness)
-    cropped = (frame[top : top + height, left : left + width][:, ::step] for frame in shrunk)
-    return np.stack([_recoloured(frame, saturation, brightness) for frame in cropped])
+    cropped = np.stack([frame[top : top + height, left : left + width][:, ::step] for frame in shrunk])
+    return _recoloured(cropped, saturation, brightness)
 
 
-def _recoloured(frame: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:
+def _recoloured(frames: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:
     """Scale the distances from grey by `saturation`, and add `brightness` to all values."""
-    grey = frame.mean(axis=2, keepdims=True)
-    return np.clip(grey + (frame - grey) * saturation + brightness, 0, 1)
+    grey = frames.mean(axis=-1, keepdims=True)
+    return np.clip(grey + (frames - grey) * saturation + brightness, 0, 1)
 
 
 def complete_groups(shards: Shards, clips: list[StoredClip]) -> tuple[list[StoredClip], int]:

@@ -148,7 +148,8 @@ class Localizes(Compares):
 class Synchronizes(Compares):
     """Tells sound that is in step with frames from the same sound at other times.
 
-    The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears.
+    The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears. What
+    represents frames and sound runs over the same times: (B, C, T, h, w) and (B, C, T).
     """
 
     evidence: float  # weight of a window's logits where those of neighbouring windows are added up, in (0, 1]

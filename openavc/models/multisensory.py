@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .contract import FramesInput, Fuses, SoundInput, Synchronizes, check_embedding
+from .frontends import build_frontend
 from .layers import channels_first, check_widths, square_or_sides
 
 COMPANDING = 255  # of the waveform, as in mu-law telephony
@@ -165,6 +166,9 @@ class Multisensory(Synchronizes, Fuses):
         Of BatchNorm's running statistics.
     norm_scale : bool
         Whether BatchNorm learns a scale, as when the network is fine-tuned.
+    frontend : str, optional
+        Spectrogram of `frontends` in place of the waveform; the paper's Table of action recognition has such a network,
+        whose layers it doesn't give: these are ours.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
@@ -180,6 +184,7 @@ class Multisensory(Synchronizes, Fuses):
         spatial_stride: int = 2,
         norm_decay: float = 0.9997,
         norm_scale: bool = False,
+        frontend: str | None = None,
         evidence: float = 1.0,
     ):
         check_widths(widths)
@@ -202,12 +207,21 @@ class Multisensory(Synchronizes, Fuses):
         self.frames_blocks = nn.Sequential(
             Block(first, first, cube, once, norms), Block(first, first, cube, half, norms)
         )
-        self.sound_first = conv_norm(2, first, (65,), (4,), norms)
-        self.sound_blocks = nn.Sequential(
-            Block(first, second, (15,), (4,), norms),
-            Block(second, second, (15,), (4,), norms),
-            Block(second, third, (15,), (4,), norms),
-        )
+        self.frontend = build_frontend(frontend) if frontend else None
+        if self.frontend:
+            if self.frontend.sample_rate != sample_rate:
+                raise ValueError(f"{frontend} takes {self.frontend.sample_rate} Hz, got sample_rate {sample_rate}")
+            self.sound_first = conv_norm(2 * self.frontend.shape[0], second, (3,), (1,), norms)
+            self.sound_blocks = nn.Sequential(
+                Block(second, second, (3,), (2,), norms), Block(second, third, (3,), (2,), norms)
+            )
+        else:
+            self.sound_first = conv_norm(2, first, (65,), (4,), norms)
+            self.sound_blocks = nn.Sequential(
+                Block(first, second, (15,), (4,), norms),
+                Block(second, second, (15,), (4,), norms),
+                Block(second, third, (15,), (4,), norms),
+            )
         self.sound_last = conv_norm(third, second, (3,), (1,), norms)
         self.fusion = Fusion(first, second, fourth, norms)
         last = (1, spatial_stride, spatial_stride)
@@ -220,8 +234,16 @@ class Multisensory(Synchronizes, Fuses):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
-        """Turn samples (B, n, 2) into companded waveforms (B, 2, n)."""
-        return compand(samples.transpose(1, 2))
+        """Turn samples (B, n, 2) into companded waveforms (B, 2, n), or spectrograms (B, 2 bands, times).
+
+        The spectrograms of both channels lie one behind the other, with zero mean and unit spread in each window.
+        """
+        channels = samples.transpose(1, 2)
+        if not self.frontend:
+            return compand(channels)
+        spectrograms = self.frontend(channels.flatten(0, 1)).unflatten(0, channels.shape[:2]).flatten(1, 2)
+        mean, spread = spectrograms.mean(dim=(1, 2), keepdim=True), spectrograms.std(dim=(1, 2), keepdim=True)
+        return (spectrograms - mean) / (spread + 1e-3)
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W) in [-1, 1]."""
@@ -239,7 +261,8 @@ class Multisensory(Synchronizes, Fuses):
         The paper's fractional max-pool is drawn at random in training; here its places are fixed, as in the authors'
         released code.
         """
-        x = F.max_pool1d(self.sound_first(spectrogram).relu(), 4)
+        x = self.sound_first(spectrogram).relu()
+        x = x if self.frontend else F.max_pool1d(x, 4)
         times = math.ceil(math.ceil(self.frames.count / 2) / 2)
         return self.sound_last(F.adaptive_max_pool1d(self.sound_blocks(x), times)).relu()
 

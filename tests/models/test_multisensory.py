@@ -164,3 +164,21 @@ def test_batch_norm_learns_a_scale_only_where_asked(scale):
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         Multisensory(**(SMALL | options))
+
+
+def test_a_spectrogram_can_stand_in_for_the_waveform():
+    torch.manual_seed(0)
+    model = Multisensory(**SMALL | {"sample_rate": 24_000}, frontend="mel64").eval()
+    frames, samples = torch.rand(2, *model.frames.shape), torch.rand(2, model.sound.samples, 2) - 0.5
+    spectrograms = model.prepare_audio(samples)
+    assert spectrograms.shape[:2] == (2, 128)
+    assert spectrograms.mean(dim=(1, 2)).tolist() == pytest.approx([0, 0], abs=1e-5)
+    assert model.represent_audio(spectrograms).shape == (2, 8, 4)
+    assert model(model.prepare_frames(frames), spectrograms).shape == (2, 2)
+    louder = model.prepare_audio(4 * samples)
+    torch.testing.assert_close(louder, spectrograms, atol=0.02, rtol=0)  # but for the floor of the logarithm
+
+
+def test_a_spectrogram_of_another_rate_is_refused():
+    with pytest.raises(ValueError, match="mel64 takes 24000 Hz, got sample_rate 8000"):
+        Multisensory(**SMALL, frontend="mel64")

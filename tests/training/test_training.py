@@ -77,7 +77,10 @@ def tiny(path: Path) -> Recipe:
     if "motion" in tables["model"]:
         small["model"] |= {"frames": 7, "frame_rate": FRAME_RATE}
     if tables["model"]["architecture"] == "multisensory":
-        small["model"] |= {"frames": 8, "frame_rate": FRAME_RATE, "sample_rate": 8000}
+        small["model"] |= {"frames": 8, "frame_rate": FRAME_RATE}
+        small["model"] |= {} if "frontend" in tables["model"] else {"sample_rate": 8000}
+    if tables["objective"]["name"] == "alignment":
+        small["objective"] = {"channels": [4, 4]}
     if tables["objective"]["name"] == "classification":
         small["objective"] = {"classes": 2, "features": 8}
     small["batch_size"] = 4 * tables["data"].get("windows_per_clip", 1) * tables.get("accumulate", 1)
