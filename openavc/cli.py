@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -338,6 +338,24 @@ def _localize_video(video, mismatch, output, frame_rate, model, device):
     return draw_localized_video(output, video, model, mismatch, frame_rate, device)
 
 
+def _load_synchronizing(model, device):
+    from .inference.sync import synchronizing_model
+
+    synchronizing_model(model, device)
+
+
+def _measure_offset(video, audio, max_offset, model, device):
+    from .inference.sync import sync_offset
+
+    return sync_offset(video, model, max_offset=max_offset, audio=audio, device=device)
+
+
+def _fix_video(video, target, result, max_offset, model, device):
+    from .extraction.sync import check_fixable, fix_video
+
+    return fix_video(video, target, check_fixable(result), model=model, max_offset=max_offset, device=device)
+
+
 def _find_nearest(query, kind, db, options, model, device):
     from .library.search import search
 
@@ -402,10 +420,7 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
     endings = PICTURE_ENDINGS if is_picture else (".mp4",)
     if output.suffix.lower() not in endings:
         raise click.UsageError(f"--output {output} must end in {' or '.join(endings)}")
-    if output.exists() and not overwrite:
-        raise click.UsageError(f"{output} is there already: choose another --output, or --overwrite")
-    if output.exists() and any(file and file.exists() and output.samefile(file) for file in (source, audio, mismatch)):
-        raise click.UsageError(f"--output {output} is what is to be localised: choose another")
+    _check_writable(output, overwrite, [source, audio, mismatch])
     named = {"model": model, "device": device}
     if is_picture:
         peak = _apart(_load_localizing, _localize_picture, source, audio, output, files=[source, audio], **named)
@@ -418,6 +433,77 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
     mean = sum(peak for _, peak in peaks) / len(peaks)
     average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
     say(f"{average}; {output}")
+
+
+@_command("openavc sync clip.mp4\n    openavc sync clip.mp4 --fix fixed.mp4 --plot curve.png")
+@click.argument("inputs", nargs=-1, required=True, metavar="VIDEOS_OR_FOLDERS...")
+@click.option("--audio", type=_file, help="Another file, whose sound is compared with one video.")
+@click.option("--max-offset", type=float, default=2.0, show_default=True, help="Largest that is looked for, seconds.")
+@click.option("--fix", type=_file, help="Write one video with its sound moved into step; nothing is encoded anew.")
+@click.option("--plot", type=_file, help="Draw the scores of one video's offsets, as .png, .svg or .pdf.")
+@click.option("--csv", "table", type=_file, help="Write a table with a line for each segment of each video.")
+@_model_option("multisensory-small")
+@_device
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
+    """Measure by how much the sound of videos is late or early.
+
+    Offsets are seconds; the confidence is the probability that one is right within 0.1 s. Below 0.5 it says that it
+    can't tell. A long video is measured all along: if the offset jumps or drifts, its segments are named.
+    """
+    from .extraction.extraction import EXTENSIONS
+    from .extraction.results import expand
+    from .extraction.sync import SyncTable
+
+    videos = list(dict.fromkeys(video for item in inputs for video, _ in _found(expand, item, EXTENSIONS["video"])))
+    if not videos:
+        raise click.UsageError(f"no videos found in {', '.join(inputs)}")
+    for name, value in (("--audio", audio), ("--fix", fix), ("--plot", plot)):
+        if value and len(videos) > 1:
+            raise click.UsageError(f"{name} goes with one video, got {len(videos)}")
+    if plot and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"--plot {plot} must end in .png, .svg or .pdf")
+    if fix and audio:
+        raise click.UsageError("--fix moves a video's own sound: leave --audio out")
+    for output in filter(None, (fix, plot, table)):
+        _check_writable(output, overwrite, [*videos, audio])
+    failed = 0
+    with _worker() as worker, SyncTable(table) if table else nullcontext() as rows:
+        _load(worker.call, _load_synchronizing, model, device)
+        for video in videos:
+            try:
+                result = _answer(worker, [video, audio], _measure_offset, video, audio, max_offset, model, device)
+                say(f"{video}: {result}")
+                if rows:
+                    rows.add(video, result)
+                _write_sync(worker, video, result, fix, plot, max_offset, model, device)
+            except click.ClickException as error:
+                failed += 1
+                tell(f"failed: {error.message}")
+    if failed:
+        sys.exit(1)
+
+
+def _write_sync(worker, video, result, fix, plot, max_offset, model, device):
+    """Draw what was measured of a video, and write it with its sound moved, if asked to."""
+    from .drawing import draw_sync_curve
+
+    if plot:
+        try:
+            draw_sync_curve(plot, result)
+        except (ImportError, OSError) as error:
+            raise click.ClickException(f"the curve {plot} can't be drawn: {error}") from None
+    if fix:
+        checked = _answer(worker, [video], _fix_video, video, fix, result, max_offset, model, device)
+        say(f"{fix}: written and measured again: {checked}")
+
+
+def _check_writable(output, overwrite, sources):
+    """Exit unless an output is new, or may be replaced and is none of the sources."""
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"{output} is there already: choose another, or --overwrite")
+    if output.exists() and any(file and file.exists() and output.samefile(file) for file in sources):
+        raise click.UsageError(f"{output} is what is to be read: choose another")
 
 
 _library = click.option(

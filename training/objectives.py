@@ -246,14 +246,19 @@ class Alignment(Objective):
         Of the projections.
     negatives : int
         Moments of the sound for each clip of frames.
+    others : float
+        Weight of the search among the sounds of the other clips, too, which is easier.
     windows_per_clip : int
         Number of neighbouring pairs from one clip.
     """
 
     needs = (Synchronizes,)
 
-    def __init__(self, channels: list[int], size: int = 64, negatives: int = 2, windows_per_clip: int = 1):
+    def __init__(
+        self, channels: list[int], size: int = 64, negatives: int = 2, others: float = 0.0, windows_per_clip: int = 1
+    ):
         super().__init__()
+        self.others = others
         self.of_frames = nn.Conv3d(channels[0], size, 1)
         self.of_sound = nn.Conv1d(channels[1], size, 1)
         self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -272,18 +277,23 @@ class Alignment(Objective):
         heard = self.of_sound(model.represent_audio(model.prepare_audio(moments.flatten(0, 1))))
         with torch.autocast(frames.device.type, enabled=False):  # which would round similarities to 8 bits
             seen, heard = F.normalize(seen.float(), dim=1), F.normalize(heard.float(), dim=1)
-            places = seen.flatten(3)  # (B, D, T, h w)
-            likeness = torch.einsum("bdtp,bkdu->bktup", places, heard.unflatten(0, moments.shape[:2]))
             scale = self.log_scale.clamp(max=math.log(100)).exp()
-            logits = (scale * likeness).logsumexp(dim=4)  # (B, K, T, T): times of the frames, times of the sound
-        times = logits.shape[-1]
+            likeness = torch.einsum("bdtp,ndu->bntup", seen.flatten(3), heard)  # of all clips with all sounds
+            logits = (scale * likeness).logsumexp(dim=4).unflatten(1, moments.shape[:2])  # (B, B, K, T, T)
+        own = logits.diagonal().permute(3, 0, 1, 2)  # (B, K, T, T): times of the frames, times of the sound
+        times = own.shape[-1]
         steps = batch["lags"] * times / model.sound.seconds
-        places_in_sound = torch.arange(times, device=steps.device) - steps[..., None]  # (B, K, T)
-        inside = (places_in_sound >= 0) & (places_in_sound <= times - 1)
-        found, right = logits[inside], places_in_sound[inside]  # (n, T), (n,)
-        target = (1 - (torch.arange(times, device=steps.device) - right[:, None]).abs()).clamp(min=0)  # between two
-        near = (found.argmax(dim=1) - right).abs() <= 1
-        return F.cross_entropy(found, target), near.float().mean()
+        right = torch.arange(times, device=steps.device) - steps[..., None]  # (B, K, T), places in the sound
+        inside = (right >= 0) & (right <= times - 1)
+        target = (1 - (torch.arange(times, device=steps.device) - right[..., None]).abs()).clamp(min=0)  # between two
+        wanted = (own * target).sum(dim=3)
+        loss = (own.logsumexp(dim=3) - wanted)[inside].mean()
+        if self.others:
+            foreign = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
+            rest = logits.masked_fill(~foreign[:, :, None, None, None], -math.inf).logsumexp(dim=(1, 2, 4))  # (B, T)
+            loss = loss + self.others * (torch.logaddexp(own.logsumexp(dim=3), rest[:, None]) - wanted)[inside].mean()
+        near = (own.argmax(dim=3) - right).abs() <= 1
+        return loss, near[inside].float().mean()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {

@@ -211,9 +211,9 @@ class Multisensory(Synchronizes, Fuses):
         if self.frontend:
             if self.frontend.sample_rate != sample_rate:
                 raise ValueError(f"{frontend} takes {self.frontend.sample_rate} Hz, got sample_rate {sample_rate}")
-            self.sound_first = conv_norm(2 * self.frontend.shape[0], second, (3,), (1,), norms)
+            self.sound_first = conv_norm(2 * self.frontend.shape[0], third, (3,), (1,), norms)
             self.sound_blocks = nn.Sequential(
-                Block(second, second, (3,), (2,), norms), Block(second, third, (3,), (2,), norms)
+                Block(third, third, (3,), (2,), norms), Block(third, third, (3,), (2,), norms)
             )
         else:
             self.sound_first = conv_norm(2, first, (65,), (4,), norms)
