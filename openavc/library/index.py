@@ -113,12 +113,13 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
     db : str or path
         Folder of the library; created if it doesn't exist.
     prune : bool
-        Whether to remove the vectors whose .npz is gone, before anything else.
+        Whether to remove the vectors whose .npz is gone, once all results are added.
 
     Yields
     ------
     Outcome
-        "added", "skipped" or "failed" for each path, and "removed" for each .npz that `prune` found missing.
+        "added", "skipped" or "failed" for each path, and "removed" for each missing .npz whose vectors `prune` removed;
+        those that a result of the same source replaced don't count as removed.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
     with only_user(folder):
         writer = Writer(lancedb.connect(folder), folder)
         if prune:
-            yield from outcomes("removed", writer.remove_gone())
+            writer.take_any_model_if_all_are_gone()
         for path in paths:
             try:
                 new = writer.read(path)
@@ -149,6 +150,8 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
                 yield from outcomes("added", writer.commit())
             writer.enqueue(result, rows)
         yield from outcomes("added", writer.commit())
+        if prune:  # last, so that searches find what was renamed at its old path until they find it at its new one
+            yield from outcomes("removed", writer.remove_gone())
         writer.organize()
 
 
@@ -170,12 +173,14 @@ class Writer:
         self.table: Any = open_table(connection)  # a Table, or None until there is one
         if self.table is not None:
             begin(self.table)
-        self.model = None if self.table is None else recorded_model(self.table)
+        self.stored_model = None if self.table is None else recorded_model(self.table)
+        self.model = self.stored_model  # what new results must be of; any, if None
+        self.given_up: list[str] = []  # paths of results that those of another model replaced
         self.results: dict[str, Result] = {}  # by path
         self.paths: dict[tuple[str, str], str] = {}  # by source and kind
         self.waiting: dict[tuple[str, str], tuple[Result, pyarrow.Table]] = {}  # by source and kind
         self.values = 0  # numbers in the waiting vectors
-        for result in _stored_results(self.table) if self.model else ():
+        for result in _stored_results(self.table) if self.stored_model else ():
             self._remember(result)
 
     def read(self, path: Path) -> tuple[Result, pyarrow.Table] | None:
@@ -255,6 +260,9 @@ class Writer:
         done = [result.path for result, _ in self.waiting.values()]
         older = {self.paths[key] for key in self.waiting if key in self.paths}
         replaced = (older | set(done)) & self.results.keys()
+        if self._is_of_another_model():
+            self.given_up += self.results.keys() - replaced
+            replaced = set(self.results)
         if replaced == self.results.keys():  # nothing remains; an emptied table may be another model's
             mode = "create" if self.table is None else "overwrite"
             self.table = self.connection.create_table(TABLE, rows, mode=mode)
@@ -266,16 +274,25 @@ class Writer:
             self._forget(path)
         for result, _ in self.waiting.values():
             self._remember(result)
-        self.waiting, self.values = {}, 0
+        self.waiting, self.values, self.stored_model = {}, 0, self.model
         return done
 
+    def take_any_model_if_all_are_gone(self) -> None:
+        """Let results of another model replace all that are stored, if the files of all of those are gone."""
+        if not any(Path(path).exists() for path in self.results):
+            self.model = None
+
+    def _is_of_another_model(self) -> bool:
+        """Whether the waiting results are of another model than the stored ones, which can't remain beside them."""
+        if self.model is None or self.stored_model is None:
+            return False
+        return self.model["weights_sha256"] != self.stored_model["weights_sha256"]
+
     def remove_gone(self) -> list[str]:
-        """Remove the rows of results whose files no longer exist, and return their paths."""
+        """Remove the rows of results whose files no longer exist, and return the paths of all that were removed."""
         gone = [path for path in self.results if not Path(path).exists()]
         self.remove(gone)
-        if not self.results:
-            self.model = None
-        return gone
+        return self.given_up + gone
 
     def remove(self, paths: Iterable[str]) -> None:
         """Remove the rows of results, which must be in the library."""

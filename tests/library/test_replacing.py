@@ -97,6 +97,35 @@ def test_a_search_between_two_steps_of_a_replacement_finds_all_former_vectors(re
     np.testing.assert_allclose(scores(find(tmp_path / "db", query)), expected(new, query), atol=1e-6)
 
 
+def test_results_whose_folder_was_renamed_are_found_at_every_step_of_a_run_with_prune(tmp_path, monkeypatch):
+    import lancedb.table
+
+    kept, query, found = [vectors(seed, 30) for seed in range(3)], vectors(4, 1)[0], []
+    for number, part in enumerate([*kept, vectors(3, 30)]):
+        write(tmp_path / f"emb/{number}.npz", part)
+    index_embeddings(tmp_path / "emb", tmp_path / "db")
+    (tmp_path / "emb/3.npz").unlink()
+    (tmp_path / "emb").rename(tmp_path / "renamed")
+
+    def after_a_search(step):
+        def do(*given, **options):
+            found.append(scores(find(tmp_path / "db", query)))
+            return step(*given, **options)
+
+        return do
+
+    table, tags = lancedb.table.LanceTable, lancedb.table.Tags
+    for owner, name in ((table, "add"), (table, "delete"), (table, "optimize"), (tags, "update")):
+        monkeypatch.setattr(owner, name, after_a_search(getattr(owner, name)))
+    monkeypatch.setattr(index, "BATCH_RESULTS", 1)  # so that there are steps between the first result and the last
+    indexed = index_embeddings(tmp_path / "renamed", tmp_path / "db", prune=True)
+    assert len(found) > 10
+    for there in found:
+        assert np.isclose(expected(kept, query)[:, None], there, atol=1e-6).any(axis=1).all()
+    assert indexed == (3, 0, {}, 1, 90)
+    np.testing.assert_allclose(scores(find(tmp_path / "db", query)), expected(kept, query), atol=1e-6)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 7])  # of about ten: in the replacement, in compaction, in a new index
 def test_after_a_kill_at_any_step_all_former_or_all_new_vectors_are_found(replaced, tmp_path, steps):
     query = vectors(3, 1)[0]
