@@ -81,6 +81,7 @@ class Worker:
 
     def __init__(self, setup: Callable[[], None] | None = None, workers: int = 1) -> None:
         self._setup = setup
+        self._workers = workers
         most = most_memory() or 0  # if nobody knows
         self._most_memory = max(most // workers, min(most, _ENOUGH))
         self._process: Any = None
@@ -170,7 +171,7 @@ class Worker:
                 if self._most_memory and (resident(self._process.pid) or 0) > self._most_memory:
                     raise self._given_up(
                         f"it took more than {self._most_memory / 2**30:.3g} GiB of memory",
-                        "OPENAVC_MEMORY, as in 8G, allows more",
+                        self._memory_advice(),
                     )
             kind, content = self._connection.recv()
             if kind in ("returned", "raised"):
@@ -178,6 +179,13 @@ class Worker:
             if kind == "warned":
                 warned.append(content)
             latest = time.monotonic()
+
+    def _memory_advice(self) -> str:
+        """Say which setting would allow twice as much memory."""
+        twice = 2 * self._most_memory * self._workers
+        size = f"{-(-twice // 2**30)}G" if twice >= 2**30 else f"{-(-twice // 2**20)}M"
+        shared = f", which {self._workers} processes share," if self._workers > 1 else ""
+        return f"OPENAVC_MEMORY={size}{shared} allows twice as much"
 
     def _given_up(self, why: str, advice: str) -> WorkerDied:
         """Kill the process, and return why."""
