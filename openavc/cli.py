@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from .lines import naming, one_line, print_any_letter, say, tell, tell_warnings
+from .named import Named
 from .threads import VARIABLE, use_threads
 
 EPILOG = "Exit status: 0 if nothing failed, 1 if some did, 2 for wrong usage."
@@ -73,13 +74,6 @@ def main():
     tell_warnings()
 
 
-class _Named(click.Path):
-    """A path, which an empty text isn't, though pathlib takes it for the current folder."""
-
-    def convert(self, value, param, ctx):
-        return super().convert(value, param, ctx) if str(value) else self.fail("the name is empty", param, ctx)
-
-
 def _use_threads(context, option, number):
     try:
         use_threads(number)
@@ -122,7 +116,7 @@ _model = _model_option("ave-small")
 _device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
 _many = _options(
     click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),
-    click.option("--output", type=_Named(path_type=Path, file_okay=False), required=True, help="Folder of results."),
+    click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder of results."),
     _model,
     click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
@@ -384,7 +378,7 @@ def score(inputs, model, frame_rate, device):
     say(f"    mean    {scores.mean():.3f}")
 
 
-_file = _Named(path_type=Path, dir_okay=False)
+_file = Named(path_type=Path, dir_okay=False)
 
 
 @_command(
@@ -507,7 +501,7 @@ def _check_writable(output, overwrite, sources):
 
 
 _library = click.option(
-    "--db", type=_Named(path_type=Path, file_okay=False), required=True, help="Folder of the library."
+    "--db", type=Named(path_type=Path, file_okay=False), required=True, help="Folder of the library."
 )
 
 
@@ -549,7 +543,7 @@ def index(inputs, db, prune):
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
 @click.option("--moments", is_flag=True, help="Show every moment, not only the best of each file.")
 @click.option("--exact", is_flag=True, help="Compare with every vector; by default large libraries are approximate.")
-@click.option("--html", type=_Named(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
+@click.option("--html", type=Named(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
 @click.option("--model", help="The library's weights file, if it isn't one of `openavc models`.")
 @_device
 def search(db, picture, recording, modality, k, moments, exact, html, model, device):
@@ -625,9 +619,9 @@ def verify(names):
 
 
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
-@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=_Named(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=Named(path_type=Path))
 @click.option(
-    "--output", type=_Named(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
+    "--output", type=Named(path_type=Path, dir_okay=False), help="[default: beside FILE, ending in .safetensors]"
 )
 @click.option(
     "--input-repr",

@@ -40,6 +40,7 @@ from openavc.locks import only_user
 from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
+from openavc.named import Named
 
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
 from .corpora.processes import write_in_processes
@@ -324,9 +325,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
 
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="VIDEOS")
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the shards."
-)
+@click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder for the shards.")
 @click.option("--list", "list_path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Which videos.")
 @click.option(
     "--format", "kind", type=click.Choice(list(READERS)), default="audioset", show_default=True, help="Of the list."

@@ -29,6 +29,7 @@ import numpy as np
 from openavc.atomic import write_bytes
 from openavc.lines import tell_warnings
 from openavc.locks import only_user
+from openavc.named import Named
 from openavc.progress import step
 
 from .corpora.engine import end_with_player, remove_shared_memory
@@ -292,9 +293,7 @@ def _record(output: Path, mine: dict) -> None:
 
 
 @click.command(help=__doc__.split("\n")[0])
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the shards."
-)
+@click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder for the shards.")
 @click.option("--episodes", type=click.IntRange(min=1), required=True)
 @click.option("--seconds", type=click.FloatRange(min=1), default=20.0, show_default=True, help="Length of an episode.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -25,6 +25,7 @@ import torch
 from openavc.lines import tell_warnings
 from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
+from openavc.named import Named
 from openavc.parent import end_with_parent
 from openavc.threads import VARIABLE
 from openavc.weights import load_model, locate
@@ -240,9 +241,7 @@ def begin_with(model: AudioVisualModel, path: Path) -> None:
     multiple=True,
     help="Folder of shards; may be given several times.",
 )
-@click.option(
-    "--output", "run", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the run."
-)
+@click.option("--output", "run", type=Named(file_okay=False, path_type=Path), required=True, help="Folder of the run.")
 @click.option("--validation", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Held-out shards.")
 @click.option("--start-from", help="Weights to begin with: a name (see `openavc models`) or a file.")
 @click.option("--batch-size", type=click.IntRange(min=2), help="Pairs a step, instead of the configuration's.")

@@ -84,6 +84,17 @@ def test_a_second_process_is_refused_and_changes_nothing(shards, videos, tmp_pat
     assert not output.exists()
 
 
+def test_an_output_without_a_name_is_refused(videos, shards, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rendering = ["-m", "training.simulate", "--output", "", "--episodes", "1"]
+    commands = [preparing(videos, ""), training(tmp_path, shards, ""), rendering]
+    before = sorted(tmp_path.iterdir())
+    for command in commands:
+        done = run_here(command)
+        assert done.exit_code == 2 and "--output': the name is empty" in done.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_log_that_cannot_be_opened_leaves_the_process_as_it_was(tmp_path):
     before = threading.excepthook
     (tmp_path / "tensorboard").write_text("not a folder")

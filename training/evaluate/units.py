@@ -12,6 +12,7 @@ import click
 
 from openavc.inference.arguments import get_model
 from openavc.models.contract import AudioVisualModel
+from openavc.named import Named
 
 from ..corpora.shards import Shards
 from .datasets.unit_moments import Moments, choose_moments
@@ -30,7 +31,7 @@ CLUSTERS = 64  # perhaps not the paper's number
 
 @click.command()
 @shared_options
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of pictures.")
+@click.option("--output", type=Named(file_okay=False, path_type=Path), required=True, help="Folder of pictures.")
 @click.option("--per-clip", type=click.IntRange(min=1), default=10, show_default=True, help="Moments a clip.")
 @click.option("--count", type=click.IntRange(min=1), default=8, show_default=True, help="Units shown of each tower.")
 @click.option("--clusters", type=click.IntRange(min=2), default=CLUSTERS, show_default=True, help="Of k-means.")
