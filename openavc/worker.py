@@ -165,7 +165,7 @@ class Worker:
             while not self._connection.poll(_GLANCE):
                 if limit is not None and time.monotonic() > latest + limit:
                     raise self._given_up(
-                        f"its decoder hung: nothing happened for {limit:g} s",
+                        f"it hung: nothing happened for {limit:g} s",
                         "OPENAVC_PATIENCE sets how many seconds to wait",
                     )
                 if self._most_memory and (resident(self._process.pid) or 0) > self._most_memory:
@@ -210,12 +210,12 @@ class Worker:
         Path(name).unlink(missing_ok=True)
         self._process = None
         if code >= 0:
-            return WorkerDied(f"its decoder ended the process, with status {code}")
+            return WorkerDied(f"the process at work on it ended, with status {code}")
         cause = signal.Signals(-code).name
         if cause in _FROM_OUTSIDE:
             hint = " (out of memory?)" if cause == "SIGKILL" else ""
-            return WorkerKilled(f"the process that read it was killed by {cause}{hint}")
-        return WorkerDied(f"its decoder crashed the process: {': '.join([cause, *lines[-1:]])}")
+            return WorkerKilled(f"the process at work on it was killed by {cause}{hint}")
+        return WorkerDied(f"the process at work on it crashed: {': '.join([cause, *lines[-1:]])}")
 
 
 class _Inherited:

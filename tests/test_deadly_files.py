@@ -94,12 +94,12 @@ def test_a_query_that_ends_its_decoder_is_told_and_a_hit_that_does_is_shown_with
     index_embeddings(tmp_path / "out", tmp_path / "db")
     told = run("search", "--db", tmp_path / "db", "--image", tmp_path / "segfault.png")
     assert told.returncode == 1
-    assert re.search(r"Error: \S+segfault\.png: its decoder crashed the process: SIGSEGV", told.stderr)
+    assert re.search(r"Error: \S+segfault\.png: the process at work on it crashed: SIGSEGV", told.stderr)
     page = tmp_path / "page.html"
     found = run("search", "--db", tmp_path / "db", "--image", tmp_path / "good.png", "--html", page)
     assert found.returncode == 0 and len(found.stdout.splitlines()) == 2
     assert page.read_text().count("data:image/jpeg") == 2  # the query, and the good one
-    assert page.read_text().count("crashed the process: SIGSEGV") == 1
+    assert page.read_text().count("the process at work on it crashed: SIGSEGV") == 1
 
 
 def test_pairs_of_files_are_named_when_one_ends_its_decoder(run, tmp_path):
@@ -107,4 +107,4 @@ def test_pairs_of_files_are_named_when_one_ends_its_decoder(run, tmp_path):
     write_picture(tmp_path / "abort.png")
     told = run("score", tmp_path / "good.wav", tmp_path / "abort.png")
     assert told.returncode == 1
-    assert "good.wav and " in told.stderr and "abort.png: its decoder crashed the process: SIGABRT" in told.stderr
+    assert "good.wav and " in told.stderr and "abort.png: the process at work on it crashed: SIGABRT" in told.stderr

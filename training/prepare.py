@@ -41,6 +41,7 @@ from openavc.media.audio import to_channels
 from openavc.media.resample import resample_blocks
 from openavc.media.video import Video
 from openavc.named import Named
+from openavc.worker import WorkerDied, WorkerKilled
 
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
 from .corpora.processes import write_in_processes
@@ -163,13 +164,14 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
     Meanwhile `.reading` names the current video; videos that `.died` names twice aren't tried again.
     """
     failures: list[dict] = []
-    reading, deaths = path.with_suffix(".reading"), read_lines(path.with_suffix(".died"))
+    reading, deaths = path.with_suffix(".reading"), _read_deaths(path)
     with contextlib.ExitStack() as stack:
         write = stack.enter_context(write_tar(path, shards))
         stack.callback(reading.unlink, missing_ok=True)  # unless this process dies
         for number, video in enumerate(videos, start=first):
-            if deaths.count(video.path) >= _MOST_DEATHS:
-                reason = f"{video.path}: the process that read it died, {_MOST_DEATHS} times"
+            of_it = [reason for path, reason in deaths if path == video.path]
+            if len(of_it) >= _MOST_DEATHS:
+                reason = f"{video.path}: the process that read it died, {_MOST_DEATHS} times: {of_it[-1]}"
                 failures.append({"video": video.path, "reason": reason, "clips": 0})
                 continue
             reading.write_text(json.dumps(video.path) + "\n")
@@ -206,8 +208,16 @@ def _work(job: tuple[Path, int, list[ListedVideo], Settings, int]) -> None:
     write_shard(*job)
 
 
-def note_death(path: Path, videos: list[ListedVideo], reason: str) -> str:
+def _read_deaths(path: Path) -> list[tuple[str, str]]:
+    """Return the videos at which workers that wrote a shard died, and how; earlier versions noted only the videos."""
+    noted = read_lines(path.with_suffix(".died"))
+    return [(line, "how isn't known") if isinstance(line, str) else (line["video"], line["reason"]) for line in noted]
+
+
+def note_death(path: Path, videos: list[ListedVideo], death: WorkerDied) -> str:
     """Record at which video the worker that wrote a shard died, and return a message about it.
+
+    If it was killed from outside, nothing is recorded, as the video needn't be the reason.
 
     Parameters
     ----------
@@ -215,15 +225,16 @@ def note_death(path: Path, videos: list[ListedVideo], reason: str) -> str:
         Path of the shard.
     videos : list of ListedVideo
         Videos of the shard.
-    reason : str
+    death : WorkerDied
         How it died.
     """
     at = read_lines(path.with_suffix(".reading"))
-    with open(path.with_suffix(".died"), "a") as file:
-        file.write("".join(json.dumps(video) + "\n" for video in at))
+    if not isinstance(death, WorkerKilled):
+        with open(path.with_suffix(".died"), "a") as file:
+            file.write("".join(json.dumps({"video": video, "reason": str(death)}) + "\n" for video in at))
     when = f"while it read {at[0]}" if at else "before its first video"
     names = ", ".join(video.path for video in videos)
-    return f"the process of {path} died {when}: {reason}; the shard's videos are {names}"
+    return f"the process of {path} died {when}: {death}; the shard's videos are {names}"
 
 
 def _split(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, list[ListedVideo]]:
@@ -296,7 +307,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
         If another process writes to `output`, or the disk is full; shards that are written stay.
     RuntimeError
         If a worker died; raised after all other shards are written, with the names of its videos. The next call tries
-        once more; a video at which two workers died is then left out as failed.
+        once more; a video at which two workers died is then left out as failed, unless they were killed from outside.
     """
     if not videos:
         raise ValueError("there are no videos to prepare")
@@ -318,7 +329,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
         ]
         write_bytes(output / "failed.jsonl", _as_lines(failures))
         if died:
-            told = "\n".join(note_death(path, inside, reason) for (path, _, inside, *_), reason in died)
+            told = "\n".join(note_death(path, inside, death) for (path, _, inside, *_), death in died)
             raise RuntimeError(f"{told}\nThe other {len(jobs) - len(died)} shards are written; start again to go on.")
     return failures
 

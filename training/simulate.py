@@ -262,7 +262,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
         finally:
             remove_shared_memory()
     if died:
-        shards = ", ".join(f"{path.name} ({reason})" for (path, *_), reason in died)
+        shards = ", ".join(f"{path.name} ({death})" for (path, *_), death in died)
         raise RuntimeError(
             f"the processes that rendered {shards} in {output} died; the other "
             f"{len(jobs) - len(died)} shards are written: start again to go on"

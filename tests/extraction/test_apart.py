@@ -115,7 +115,7 @@ def test_a_file_is_not_blamed_for_a_process_killed_from_outside(tmp_path):
     (tmp_path / "sounds" / "killed.wav").write_text("")
     for _ in range(2):
         outcomes, tried = embed(tmp_path)
-        assert outcomes["killed.wav"].reason == "the process that read it was killed by SIGKILL (out of memory?)"
+        assert outcomes["killed.wav"].reason == "the process at work on it was killed by SIGKILL (out of memory?)"
         assert tried == ["killed.wav"]
 
 

@@ -23,6 +23,7 @@ import training.prepare
 from openavc.media.audio import open_audio, read_audio, to_channels
 from openavc.media.resample import resample, resample_blocks
 from openavc.media.video import Video, read_frames
+from openavc.worker import WorkerDied, WorkerKilled
 from training.corpora.lists import ListedVideo, find_videos, identify, is_held, read_list
 from training.corpora.shards import Shards
 from training.prepare import Settings, describe_corpus, note_death, prepare, read_clips, write_shard
@@ -302,10 +303,23 @@ def test_a_video_at_which_two_workers_died_is_left_out(tmp_path):
         write_shard(path, 0, listed, SETTINGS)
         assert len(Shards(tmp_path).clips) == clips
         (tmp_path / "000000.reading").write_text(json.dumps(deadly))  # as if it had died there
-        told = note_death(path, listed, "it hung")
+        told = note_death(path, listed, WorkerDied("it hung"))
         assert f"while it read {deadly}: it hung; the shard's videos are {deadly}, {EXAMPLE}" in told
     [failure] = read_lines(tmp_path / "000000.failed")
-    assert failure["video"] == deadly and "died, 2 times" in failure["reason"]
+    assert failure["video"] == deadly and failure["reason"].endswith("the process that read it died, 2 times: it hung")
+    path.unlink()
+    (tmp_path / "000000.died").write_text(2 * f"{json.dumps(deadly)}\n")  # as earlier versions wrote it
+    write_shard(path, 0, listed, SETTINGS)
+    assert "died, 2 times: how isn't known" in read_lines(tmp_path / "000000.failed")[0]["reason"]
+
+
+def test_a_video_at_which_workers_were_killed_from_outside_is_tried_again(tmp_path):
+    path, videos = tmp_path / "000000.tar", [ListedVideo(str(EXAMPLE))]
+    for _ in range(3):
+        (tmp_path / "000000.reading").write_text(json.dumps(str(EXAMPLE)))
+        assert f"while it read {EXAMPLE}: it was killed" in note_death(path, videos, WorkerKilled("it was killed"))
+    write_shard(path, 0, videos, SETTINGS)
+    assert len(Shards(tmp_path).clips) == 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from queue import SimpleQueue
 from openavc.worker import Worker, WorkerDied, patience
 
 
-def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], number: int) -> list[tuple[tuple, str]]:
+def write_in_processes(
+    write: Callable[[tuple], None], jobs: Sequence[tuple], number: int
+) -> list[tuple[tuple, WorkerDied]]:
     """Write shards in so many processes, which end with this one, and share the memory that they may take.
 
     Parameters
@@ -23,8 +25,9 @@ def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], nu
 
     Returns
     -------
-    died : list of (tuple, str)
-        Jobs whose process died, hung, or took too much memory, and how; a new one took its place for the others.
+    died : list of (tuple, WorkerDied)
+        Jobs whose process died, hung, took too much memory or was killed from outside (`WorkerKilled`), and how; a new
+        one took its place for the others.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], nu
     """
     from tqdm import tqdm
 
-    died: list[tuple[tuple, str]] = []
+    died: list[tuple[tuple, WorkerDied]] = []
     limit = patience()
     number = max(1, min(number, len(jobs)))
     with ExitStack() as stack, ThreadPoolExecutor(number) as callers:
@@ -46,7 +49,7 @@ def write_in_processes(write: Callable[[tuple], None], jobs: Sequence[tuple], nu
             try:
                 worker.call(write, job, limit=limit)
             except WorkerDied as death:
-                died.append((job, str(death)))
+                died.append((job, death))
             finally:
                 idle.put(worker)
 
