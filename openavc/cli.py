@@ -160,7 +160,7 @@ def _embed(inputs, output, overwrite, **options):
     """Plan, load, embed with a progress bar, report, and exit with the right status."""
     from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
-    from .extraction.results import counted, passed_over, plan_jobs
+    from .extraction.results import counted, passed_over, plan_jobs, standing_for_nothing
     from .media.clips import SHORT
 
     extraction = Extraction(**options)
@@ -169,6 +169,8 @@ def _embed(inputs, output, overwrite, **options):
     if not jobs:
         known = " ".join(sorted(extraction.extensions))
         raise click.UsageError(f"no files found in {', '.join(inputs)}{others}; known endings: {known}")
+    for item in standing_for_nothing(inputs, extraction.extensions):
+        tell(f"warning: no files found in {item}")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -514,13 +516,15 @@ def index(inputs, db, prune):
 
     Results that are already in it are skipped; newer ones replace older ones of the same source and kind.
     """
-    from .extraction.results import counted
+    from .extraction.results import counted, standing_for_nothing
     from .library.index import add_results, find_results
     from .library.table import count_vectors
 
     paths = _found(find_results, inputs)
     if not paths and not prune:
         raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
+    for item in standing_for_nothing(inputs, {".npz"}):
+        tell(f"warning: no .npz found in {item}")
     counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)
     try:
         _tell_failures(counted(add_results(paths, db, prune), counts, len(paths)))

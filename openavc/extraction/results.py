@@ -71,6 +71,11 @@ def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) 
     return [Job(source, output / name) for source, name in _result_names(targets).items()]
 
 
+def standing_for_nothing(inputs: Iterable[str | Path], extensions: set[str]) -> list[str]:
+    """Return the inputs in which no file is found: folders, or globs of folders, that hold none of the extensions."""
+    return [str(item) for item in inputs if next(expand(item, extensions), None) is None]
+
+
 def passed_over(inputs: Iterable[str | Path], jobs: Iterable[Job], extensions: set[str]) -> Counter[str]:
     """Count, by extension, the files in folders that look like media and that no job is for.
 

@@ -98,6 +98,17 @@ def test_media_that_are_passed_over_are_counted_by_their_endings(tmp_path):
     assert "1 passed over (1 .heic)" in none.stderr
 
 
+def test_a_folder_without_fitting_files_beside_good_ones_is_named(tmp_path):
+    good = write_sound(tmp_path / "good.wav", 0)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"")
+    given = (good, tmp_path / "photos", tmp_path / "phot*", tmp_path)
+    result = run("audio", *given, "--output", tmp_path / "out")
+    assert (result.exit_code, result.stdout.split(";")[0]) == (0, "1 done, 0 skipped, 0 failed")
+    named = [f"warning: no files found in {item}" for item in given[1:3]]
+    assert result.stderr.splitlines() == named
+
+
 def test_many_short_files_are_told_in_one_line(tmp_path):
     for k in range(5):
         write_sound(tmp_path / f"in/{k}.wav", k, 0.3)

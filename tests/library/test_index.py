@@ -204,6 +204,14 @@ def test_a_replacement_stopped_halfway_is_made_by_the_next_run(lancedb, tmp_path
     assert index_embeddings([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "db") == (1, 1, {}, 0, 10)
 
 
+def test_a_folder_without_results_beside_good_ones_is_named(lancedb, tmp_path):
+    write(tmp_path / "a.npz", vectors(0))
+    (tmp_path / "sounds").mkdir()
+    result = run("index", tmp_path / "a.npz", tmp_path / "sounds", "--db", tmp_path / "db")
+    assert result.exit_code == 0 and result.stdout.startswith("1 added, 0 skipped, 0 failed")
+    assert result.stderr == f"warning: no .npz found in {tmp_path / 'sounds'}\n"
+
+
 def test_a_library_is_written_by_one_process_at_a_time(lancedb, tmp_path):
     write(tmp_path / "a.npz", vectors(0))
     (tmp_path / "db").mkdir()
