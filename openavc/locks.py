@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -36,7 +37,6 @@ def only_user(folder: str | os.PathLike) -> Iterator[None]:
     """
     folder = Path(folder)
     new = [made for made in (folder, *folder.parents) if not made.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     lock = _acquire(folder)
     path = folder / NAME
     try:
@@ -52,15 +52,22 @@ def only_user(folder: str | os.PathLike) -> Iterator[None]:
 
 
 def _acquire(folder: Path) -> BaseFileLock:
+    """Return the lock of a folder, which is made, again if another process removes its own meanwhile."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(folder / NAME, timeout=_PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        holder = _holder(folder / NAME)
-        raise OSError(f"{folder} is in use by {holder}: wait until it is done, or take another folder") from None
-    return lock
+    until = time.monotonic() + _PATIENCE
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire()
+            return lock
+        except Timeout:
+            holder = _holder(folder / NAME)
+            raise OSError(f"{folder} is in use by {holder}: wait until it is done, or take another folder") from None
+        except FileNotFoundError:
+            if time.monotonic() > until:
+                raise
 
 
 def _sign(path: Path) -> None:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -52,6 +53,18 @@ def test_a_folder_that_is_not_written_to_is_not_left(tmp_path):
         assert (tmp_path / "new/deep").is_dir()
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_its_holder_removes_while_another_waits_is_made_again(tmp_path):
+    """The holder found it missing, wrote nothing, and removes it as it ends."""
+    command = [sys.executable, "-c", HOLD.replace("time.sleep(600)", "sys.stdin.read()"), tmp_path / "new"]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    threading.Timer(0.5, holder.stdin.close).start()
+    with only_user(tmp_path / "new"):
+        (tmp_path / "new/file").touch()
+    holder.wait()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doesn't fork")
