@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import PureWindowsPath
 from typing import Any
 
+_DEVICES = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE)  # of Windows
 DIGESTS = {"git_blob_sha1": re.compile("[0-9a-f]{40}"), "sha256": re.compile("[0-9a-f]{64}")}  # of files to convert
 _Rules = dict[str, tuple[Callable[[Any], bool], str]]  # key -> (whether a value is right, what is expected)
 
@@ -19,8 +20,10 @@ _Rules = dict[str, tuple[Callable[[Any], bool], str]]  # key -> (whether a value
 
 
 def is_plain(name: Any) -> bool:
-    """Whether this names a file, on any system, without a folder, a drive or a step upwards."""
-    if not isinstance(name, str) or not name.isprintable():
+    """Whether this names a file, on any system, without a folder, a drive, a device or a step upwards."""
+    if not isinstance(name, str) or not name.isprintable() or set(name) & set('<>:"|?*'):
+        return False
+    if _DEVICES.fullmatch(name):
         return False
     return name != "" and name == PureWindowsPath(name).name == name.rstrip(". ")
 
