@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
@@ -21,6 +21,9 @@ from . import distributed
 from .checkpoint import save_weights
 from .corpora.shards import Shards
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def describe(data: list[Path], shards: Shards, start_from: Path | None) -> dict:
@@ -93,18 +96,21 @@ class Log:
             with contextlib.ExitStack() as opened:
                 opened.enter_context(_full_disks_passed_over())
                 self.file = open_log(self.path, self.steps)
+                opened.callback(self._close, self.path, self.file)
                 with name_full_disk(self.curves):
                     self.board = SummaryWriter(self.curves, purge_step=self.steps + 1)
+                opened.callback(self._close, self.curves, self.board)
                 self.opened = opened.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.file:
-            with self.opened:
-                with name_full_disk(self.path):
-                    self.file.close()
-                with name_full_disk(self.curves):
-                    self.board.close()
+            self.opened.close()
+
+    @staticmethod
+    def _close(path: Path, opened: TextIO | SummaryWriter) -> None:
+        with name_full_disk(path):
+            opened.close()
 
     def write(self, line: dict) -> None:
         """Append the line of a step."""

@@ -1,6 +1,8 @@
 """What kills, second processes and full disks do to the commands of training."""
 
+import contextlib
 import dataclasses
+import errno
 import importlib
 import os
 import random
@@ -17,7 +19,7 @@ from tones import RECIPE
 
 from benchmarks import kills
 from training.corpora.shards import Shards
-from training.record import Log, read_lines
+from training.record import Log, open_log, read_lines
 
 ROOT = Path(kills.__file__).parents[1]
 
@@ -95,12 +97,25 @@ def test_an_output_without_a_name_is_refused(videos, shards, tmp_path, monkeypat
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_log_that_cannot_be_opened_leaves_the_process_as_it_was(tmp_path):
-    before = threading.excepthook
+def test_a_log_that_cannot_be_opened_leaves_the_process_as_it_was(tmp_path, monkeypatch):
+    before, files = threading.excepthook, []
+    monkeypatch.setattr("training.record.open_log", lambda *given: files.append(open_log(*given)) or files[0])
     (tmp_path / "tensorboard").write_text("not a folder")
     with pytest.raises(OSError), Log(tmp_path, 0):
         pass
     assert threading.excepthook is before
+    assert files[0].closed
+
+
+def test_curves_are_closed_though_the_log_cannot_be(tmp_path):
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="log"), contextlib.ExitStack() as stack:
+        log = stack.enter_context(Log(tmp_path, 0))
+        close, log.file.close, board = log.file.close, fail, log.board
+    close()
+    assert board.file_writer is None  # as SummaryWriter.close leaves it
 
 
 # ----------------------------------------------------------------------------------------------------------- kills
