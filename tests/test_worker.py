@@ -109,7 +109,7 @@ def test_nothing_heavy_is_imported_by_the_worker_itself():
 
 
 def test_a_process_is_started_without_a_socket_that_a_kill_would_leave(monkeypatch):
-    monkeypatch.setattr("multiprocessing.resource_sharer.DupFd", fail)
+    monkeypatch.setattr("multiprocessing.resource_sharer.DupFd", fail, raising=False)  # Windows has none
     with Worker() as worker:
         assert worker.call(double, 3) == 6
 
@@ -152,7 +152,7 @@ def test_a_process_that_dies_says_how_and_the_next_call_has_a_new_one(function, 
             arguments, said = (before, signal.SIGKILL), "SIGKILL (out of memory?)"
         with pytest.raises(WorkerDied) as raised:
             worker.call(function, *arguments, limit=60)
-        assert said in str(raised.value)
+        assert said in str(raised.value) and "decoder" not in str(raised.value)  # it may be a renderer
         assert worker.call(double, 1) == 2
         assert worker.call(os.getpid) != before
     assert capfd.readouterr().err == ""
@@ -163,7 +163,7 @@ def test_a_process_that_hangs_is_killed(function):
     with Worker() as worker:
         before = worker.call(os.getpid)
         start = time.monotonic()
-        with pytest.raises(WorkerDied, match=r"nothing happened for 1\.5 s.*OPENAVC_PATIENCE"):
+        with pytest.raises(WorkerDied, match=r"^it hung: nothing happened for 1\.5 s.*OPENAVC_PATIENCE"):
             worker.call(function, 600, limit=1.5)
         assert time.monotonic() - start < 60
         with pytest.raises(ProcessLookupError):

@@ -16,6 +16,7 @@ import openavc
 from openavc.library import index, search
 from openavc.library.index import index_embeddings
 from openavc.library.search import Hit
+from openavc.library.table import open_library
 from openavc.media.video import read_frame, read_frames
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "freedoom.mp4"
@@ -81,6 +82,10 @@ def test_few_partitions_are_probed_unless_they_hold_too_few(lancedb, tmp_path, m
         there = np.concatenate([there, vectors(2, 60)])
         write(tmp_path / "b.npz", there[600:])
         index_embeddings(tmp_path / "b.npz", tmp_path / "db")
+    library = open_library(tmp_path / "db")
+    assert [its.name for its in library.list_indices()] == ["trained_on_600"]
+    counts = library.index_stats("trained_on_600")
+    assert (counts.num_indexed_rows, counts.num_unindexed_rows) == (len(there), 0)
     truth = np.sort(there @ queries.T, axis=0)[::-1].T  # (queries, vectors)
     exact = [scores(find(tmp_path / "db", query, k=10, exact=True)) for query in queries]
     np.testing.assert_allclose(exact, truth[:, :10], atol=1e-6)
