@@ -15,7 +15,7 @@ def loudness(samples: np.ndarray) -> float:
     return float(10 * np.log10(np.mean(np.square(samples.ravel(), dtype=np.float64)) + _SILENCE))
 
 
-def windows_loudness(samples: np.ndarray, starts: Sequence[int], length: int) -> np.ndarray:
+def windows_loudness(samples: np.ndarray, starts: Sequence[int] | np.ndarray, length: int) -> np.ndarray:
     """Measure windows of `length` samples that begin at `starts` in samples (n, channels): (len(starts),) dBFS."""
     power = np.square(samples, dtype=np.float64).mean(axis=1)
     energy = np.concatenate([[0.0], np.cumsum(power)])  # up to each sample
