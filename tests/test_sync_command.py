@@ -78,7 +78,7 @@ def test_a_curve_is_drawn_but_what_cant_be_told_isnt_fixed(inputs, weights, tmp_
     ],
 )
 def test_what_cant_work_is_refused(inputs, arguments, message):
-    result = run(*arguments)
+    result = run(*arguments, *([] if "--model" in arguments else ["--model", "weights.safetensors"]))
     assert result.exit_code == 2
     assert message in result.stderr
 

@@ -129,6 +129,8 @@ def test_a_video_without_sound_or_pictures_is_refused(tmp_path):
         openavc.sync_offset(tmp_path / "sound.wav", MODEL)
 
 
-def test_models_that_werent_trained_for_it_are_refused(tmp_path):
+def test_models_that_werent_trained_for_it_are_refused():
     with pytest.raises(ValueError, match="fake wasn't trained to tell"):
         openavc.sync_offset(__file__, FakeModel())
+    with pytest.raises(ValueError, match=r"ships with openavc yet: .*multisensory_small\.toml"):
+        openavc.sync_offset(__file__)

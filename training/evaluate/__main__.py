@@ -13,7 +13,7 @@ python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --d
     --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
 python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
 python -m training.evaluate localization --model avol-small --boxes vggss.json --videos vggsound
-python -m training.evaluate sync --data shards/grid-held --data shards/sync-held
+python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
 """
 
 from __future__ import annotations

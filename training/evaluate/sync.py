@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 import numpy as np
 
-from openavc.inference.sync import DEFAULT_MODEL, synchronizing_model
+from openavc.inference.sync import synchronizing_model
 
 from .networks.untrained import untrained
-from .reporting.options import FOLDER, json_option, seed_option
+from .reporting.options import FOLDER, json_option, model_option, seed_option
 from .reporting.report import write_report
 from .reporting.tables import table
 
 
 @click.command()
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or weights file.")
+@model_option
 @click.option("--data", type=FOLDER, required=True, multiple=True, help="Held-out shards; may be given several times.")
 @click.option("--shift", type=click.FloatRange(min=0.0), default=0.5, show_default=True, help="Largest known, seconds.")
 @click.option("--max-offset", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Searched, seconds.")
