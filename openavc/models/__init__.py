@@ -1,9 +1,10 @@
-"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory`."""
+"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory` and its classifier."""
 
 from .ave import AVENet
 from .avol import AVOLNet
 from .l3 import L3Net
 from .multisensory import Multisensory
+from .multisensory_classifier import MultisensoryClassifier
 from .openl3 import OpenL3Net, OpenL3Towers
 
 ARCHITECTURES = {
@@ -11,6 +12,7 @@ ARCHITECTURES = {
     "ave": AVENet,
     "avol": AVOLNet,
     "multisensory": Multisensory,
+    "multisensory-classifier": MultisensoryClassifier,
     "openl3": OpenL3Net,
     "openl3-towers": OpenL3Towers,
 }

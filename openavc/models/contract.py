@@ -17,6 +17,7 @@ from ..media.clips import FramesInput, SoundInput
 
 __all__ = [
     "AudioVisualModel",
+    "Classifies",
     "Compares",
     "EmbedsAudio",
     "EmbedsFrames",
@@ -189,6 +190,22 @@ class Fuses(AudioVisualModel):
     @abstractmethod
     def embed_fused(self, frames: Tensor, spectrogram: Tensor, embedding: str = "joint") -> Tensor:
         """Embed the outputs of `prepare_frames` and `prepare_audio` for the same moments: (B, D)."""
+
+
+class Classifies(AudioVisualModel):
+    """Tells which of its classes frames and their sound show."""
+
+    sound: SoundInput
+    frames: FramesInput
+    classes: tuple[str, ...]  # in the order of the logits
+
+    @abstractmethod
+    def classify(self, frames: Tensor, spectrogram: Tensor) -> Tensor:
+        """Return the logits of the classes, from the outputs of `prepare_*` for the same moments: (B, classes)."""
+
+    def forward(self, frames: Tensor, spectrogram: Tensor) -> Tensor:
+        """Return the logits to train, from the outputs of `prepare_*`: (B, classes)."""
+        return self.classify(frames, spectrogram)
 
 
 def check_embedding(model: AudioVisualModel, modality: str, embedding: str) -> None:

@@ -97,6 +97,18 @@ class Subsample(nn.Module):
         return x[self.places]
 
 
+def make_logits(inputs: int, logits: int) -> nn.Module:
+    """Make the convolution of single places from conv5_2, or its mean, to logits."""
+    return convolution(inputs, logits, (1, 1, 1), (1, 1, 1), bias=True)
+
+
+def draw_weights(network: nn.Module) -> None:
+    """Draw the weights of all convolutions, with a variance that follows from the number of their inputs."""
+    for layer in network.modules():
+        if isinstance(layer, SameConv1d | SameConv3d) and not layer.weight.is_meta:  # shapes have no numbers
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
 class Block(nn.Module):
     """A residual block: convolution, BatchNorm, ReLU, convolution with bias; plus the input; BatchNorm, ReLU.
 
@@ -144,7 +156,113 @@ class Fusion(nn.Module):
         return self.norm(self.out(self.hidden(both).relu()) + short).relu()
 
 
-class Multisensory(Synchronizes, Fuses):
+class MultisensoryTrunk(Fuses):
+    """The layers from frames and sound to conv5_2; what follows, and the weights to begin with, a network adds.
+
+    Parameters
+    ----------
+    widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend
+        As of `Multisensory`.
+    norms : Norms
+        Makes the BatchNorm layers.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        image_size: int | Sequence[int],
+        frames: int,
+        frame_rate: float,
+        sample_rate: int,
+        spatial_stride: int,
+        frontend: str | None,
+        norms: Norms,
+    ):
+        check_widths(widths)
+        first, second, third, fourth = widths
+        if first > second:
+            raise ValueError(f"the second of the widths must be at least the first, got {list(widths)}")
+        if spatial_stride not in (1, 2):
+            raise ValueError(f"spatial_stride must be 1 or 2, got {spatial_stride!r}")
+        super().__init__(
+            SoundInput(sample_rate, frames / frame_rate, channels=2),
+            FramesInput(*square_or_sides(image_size), count=frames, rate=frame_rate),
+            {"video": {"features": fourth}},
+        )
+        cube, once, half = (3, 3, 3), (1, 1, 1), (2, 2, 2)
+        self.frames_first = conv_norm(3, first, (5, 7, 7), half, norms)
+        self.frames_blocks = nn.Sequential(
+            Block(first, first, cube, once, norms), Block(first, first, cube, half, norms)
+        )
+        self.frontend = build_frontend(frontend) if frontend else None
+        if self.frontend:
+            if self.frontend.sample_rate != sample_rate:
+                raise ValueError(f"{frontend} takes {self.frontend.sample_rate} Hz, got sample_rate {sample_rate}")
+            self.sound_first = conv_norm(2 * self.frontend.shape[0], third, (3,), (1,), norms)
+            self.sound_blocks = nn.Sequential(
+                Block(third, third, (3,), (2,), norms), Block(third, third, (3,), (2,), norms)
+            )
+        else:
+            self.sound_first = conv_norm(2, first, (65,), (4,), norms)
+            self.sound_blocks = nn.Sequential(
+                Block(first, second, (15,), (4,), norms),
+                Block(second, second, (15,), (4,), norms),
+                Block(second, third, (15,), (4,), norms),
+            )
+        self.sound_last = conv_norm(third, second, (3,), (1,), norms)
+        self.fusion = Fusion(first, second, fourth, norms)
+        last = (1, spatial_stride, spatial_stride)
+        self.stage3 = nn.Sequential(Block(second, second, cube, once, norms), Block(second, second, cube, once, norms))
+        self.stage4 = nn.Sequential(Block(second, third, cube, half, norms), Block(third, third, cube, once, norms))
+        self.stage5 = nn.Sequential(Block(third, fourth, cube, last, norms), Block(fourth, fourth, cube, once, norms))
+
+    def prepare_audio(self, samples: Tensor) -> Tensor:
+        """Turn samples (B, n, 2) into companded waveforms (B, 2, n), or spectrograms (B, 2 bands, times).
+
+        The spectrograms of both channels lie one behind the other, with zero mean and unit spread in each window.
+        """
+        channels = samples.transpose(1, 2)
+        if not self.frontend:
+            return compand(channels)
+        spectrograms = self.frontend(channels.flatten(0, 1)).unflatten(0, channels.shape[:2]).flatten(1, 2)
+        mean, spread = spectrograms.mean(dim=(1, 2), keepdim=True), spectrograms.std(dim=(1, 2), keepdim=True)
+        return (spectrograms - mean) / (spread + 1e-3)
+
+    def prepare_frames(self, frames: Tensor) -> Tensor:
+        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W) in [-1, 1]."""
+        return channels_first(frames)
+
+    def represent_frames(self, frames: Tensor) -> Tensor:
+        """Return the maps of the frames before the fusion, conv2_2: (B, widths[0], T / 4, H / 8, W / 8)."""
+        x = self.frames_first(frames).relu()
+        x = F.max_pool3d(pad_same(x, (1, 3, 3), (1, 2, 2), value=-math.inf), (1, 3, 3), (1, 2, 2))
+        return self.frames_blocks(x)
+
+    def represent_audio(self, spectrogram: Tensor) -> Tensor:
+        """Return the sound before the fusion, conv5_1, at the times of `represent_frames`: (B, widths[1], T / 4).
+
+        The paper's fractional max-pool is drawn at random in training; here its places are fixed, as in the authors'
+        released code.
+        """
+        x = self.sound_first(spectrogram).relu()
+        x = x if self.frontend else F.max_pool1d(x, 4)
+        times = math.ceil(math.ceil(self.frames.count / 2) / 2)
+        return self.sound_last(F.adaptive_max_pool1d(self.sound_blocks(x), times)).relu()
+
+    def stages(self, frames: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps of conv3_2, conv4_2 and conv5_2 from the outputs of `represent_*`: (B, C, T, h, w) each."""
+        third = self.stage3(self.fusion(frames, audio))
+        fourth = self.stage4(third)
+        return third, fourth, self.stage5(fourth)
+
+    def embed_fused(self, frames: Tensor, spectrogram: Tensor, embedding: str = "features") -> Tensor:
+        """Embed the outputs of `prepare_frames` and `prepare_audio`: the mean of conv5_2 over all places, (B, D)."""
+        check_embedding(self, "video", embedding)
+        maps = self.stages(self.represent_frames(frames), self.represent_audio(spectrogram))[-1]
+        return maps.mean(dim=(2, 3, 4))
+
+
+class Multisensory(MultisensoryTrunk, Synchronizes):
     """The network of the paper's Table 1 and Figure 2, or a compact one of the same layers.
 
     Parameters
@@ -187,90 +305,13 @@ class Multisensory(Synchronizes, Fuses):
         frontend: str | None = None,
         evidence: float = 1.0,
     ):
-        check_widths(widths)
-        first, second, third, fourth = widths
-        if first > second:
-            raise ValueError(f"the second of the widths must be at least the first, got {list(widths)}")
-        if spatial_stride not in (1, 2):
-            raise ValueError(f"spatial_stride must be 1 or 2, got {spatial_stride!r}")
-        super().__init__(
-            SoundInput(sample_rate, frames / frame_rate, channels=2),
-            FramesInput(*square_or_sides(image_size), count=frames, rate=frame_rate),
-            {"video": {"features": fourth}},
-        )
+        norms = Norms(norm_decay, norm_scale)
+        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, norms)
         if not 0 < evidence <= 1:
             raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
         self.evidence = evidence
-        norms = Norms(norm_decay, norm_scale)
-        cube, once, half = (3, 3, 3), (1, 1, 1), (2, 2, 2)
-        self.frames_first = conv_norm(3, first, (5, 7, 7), half, norms)
-        self.frames_blocks = nn.Sequential(
-            Block(first, first, cube, once, norms), Block(first, first, cube, half, norms)
-        )
-        self.frontend = build_frontend(frontend) if frontend else None
-        if self.frontend:
-            if self.frontend.sample_rate != sample_rate:
-                raise ValueError(f"{frontend} takes {self.frontend.sample_rate} Hz, got sample_rate {sample_rate}")
-            self.sound_first = conv_norm(2 * self.frontend.shape[0], third, (3,), (1,), norms)
-            self.sound_blocks = nn.Sequential(
-                Block(third, third, (3,), (2,), norms), Block(third, third, (3,), (2,), norms)
-            )
-        else:
-            self.sound_first = conv_norm(2, first, (65,), (4,), norms)
-            self.sound_blocks = nn.Sequential(
-                Block(first, second, (15,), (4,), norms),
-                Block(second, second, (15,), (4,), norms),
-                Block(second, third, (15,), (4,), norms),
-            )
-        self.sound_last = conv_norm(third, second, (3,), (1,), norms)
-        self.fusion = Fusion(first, second, fourth, norms)
-        last = (1, spatial_stride, spatial_stride)
-        self.stage3 = nn.Sequential(Block(second, second, cube, once, norms), Block(second, second, cube, once, norms))
-        self.stage4 = nn.Sequential(Block(second, third, cube, half, norms), Block(third, third, cube, once, norms))
-        self.stage5 = nn.Sequential(Block(third, fourth, cube, last, norms), Block(fourth, fourth, cube, once, norms))
-        self.logit = convolution(fourth, 1, once, once, bias=True)
-        for layer in self.modules():
-            if isinstance(layer, SameConv1d | SameConv3d) and not layer.weight.is_meta:  # shapes have no numbers
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-
-    def prepare_audio(self, samples: Tensor) -> Tensor:
-        """Turn samples (B, n, 2) into companded waveforms (B, 2, n), or spectrograms (B, 2 bands, times).
-
-        The spectrograms of both channels lie one behind the other, with zero mean and unit spread in each window.
-        """
-        channels = samples.transpose(1, 2)
-        if not self.frontend:
-            return compand(channels)
-        spectrograms = self.frontend(channels.flatten(0, 1)).unflatten(0, channels.shape[:2]).flatten(1, 2)
-        mean, spread = spectrograms.mean(dim=(1, 2), keepdim=True), spectrograms.std(dim=(1, 2), keepdim=True)
-        return (spectrograms - mean) / (spread + 1e-3)
-
-    def prepare_frames(self, frames: Tensor) -> Tensor:
-        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W) in [-1, 1]."""
-        return channels_first(frames)
-
-    def represent_frames(self, frames: Tensor) -> Tensor:
-        """Return the maps of the frames before the fusion, conv2_2: (B, widths[0], T / 4, H / 8, W / 8)."""
-        x = self.frames_first(frames).relu()
-        x = F.max_pool3d(pad_same(x, (1, 3, 3), (1, 2, 2), value=-math.inf), (1, 3, 3), (1, 2, 2))
-        return self.frames_blocks(x)
-
-    def represent_audio(self, spectrogram: Tensor) -> Tensor:
-        """Return the sound before the fusion, conv5_1, at the times of `represent_frames`: (B, widths[1], T / 4).
-
-        The paper's fractional max-pool is drawn at random in training; here its places are fixed, as in the authors'
-        released code.
-        """
-        x = self.sound_first(spectrogram).relu()
-        x = x if self.frontend else F.max_pool1d(x, 4)
-        times = math.ceil(math.ceil(self.frames.count / 2) / 2)
-        return self.sound_last(F.adaptive_max_pool1d(self.sound_blocks(x), times)).relu()
-
-    def stages(self, frames: Tensor, audio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the maps of conv3_2, conv4_2 and conv5_2 from the outputs of `represent_*`: (B, C, T, h, w) each."""
-        third = self.stage3(self.fusion(frames, audio))
-        fourth = self.stage4(third)
-        return third, fourth, self.stage5(fourth)
+        self.logit = make_logits(widths[-1], 1)
+        draw_weights(self)
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits (0, z) of (out of step, in step), whose softmax is the sigmoid of z: (B, 2)."""
@@ -283,9 +324,3 @@ class Multisensory(Synchronizes, Fuses):
         Their mean is the clip's logit; the paper's class activation maps (Figures 1 and 5) are their absolute values.
         """
         return self.logit(self.stages(frames, audio)[-1])[:, 0]
-
-    def embed_fused(self, frames: Tensor, spectrogram: Tensor, embedding: str = "features") -> Tensor:
-        """Embed the outputs of `prepare_frames` and `prepare_audio`: the mean of conv5_2 over all places, (B, D)."""
-        check_embedding(self, "video", embedding)
-        maps = self.stages(self.represent_frames(frames), self.represent_audio(spectrogram))[-1]
-        return maps.mean(dim=(2, 3, 4))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..models.contract import AudioVisualModel
 
 # Options that the weights fix: any other value would contradict the tensors or the training.
-FIXED_OPTIONS = ("input_repr", "widths", "modalities", "rectified", "motion", "frames", "frame_rate")
+FIXED_OPTIONS = ("input_repr", "widths", "modalities", "rectified", "motion", "frames", "frame_rate", "classes")
 
 
 def load_model(
@@ -47,7 +47,8 @@ def load_model(
     **options
         Options of the architecture, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
         OpenL3, and `input_repr="mel256"` for a file of OpenL3 whose name doesn't include it. Those that the weights fix
-        (`input_repr`, `widths`, `modalities`, `rectified`, `motion`, `frames`, `frame_rate`) must be as in the file.
+        (`input_repr`, `widths`, `modalities`, `rectified`, `motion`, `frames`, `frame_rate`, `classes`) must be as in
+        the file.
 
     Returns
     -------

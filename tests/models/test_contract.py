@@ -13,6 +13,7 @@ from torch import nn
 from openavc.models import ARCHITECTURES, AVENet, OpenL3Net
 from openavc.models.contract import (
     AudioVisualModel,
+    Classifies,
     Compares,
     EmbedsAudio,
     EmbedsFrames,
@@ -26,17 +27,19 @@ from openavc.models.contract import (
     check_embedding,
 )
 
-ABILITIES = (Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasTowers, Localizes, Slices)
+ABILITIES = (Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasTowers, Localizes, Slices)
 TWO_TOWERS = {EmbedsAudio, EmbedsFrames, HasTowers}
 EXPECTED = {
     "l3": {*TWO_TOWERS, Compares},
     "ave": {*TWO_TOWERS, Compares, HasSimilarity, Slices},
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
     "multisensory": {Compares, Fuses},
+    "multisensory-classifier": {Classifies, Fuses},
     "openl3": {*TWO_TOWERS, Compares},
     "openl3-towers": TWO_TOWERS,
 }
 SMALL = {"widths": (4, 4, 8, 16), "image_size": 64}
+REQUIRED = {"multisensory-classifier": {"classes": ("cat", "dog", "owl")}}
 EVERY = [  # architecture and options
     *(("l3", {"embedding_size": size}) for size in (None, 192, 16)),
     *(("l3", {"frontend": name, "first_stride": 2}) for name in ("linear257", "linear257-scaled", "mel64")),
@@ -65,11 +68,12 @@ EVERY = [  # architecture and options
 
 def build(architecture, options):
     torch.manual_seed(0)
-    return ARCHITECTURES[architecture](**SMALL | options).eval()
+    return ARCHITECTURES[architecture](**SMALL | REQUIRED.get(architecture, {}) | options).eval()
 
 
 FUSED = [
-    ("multisensory", {"frames": frames, "frame_rate": 15.0, "spatial_stride": stride})
+    (architecture, {"frames": frames, "frame_rate": 15.0, "spatial_stride": stride})
+    for architecture in ("multisensory", "multisensory-classifier")
     for frames, stride in itertools.product((8, 15), (1, 2))
 ]
 
@@ -204,4 +208,4 @@ def test_no_parameter_of_a_network_of_flow_is_excused_but_its_convolutions_biase
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_widths_that_are_not_those_of_four_blocks_are_refused(architecture, widths):
     with pytest.raises(ValueError, match=re.escape(f"widths must be the channels of 4 blocks, got {widths!r}")):
-        ARCHITECTURES[architecture](widths=widths)
+        ARCHITECTURES[architecture](**REQUIRED.get(architecture, {}) | {"widths": widths})
