@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from openavc.models.contract import AudioVisualModel
+from openavc.models.contract import AudioVisualModel, Classifies
 from openavc.parent import end_with_parent
 
 from . import distributed
@@ -17,7 +17,7 @@ from .corpora.shards import Shards
 from .objectives import OBJECTIVES, check_capabilities
 from .pairs import Pairs, concatenate
 from .recipe import Recipe, Stage
-from .state import check_frozen
+from .state import check_parts
 
 
 class Parts:
@@ -50,10 +50,14 @@ def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualM
     """Make the pairs of a stage; ValueError unless the network and the shards have what it requires."""
     name = stage.objective["name"]
     check_capabilities(name, model)
-    check_frozen(model, stage.frozen)
+    check_parts(model, stage.frozen, "frozen")
     check_labels(stage, shards)
-    drawn = OBJECTIVES[name].drawn_negatives(stage.objective)
-    pairs = Pairs(shards, model, stage.data, stage.seed, OBJECTIVES[name].negative_share, stage.negatives, drawn)
+    classes = None
+    if isinstance(model, Classifies):
+        check_classes(model, shards)
+        classes = model.classes
+    drawn, share = OBJECTIVES[name].drawn_negatives(stage.objective), OBJECTIVES[name].negative_share
+    pairs = Pairs(shards, model, stage.data, stage.seed, share, stage.negatives, drawn, classes)
     check_batch(recipe, stage, pairs.group_size)
     return pairs
 
@@ -103,6 +107,16 @@ def check_batch(recipe: Recipe, stage: Stage, group_size: int = 1) -> None:
         raise ValueError(
             f"batch_size must be a multiple of {multiple} ({groups}{windows} windows a clip, {parts} parts of a batch)"
             f"{'' if groups else ' with at least two clips a part'}, got {recipe.batch_size}"
+        )
+
+
+def check_classes(model: Classifies, shards: Shards) -> None:
+    """Raise ValueError unless each clip has a label, its first, among the network's classes."""
+    unknown = [name for name in shards.classes if name not in model.classes]
+    if unknown or not all(clip.labels for clip in shards.clips):
+        raise ValueError(
+            f"each clip needs a label among the network's classes ({', '.join(model.classes)}); the shards have "
+            f"{', '.join(unknown) or 'clips without'}: name all of theirs as classes in the configuration's [model]"
         )
 
 

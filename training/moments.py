@@ -10,7 +10,7 @@ import numpy as np
 from openavc.media.clips import FramesInput, SoundInput
 from openavc.media.loudness import loudness
 
-from .corpora.shards import Shards, StoredClip, clip_middles
+from .corpora.shards import Shards, StoredClip, clip_middles, too_slow
 from .negatives import Negatives
 from .recipe import Data
 
@@ -61,11 +61,17 @@ class Moments:
         return self.negatives.usable(clip.frame_times, self.possible(clip), self.sound.seconds, self.slack)
 
     def possible(self, clip: StoredClip) -> np.ndarray:
-        """Select unmasked frames whose sound and clip of frames lie inside the stored clip: (frames,) bool."""
+        """Select unmasked frames whose sound and clip of frames lie inside the stored clip: (frames,) bool.
+
+        Of a clip that is too short for both, the middle frame is selected if `data` says so.
+        """
         first, last = self._middles(clip)
         times = clip.frame_times
         inside = (first <= last) & (times >= first - self.reach) & (times <= last + self.reach)
-        return inside & clip_middles(clip, self.frames) & self._kept(clip)
+        inside = inside & clip_middles(clip, self.frames)
+        if self.data.shorter and not inside.any() and not too_slow(clip, self.frames):
+            inside = np.arange(len(times)) == len(times) // 2
+        return inside & self._kept(clip)
 
     def _kept(self, clip: StoredClip) -> np.ndarray | bool:
         if self.data.mask is None:
@@ -100,6 +106,8 @@ class Moments:
         index = int(rng.choice(np.flatnonzero(allowed)))
         first, last = self._middles(clip)
         time, misalignment, grid = clip.frame_times[index], self.data.misalignment, self.data.grid
+        if first > last:  # a clip shorter than the sound, which goes on as zeros
+            first, last = time - misalignment, time + misalignment
         middle = rng.uniform(*np.clip([time - misalignment, time + misalignment], first, last))
         if grid:
             middle = np.clip(round(middle / grid) * grid, first, last)

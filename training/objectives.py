@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openavc.models.contract import AudioVisualModel, Compares, HasSimilarity, Localizes, Synchronizes
+from openavc.models.contract import AudioVisualModel, Classifies, Compares, HasSimilarity, Localizes, Synchronizes
 
 from . import distributed
 
@@ -179,6 +179,22 @@ class Classification(Objective):
         return F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target), right.mean() / 2
 
 
+class Recognition(Objective):
+    """Cross-entropy of the clip's class, by the network's own softmax over its classes (Multisensory, section 5)."""
+
+    needs = (Classifies,)
+
+    def __init__(self, windows_per_clip: int = 1):
+        super().__init__()
+
+    def forward(
+        self, model: Classifies, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss and the share of clips recognised."""
+        logits, target = model(frames, spectrogram).float(), batch["target"]  # (B, classes), (B,)
+        return F.cross_entropy(logits, target), (logits.argmax(dim=1) == target).float().mean()
+
+
 class Synchronization(Objective):
     """Cross-entropy of the decision whether sound and frames are in step, each clip with its own sound and others.
 
@@ -300,6 +316,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
     "contrastive": Contrastive,
     "classification": Classification,
+    "recognition": Recognition,
     "synchronization": Synchronization,
     "alignment": Alignment,
 }

@@ -31,9 +31,9 @@ class Pairs(Dataset):
 
     Items are dicts of `frames` (n, T, height, width, 3) in [0, 1], or what the network's `precompute_frames` makes of
     each clip; `samples` (n, window samples, channels); `label` (n,); `target` (n,), the index of the first label of the
-    picture's clip in the corpus's sorted classes, or -1; `group` (n,), the number of the clip's group, 0 without
-    groups; and, where negatives are drawn for each pair, `negatives` (n, drawn, window samples, channels) and `lags`
-    (n, drawn), by how many seconds they come after the frames; NaN for those of another clip.
+    picture's clip among `classes`, or -1; `group` (n,), the number of the clip's group, 0 without groups; and, where
+    negatives are drawn for each pair, `negatives` (n, drawn, window samples, channels) and `lags` (n, drawn), by how
+    many seconds they come after the frames; NaN for those of another clip.
 
     Parameters
     ----------
@@ -48,6 +48,8 @@ class Pairs(Dataset):
         How the sound of a negative pair is chosen.
     drawn : int
         Negatives drawn for each true pair, beside its own sound.
+    classes : sequence of str, optional
+        Labels in the order in which targets number them; by default the corpus's own, sorted.
 
     Raises
     ------
@@ -64,12 +66,14 @@ class Pairs(Dataset):
         share: float = 0.5,
         negatives: Negatives | None = None,
         drawn: int = 0,
+        classes: Sequence[str] | None = None,
     ):
         self.shards, self.data, self.seed, self.share, self.drawn = shards, data, seed, share, drawn
         self.negatives = negatives if negatives and (share or drawn) else OtherClip()
         self.sound, self.frames, self.precompute_frames = model.sound, model.frames, model.precompute_frames
         self.moments = Moments(shards, self.sound, self.frames, data, self.negatives)
         self.clips = self.moments.clips
+        self.classes = list(shards.classes if classes is None else classes)
         self.group_size = 1
         if data.grouped:
             self.clips, self.group_size = complete_groups(shards, self.clips)
@@ -93,7 +97,7 @@ class Pairs(Dataset):
         rng = np.random.default_rng([self.seed, position])
         number = self._number(position)
         clip = self.clips[number]
-        target = self.shards.classes.index(clip.labels[0]) if clip.labels else -1
+        target = self.classes.index(clip.labels[0]) if clip.labels else -1
         taken: list[float] = []
         pairs = [self._pair(clip, taken, rng) for _ in range(self.data.windows_per_clip)]
         frames, samples, labels, lags = zip(*pairs, strict=True)

@@ -2,10 +2,12 @@
 
     python -m training.prepare videos/ --output shards/mine --held 0.1
     python -m training.prepare videos/ --list balanced_train_segments.csv --format audioset --output shards/audioset
+    python -m training.prepare videos/ --class-folders --silent keep --output shards/actions
 
 Videos are cut into clips of `--clip-seconds`. A list names the videos to take, their start and end, and their labels,
-in the format in which AudioSet, Kinetics or Flickr-SoundNet publish theirs; files are found by their identifier. Each
-shard is renamed when it is complete, so a killed run can continue; videos that can't be read are in `failed.jsonl`.
+in the format in which AudioSet, Kinetics, Flickr-SoundNet, UCF-101 or HMDB-51 publish theirs; files are found by their
+identifier. Or the folders in which the videos lie are their labels. Each shard is renamed when it is complete, so a
+killed run can continue; videos that can't be read are in `failed.jsonl`.
 
 `--held` puts that share of the videos into OUTPUT/held and the others into OUTPUT/train (Objects that Sound validates
 on 10 % of its training list). A video falls on the same side whatever else is in the list, and so do all its cuts.
@@ -16,7 +18,8 @@ period and moves none: at 25, a video of 29.97 frames a second gives times that 
 Where a paper requires a grid (Objects that Sound: sound at multiples of 0.04 s, in positive and negative pairs alike),
 the `grid` of a recipe's [data] rounds the middle of the sound, which stays within half a period of its frame.
 
-Sound keeps its channels, at most two, or is mixed to `--channels`.
+Sound keeps its channels, at most two, or is mixed to `--channels`. With `--silent keep` the sound of a video that has
+none is zeros, as long as its pictures.
 """
 
 from __future__ import annotations
@@ -37,20 +40,19 @@ import numpy as np
 from openavc.atomic import write_bytes
 from openavc.lines import tell, tell_warnings
 from openavc.locks import only_user
-from openavc.media.audio import to_channels
+from openavc.media.audio import has_sound, to_channels
 from openavc.media.resample import resample_blocks
-from openavc.media.video import Video
+from openavc.media.video import Video, read_frames
 from openavc.named import Named
 from openavc.worker import WorkerDied, WorkerKilled
 
-from .corpora.lists import READERS, ListedVideo, find_videos, is_held, read_list
+from .corpora.lists import READERS, ListedVideo, find_videos, is_held, label_by_folders, read_list
 from .corpora.processes import write_in_processes
 from .corpora.shards import encode_clip
 from .corpora.tars import is_whole, write_tar
 from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
-_SHORTEST = 2  # seconds, length of a clip
 _MOST_DEATHS = 2  # of workers at one video before it is left out
 
 
@@ -65,6 +67,8 @@ class Settings:
     sound_format: str
     quality: int  # of the JPEG frames
     channels: int | None = None  # of the sound; None: as recorded, at most two
+    shortest: float = 2.0  # seconds, of a clip
+    silent: str = "refuse"  # or "keep": zeros for a video without a stream of sound
 
 
 class _SoundStream:
@@ -90,6 +94,31 @@ class _SoundStream:
         return np.concatenate(self.kept)[max(0, first - self.first) : max(0, last - self.first)]
 
 
+class _Silence:
+    """Zeros in the place of the sound of a video that has none."""
+
+    ended = False
+
+    def __init__(self, channels: int):
+        self.channels = channels
+
+    def read(self, first: int, last: int) -> np.ndarray:
+        """Return as many zeros as there are samples from `first` to `last`."""
+        return np.zeros((last - first, self.channels), np.float32)
+
+
+@contextlib.contextmanager
+def _open(
+    path: str, settings: Settings
+) -> Iterator[tuple[_SoundStream | _Silence, Iterator[tuple[float, np.ndarray]]]]:
+    """Open a video, and give its sound, and its frames with their times."""
+    if settings.silent == "keep" and not has_sound(path):
+        yield _Silence(settings.channels or 1), read_frames(path, settings.frame_rate)
+        return
+    with Video(path) as media:
+        yield _open_sound(media, settings), media.frames(settings.frame_rate)
+
+
 def _open_sound(media: Video, settings: Settings) -> _SoundStream:
     """Open the sound of a video, converted to the channels and the sample rate of the settings."""
     blocks = media.sound()
@@ -102,8 +131,8 @@ def _open_sound(media: Video, settings: Settings) -> _SoundStream:
 def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndarray, list[bytes], list[float], float]]:
     """Cut a video into clips.
 
-    Frames and sound are decoded side by side, so memory holds only one clip. A last stretch shorter than 2 s is left
-    out.
+    Frames and sound are decoded side by side, so memory holds only one clip. A last stretch that is shorter than
+    `settings.shortest` is left out.
 
     Yields
     ------
@@ -122,11 +151,9 @@ def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndar
     FileNotFoundError, OSError
         If the file is missing or can't be decoded.
     """
-    with Video(video.path) as media:
-        sound = _open_sound(media, settings)
+    with _open(video.path, settings) as (sound, timed):
         end = np.inf if video.end is None else video.end  # of frames and sound, as far as it is known
         empty = True
-        timed = media.frames(settings.frame_rate)
         length = settings.clip_seconds
         for number, inside in itertools.groupby(timed, lambda pair: int((pair[0] - video.start) // length)):
             start = video.start + number * length
@@ -135,16 +162,19 @@ def read_clips(video: ListedVideo, settings: Settings) -> Iterator[tuple[np.ndar
             if number < 0:
                 continue
             frames = [(time, _encode(frame, settings)) for time, frame in inside if time < end]
-            first, last = (round(t * settings.sample_rate) for t in (start, min(start + length, end)))
+            stop = min(start + length, end)
+            if isinstance(sound, _Silence) and frames:  # which lasts as long as the pictures
+                stop = min(stop, frames[-1][0] + 1 / settings.frame_rate)
+            first, last = (round(t * settings.sample_rate) for t in (start, stop))
             samples = sound.read(first, last + 1)[: last - first]  # one more sample shows whether the sound goes on
             if sound.ended:
                 end = min(end, sound.last / settings.sample_rate)
             frames = [(time, jpeg) for time, jpeg in frames if time < end]
-            if frames and len(samples) >= _SHORTEST * settings.sample_rate:
+            if frames and len(samples) >= settings.shortest * settings.sample_rate:
                 empty = False
                 yield samples, [jpeg for _, jpeg in frames], [round(t - start, 6) for t, _ in frames], start
         if empty:
-            raise ValueError(f"{video.path} has no {_SHORTEST} s with picture and sound")
+            raise ValueError(f"{video.path} has no {settings.shortest:g} s with picture and sound")
 
 
 def _encode(frame: np.ndarray, settings: Settings) -> bytes:
@@ -274,9 +304,9 @@ def _write_record(folder: Path, about: dict) -> None:
 
 
 def _read_record(path: Path) -> dict:
-    """Read `corpus.json`; older shards, which don't record their channels, are mono."""
+    """Read `corpus.json`; older shards, which don't record all settings, are mono, of 2 s at least, and have sound."""
     about = json.loads(path.read_text())
-    return about | {"settings": {"channels": 1} | about["settings"]}
+    return about | {"settings": {"channels": 1, "shortest": 2.0, "silent": "refuse"} | about["settings"]}
 
 
 def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers: int, held: float = 0.0) -> list[dict]:
@@ -337,11 +367,31 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="VIDEOS")
 @click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder for the shards.")
-@click.option("--list", "list_path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Which videos.")
+@click.option(
+    "--list",
+    "list_path",
+    type=click.Path(exists=True, path_type=Path),
+    help="Which videos; for HMDB-51, the folder of its lists.",
+)
 @click.option(
     "--format", "kind", type=click.Choice(list(READERS)), default="audioset", show_default=True, help="Of the list."
 )
+@click.option("--class-folders", is_flag=True, help="Label each video with the subfolder of VIDEOS in which it lies.")
 @click.option("--clip-seconds", type=click.FloatRange(min=2), default=10.0, show_default=True)
+@click.option(
+    "--shortest",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Seconds of the shortest clip that is kept, and so of the shortest video.",
+)
+@click.option(
+    "--silent",
+    type=click.Choice(["refuse", "keep"]),
+    default="refuse",
+    show_default=True,
+    help="What to do with a video without sound: leave it out, or keep it with zeros.",
+)
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
 @click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Shorter side, in pixels.")
 @click.option("--sample-rate", type=click.IntRange(8000, 192_000), default=48_000, show_default=True)
@@ -360,10 +410,14 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     "file of any other name is a video of its own.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
-def main(folder, output, list_path, kind, held, workers, **settings):
+def main(folder, output, list_path, kind, class_folders, held, workers, **settings):
     tell_warnings()
     try:
+        if list_path and class_folders:
+            raise ValueError("--list gives the labels, and so do --class-folders: take one of the two")
         videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
+        if class_folders:
+            videos = label_by_folders(videos, folder)
         failures = prepare(videos, output, Settings(**settings), workers, held)
     except ValueError as error:
         raise click.UsageError(str(error)) from None

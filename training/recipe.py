@@ -51,6 +51,7 @@ class Data:
     grid: float = 0.0  # middles of sounds are rounded to multiples of this; 0.04 in Objects that Sound
     quietest: float = -120.0  # dBFS; up to 8 windows are tried to find one that is loud enough
     grouped: bool = False  # whether clips of a group, which differ only in the source of sound, stay neighbours
+    shorter: bool = False  # whether shorter clips are taken: frames at their ends are repeated, sound goes on as zeros
     mask: str | None = None  # name of a mask of the clips; frames where it is false are left out
     gain: tuple[float, float] = (0.9, 1.1)  # factor for each window (L3 paper)
     brightness: float = 32 / 255  # largest shift
@@ -114,6 +115,7 @@ class Recipe:
     accumulate: int = 1  # parts into which a process splits its share of a batch
     sync_batch_norm: bool = False
     frozen: tuple[str, ...] = ()  # parts of the network that aren't trained
+    fresh: tuple[str, ...] = ()  # parts of the network that don't begin with the given weights
     needs_weights: bool = False  # whether it must start from given weights
     validate_every: int | None = None  # steps; None: only at the end
 
@@ -257,7 +259,8 @@ def to_recipe(tables: dict) -> Recipe:
             position + stage.steps * (tables["batch_size"] // stage.data.windows_per_clip),
         )
     plain = {key: value for key, value in tables.items() if key not in parts}
-    recipe = Recipe(**plain | parts | {"stages": tuple(stages)})
+    fresh = _parts_of_the_network("fresh", tables)
+    recipe = Recipe(**plain | parts | {"stages": tuple(stages), "fresh": fresh})
     for stage in stages:
         _check_stage(recipe, stage)
     return recipe
@@ -301,17 +304,21 @@ def _shared_parts(tables: dict) -> dict:
     negatives = [negatives] if isinstance(negatives, dict) else negatives
     if not (isinstance(negatives, list) and all(isinstance(table, dict) for table in negatives)):
         raise ValueError(f"negatives must be a list of tables, [[negatives]], got {negatives!r}")
-    frozen = tables.get("frozen", [])
-    if not isinstance(frozen, list | tuple):
-        raise ValueError(f"frozen must be a list of parts of the network, got {frozen!r}")
     data = {key: tuple(value) if isinstance(value, list) else value for key, value in tables["data"].items()}
     return {
         "objective": tables["objective"],
         "data": Data(**data),
         "optimizer": Optimizer(**tables["optimizer"]),
         "negatives": to_negatives(negatives),
-        "frozen": tuple(frozen),
+        "frozen": _parts_of_the_network("frozen", tables),
     }
+
+
+def _parts_of_the_network(key: str, tables: dict) -> tuple[str, ...]:
+    names = tables.get(key, [])
+    if not isinstance(names, list | tuple):
+        raise ValueError(f"{key} must be a list of parts of the network, got {names!r}")
+    return tuple(names)
 
 
 def _plain(value: Any) -> Any:

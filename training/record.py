@@ -65,18 +65,22 @@ def record_config(run: Path, config: dict) -> None:
 
 
 def _decisive_settings(config: dict) -> dict:
-    """Return the settings that the weights depend on; how processes share the parts of a batch isn't among them."""
+    """Return the settings that the weights depend on; how processes share the parts of a batch isn't among them.
+
+    Those that older runs lack have the values that were the only ones then.
+    """
     free = {"recipe", "checkpoint_every", "accumulate"}
     free |= {"began_with", "clip_seconds"}  # follow from start_from's digest and the shards; older runs lack them
     if "validation" not in config:  # no schedule depends on the figures
         free.add("validate_every")
     kept = {key: value for key, value in config.items() if key not in free}
-    stages = [_without_workers(stage) for stage in config.get("stages", [])]
-    return _without_workers(kept) | {"stages": stages}
+    stages = [_with_decisive_data(stage) for stage in config.get("stages", [])]
+    return {"fresh": []} | _with_decisive_data(kept) | {"stages": stages}
 
 
-def _without_workers(table: dict) -> dict:
-    return table | {"data": {key: value for key, value in table["data"].items() if key != "workers"}}
+def _with_decisive_data(table: dict) -> dict:
+    data = {key: value for key, value in table["data"].items() if key != "workers"}
+    return table | {"data": {"shorter": False} | data}
 
 
 class Log:

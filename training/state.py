@@ -38,19 +38,19 @@ def build(
 
 def freeze(model: nn.Module, names: Sequence[str]) -> None:
     """Freeze the named parts of a network, and unfreeze all others; ValueError if it lacks such a part."""
-    check_frozen(model, names)
+    check_parts(model, names, "frozen")
     model.requires_grad_(True)
     for name in names:
         model.get_submodule(name).requires_grad_(False)
 
 
-def check_frozen(model: nn.Module, names: Sequence[str]) -> None:
-    """Raise ValueError unless the network has parts of these names."""
+def check_parts(model: nn.Module, names: Sequence[str], key: str) -> None:
+    """Raise ValueError unless the network has parts of these names, which stand under a key of the recipe."""
     modules = dict(model.named_modules())
     trained = [name for name, part in model.named_children() if next(part.parameters(), None) is not None]
     for name in names:
         if name not in modules:
-            raise ValueError(f"frozen must name parts of the network, such as {', '.join(trained[:3])}, got {name!r}")
+            raise ValueError(f"{key} must name parts of the network, such as {', '.join(trained[:3])}, got {name!r}")
 
 
 def build_objective(stage: Stage) -> Objective:

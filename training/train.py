@@ -16,13 +16,13 @@ import contextlib
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 import torch
 
-from openavc.lines import tell_warnings
+from openavc.lines import tell, tell_warnings
 from openavc.locks import only_user
 from openavc.models.contract import AudioVisualModel
 from openavc.named import Named
@@ -37,7 +37,7 @@ from .loading import check_batch, kill_workers, make_loader, make_pairs
 from .pairs import Pairs
 from .recipe import PRECISIONS, Recipe, Stage, read_recipe
 from .record import Log, Progress, Validation, describe, record_config
-from .state import State
+from .state import State, check_parts
 from .steps import Step, take_step, to_training_mode
 
 
@@ -145,7 +145,7 @@ def train(
         state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
         first_weights = locate(start_from)[1] if start_from else None
         if first_weights:
-            begin_with(state.model, first_weights)
+            begin_with(state.model, first_weights, recipe.fresh)
         pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
         parts_of_a_batch = distributed.world_size() * recipe.accumulate
         kept = describe(data, shards, first_weights) | {"parts_of_a_batch": parts_of_a_batch} | (about or {})
@@ -221,12 +221,31 @@ def stage_steps(
         yield step + 1, take_step(step, recipe, stage, state, module, batches, figures)
 
 
-def begin_with(model: AudioVisualModel, path: Path) -> None:
-    """Load the weights of a file into the model; ValueError if they belong to another network."""
+def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -> None:
+    """Load the weights of a file into the model, except those of its fresh parts.
+
+    Parameters
+    ----------
+    model : AudioVisualModel
+    path : Path
+    fresh : sequence of str
+        Parts of the model that stay as they are, whatever the file holds for them.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such parts, or the others' weights belong to another network.
+    """
+    check_parts(model, fresh, "fresh")
+    parts = tuple(f"{name}." for name in fresh)
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
+    given = load_model(path, device="cpu").state_dict()
     try:
-        model.load_state_dict(load_model(path, device="cpu").state_dict())
+        model.load_state_dict({name: value for name, value in given.items() if not name.startswith(parts)} | own)
     except RuntimeError as error:
         raise ValueError(f"{path} doesn't fit the configuration's [model]: {error}") from None
+    if fresh and distributed.rank() == 0:
+        tell(f"begins with {path}, except {', '.join(fresh)}, which begins anew")
 
 
 # -------------------------------------------------------------------------------------------------------- command

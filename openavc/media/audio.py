@@ -380,6 +380,13 @@ def sound_stream(container: Any, path: Path) -> Any:
     return stream
 
 
+def has_sound(path: str | os.PathLike) -> bool:
+    """Whether a file has a stream of sound, decodable or not; OSError if the file itself can't be opened."""
+    path = existing_file(path)
+    with open_container(path) as container:
+        return bool(container.streams.audio)
+
+
 def stream_blocks(demuxer: Demuxer, stream: Any, origin: float, dtype: str) -> Iterator[np.ndarray]:
     """Decode a stream of sound in blocks of about a second, on the container's own timeline.
 

@@ -18,13 +18,14 @@ import av
 import cv2
 import numpy as np
 import pytest
+from videos import write_video as write_pictures
 
 import training.prepare
 from openavc.media.audio import open_audio, read_audio, to_channels
 from openavc.media.resample import resample, resample_blocks
 from openavc.media.video import Video, read_frames
 from openavc.worker import WorkerDied, WorkerKilled
-from training.corpora.lists import ListedVideo, find_videos, identify, is_held, read_list
+from training.corpora.lists import READERS, ListedVideo, find_videos, identify, is_held, label_by_folders, read_list
 from training.corpora.shards import Shards
 from training.prepare import Settings, describe_corpus, note_death, prepare, read_clips, write_shard
 from training.publish.card import describe_corpora
@@ -496,6 +497,103 @@ def test_published_lists_are_read_and_their_files_found(videos, tmp_path, kind, 
     found, lost = read_list(tmp_path / "list.csv", kind, videos)
     assert [(Path(v.path).stem, v.start, v.end, v.labels) for v in found] == expected
     assert lost == missing
+
+
+@pytest.mark.parametrize(
+    ("part", "counts"),
+    [
+        ("ucf101/train", (9537, 9586, 9624)),
+        ("ucf101/test", (3783, 3734, 3696)),
+        ("hmdb51/train", (3570,) * 3),
+        ("hmdb51/test", (1530,) * 3),
+    ],
+)
+def test_every_line_of_the_official_splits_is_read(shared, part, counts):
+    name, side = part.split("/")
+    folder, classes = shared / "data" / "annotations" / f"{name}_splits", int(name[-3:]) if name == "ucf101" else 51
+    for split, count in enumerate(counts, start=1):
+        if name == "ucf101":
+            rows = list(READERS["ucf101"](folder / f"{side}list{split:02d}.txt"))
+        else:
+            rows = list(READERS[f"hmdb51-{side}{split}"](folder))
+        assert len(rows) == len({identifier for identifier, *_ in rows}) == count
+        assert all((start, end) == (0.0, None) for _, start, end, _ in rows)
+        assert len({label for *_, (label,) in rows}) == classes
+        if name == "ucf101":  # the label is in each name
+            assert all(identifier.lower().startswith(f"v_{label}_".lower()) for identifier, _, _, (label,) in rows)
+
+
+def test_the_videos_of_official_splits_are_found_with_their_labels(tmp_path):
+    videos, lists = tmp_path / "videos", tmp_path / "lists"
+    for name in (
+        "Archery/v_Archery_g08_c01",
+        "YoYo/v_YoYo_g01_c02",
+        "wave/a_(1)_wave_0",
+        "wave/b_wave_0",
+        "hit/c_hit_1",
+    ):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(EXAMPLE, videos / f"{name}.avi")
+    lists.mkdir()
+    (lists / "trainlist01.txt").write_bytes(b"Archery/v_Archery_g08_c01.avi 3\r\nYoYo/v_YoYo_g09_c09.avi 101\r\n")
+    (lists / "testlist01.txt").write_text("YoYo/v_YoYo_g01_c02.avi\n")
+    (lists / "wave_test_split2.txt").write_text("a_(1)_wave_0.avi 1 \nb_wave_0.avi 2 \n")
+    (lists / "hit_test_split2.txt").write_text("c_hit_1.avi 2 \nd_hit_1.avi 0 \n")
+    for kind, path, expected, missing in (
+        ("ucf101", lists / "trainlist01.txt", {"v_Archery_g08_c01": "Archery"}, ["v_YoYo_g09_c09"]),
+        ("ucf101", lists / "testlist01.txt", {"v_YoYo_g01_c02": "YoYo"}, []),
+        ("hmdb51-train2", lists, {"a_(1)_wave_0": "wave"}, []),
+        ("hmdb51-test2", lists, {"c_hit_1": "hit", "b_wave_0": "wave"}, []),
+    ):
+        found, lost = read_list(path, kind, videos)
+        assert {Path(video.path).stem: video.labels for video in found} == {k: (v,) for k, v in expected.items()}
+        assert lost == missing
+    with pytest.raises(ValueError, match=r"isn't a list in the format 'hmdb51-train3'.*CLASS_test_split3\.txt"):
+        read_list(lists, "hmdb51-train3", videos)
+
+
+def test_folders_are_the_labels_of_the_videos_in_them(videos):
+    (videos / "bad.mp4").unlink()
+    with pytest.raises(ValueError, match=r"abc-_123\.mp4 lies in no folder of a class"):
+        label_by_folders(find_videos(videos), videos)
+    (videos / "abc-_123.mp4").unlink()
+    (videos / "deep" / "er").mkdir()
+    shutil.copy(EXAMPLE, videos / "deep" / "er" / "abc.mp4")
+    labelled = label_by_folders(find_videos(videos), videos)
+    assert [(Path(video.path).stem, video.labels) for video in labelled] == [
+        ("abc", ("deep",)),
+        ("xyz_000030_000040", ("deep",)),
+    ]
+
+
+def write_silent(path, seconds):
+    """Write 10 pictures a second without sound."""
+    return write_pictures(path, np.arange(0, seconds, 0.1), codec="mpeg4")
+
+
+def test_silent_videos_are_left_out_or_kept_with_zeros_as_long_as_their_pictures(tmp_path):
+    silent = ListedVideo(str(write_silent(tmp_path / "silent.mkv", 7.3)))
+    heard = ListedVideo(str(write_video(tmp_path / "heard.mkv", np.arange(0, 3, 0.1), 0, 3)))
+    settings = replace(SETTINGS, frame_rate=10, channels=2)
+    [failure] = prepare([silent, heard], tmp_path / "refused", settings, workers=1)
+    assert "holds no sound" in failure["reason"]
+    assert prepare([silent, heard], tmp_path / "kept", replace(settings, silent="keep", shortest=1.0), workers=1) == []
+    shards = Shards(tmp_path / "kept")
+    assert [clip.source for clip in shards.clips] == ["silent"] * 3 + ["heard"]
+    assert [clip.seconds for clip in shards.clips] == pytest.approx([3, 3, 1.3, 3], abs=1e-3)
+    assert [len(clip.frame_times) for clip in shards.clips] == [30, 30, 13, 30]
+    assert [clip.channels for clip in shards.clips] == [2] * 4
+    sounds = [shards.sound(clip, 1.0, 2.0, 16_000, 2) for clip in shards.clips]
+    assert [bool(sound.any()) for sound in sounds] == [False, False, False, True]
+
+
+def test_a_video_shorter_than_2_s_is_kept_where_asked(tmp_path):
+    short = ListedVideo(str(write_video(tmp_path / "short.mkv", np.arange(0, 1.2, 0.1), 0, 1.2)))
+    [failure] = prepare([short], tmp_path / "usual", SETTINGS, workers=1)
+    assert "has no 2 s with picture and sound" in failure["reason"]
+    assert prepare([short], tmp_path / "asked", replace(SETTINGS, shortest=0.5), workers=1) == []
+    [clip] = Shards(tmp_path / "asked").clips
+    assert clip.seconds == pytest.approx(1.2, abs=0.01)
 
 
 def test_the_command_counts_and_leaves_with_status_1_where_some_failed(videos, tmp_path):

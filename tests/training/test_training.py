@@ -76,13 +76,15 @@ def tiny(path: Path) -> Recipe:
     small = {"model": {"widths": [4, 4, 8, 8], "image_size": 32}, "data": {"workers": 0}}
     if "motion" in tables["model"]:
         small["model"] |= {"frames": 7, "frame_rate": FRAME_RATE}
-    if tables["model"]["architecture"] == "multisensory":
+    if tables["model"]["architecture"].startswith("multisensory"):
         small["model"] |= {"frames": 8, "frame_rate": FRAME_RATE}
         small["model"] |= {} if "frontend" in tables["model"] else {"sample_rate": 8000}
     if tables["objective"]["name"] == "alignment":
         small["objective"] = {"channels": [4, 4]}
     if tables["objective"]["name"] == "classification":
         small["objective"] = {"classes": 2, "features": 8}
+    if tables["objective"]["name"] == "recognition":
+        small["model"]["classes"] = ["cat", "dog"]
     small["batch_size"] = 4 * tables["data"].get("windows_per_clip", 1) * tables.get("accumulate", 1)
     return to_recipe(merge(tables, small))
 

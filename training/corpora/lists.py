@@ -1,4 +1,5 @@
-"""Lists of videos: folders of files, the published lists of AudioSet, Kinetics and Flickr, and who is held out.
+"""Lists of videos: folders of files, the published lists of AudioSet, Kinetics, Flickr, UCF-101 and HMDB-51, and who is
+held out.
 
 Videos are found, and held out, by an identifier that all cuts of a video share. Times are in seconds.
 """
@@ -6,11 +7,12 @@ Videos are found, and held out, by an identifier that all cuts of a video share.
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openavc.media.video import EXTENSIONS
@@ -64,6 +66,23 @@ def find_videos(folder: Path) -> list[ListedVideo]:
     return [ListedVideo(str(path), identifier=identify(name)) for path, name in zip(files, names, strict=True)]
 
 
+def label_by_folders(videos: list[ListedVideo], folder: Path) -> list[ListedVideo]:
+    """Label videos below a folder with the name of its subfolder in which they lie, one subfolder a class.
+
+    Raises
+    ------
+    ValueError
+        If a video lies in no subfolder.
+    """
+    labelled = []
+    for video in videos:
+        inside = Path(video.path).relative_to(folder)
+        if len(inside.parts) < 2:
+            raise ValueError(f"{video.path} lies in no folder of a class: put it into one of {folder}'s subfolders")
+        labelled.append(replace(video, labels=(inside.parts[0],)))
+    return labelled
+
+
 def is_held(source: str, share: float) -> bool:
     """Whether a video is held out, by its identifier only; a larger share includes the videos of a smaller one."""
     digest = hashlib.sha256(source.encode("utf-8", "surrogateescape")).digest()
@@ -79,9 +98,12 @@ def read_list(path: Path, kind: str, folder: Path) -> tuple[list[ListedVideo], l
     Parameters
     ----------
     path : Path
-    kind : {"audioset", "kinetics", "flickr"}
-        AudioSet: `YTID, start_seconds, end_seconds, "label,label"` after comment lines. Kinetics (and Kinetics-Sounds):
-        `label,youtube_id,time_start,time_end,split` with a header. Flickr-SoundNet: one identifier or path per line.
+    kind : str
+        A key of `READERS`. audioset: `YTID, start_seconds, end_seconds, "label,label"` after comment lines. kinetics
+        (and Kinetics-Sounds): `label,youtube_id,time_start,time_end,split` with a header. flickr (Flickr-SoundNet): one
+        identifier or path per line. ucf101: `Class/file.avi`, with or without the number of the class, as in
+        `trainlist01.txt` and `testlist01.txt`. hmdb51-train1 to hmdb51-test3: the folder of `CLASS_test_split1.txt`
+        (2, 3), whose lines are `file.avi` and 1 for training, 2 for the test, 0 for neither.
     folder : Path
         Folder of the files, at any depth.
 
@@ -143,13 +165,43 @@ def _flickr(path: Path) -> Iterator[tuple]:
             yield Path(line.split(",")[0].strip()).stem, 0.0, None, ()
 
 
+def _ucf101(path: Path) -> Iterator[tuple]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.strip():
+            label, name = line.split()[0].split("/")
+            yield Path(name).stem, 0.0, None, (label,)
+
+
+def _hmdb51(path: Path, split: int, part: str) -> Iterator[tuple]:
+    ending = f"_test_split{split}.txt"
+    lists = sorted(path.glob(f"*{ending}"))
+    if not lists:
+        raise ValueError(f"{path} holds no CLASS{ending}")
+    for file in lists:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                name, side = line.split()
+                if side == part:
+                    yield Path(name).stem, 0.0, None, (file.name.removesuffix(ending),)
+
+
+HMDB51 = {
+    f"hmdb51-{side}{split}": (split, part) for split in (1, 2, 3) for side, part in (("train", "1"), ("test", "2"))
+}
 FORMATS = {  # what an entry of each looks like
     "audioset": 'YTID, start_seconds, end_seconds, "label,label"',
     "kinetics": "label,youtube_id,time_start,time_end,split below a line with these names",
     "flickr": "an identifier or a path",
+    "ucf101": "Class/file.avi, perhaps with a number",
+    **{
+        kind: f"file.avi and 0, 1 or 2, in CLASS_test_split{split}.txt of the folder"
+        for kind, (split, _) in HMDB51.items()
+    },
 }
 READERS: dict[str, Callable[[Path], Iterator[tuple]]] = {
     "audioset": _audioset,
     "kinetics": _kinetics,
     "flickr": _flickr,
+    "ucf101": _ucf101,
+    **{kind: functools.partial(_hmdb51, split=split, part=part) for kind, (split, part) in HMDB51.items()},
 }
