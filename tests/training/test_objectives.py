@@ -17,6 +17,7 @@ from training.objectives import (
     Classification,
     Contrastive,
     Correspondence,
+    Recognition,
     Synchronization,
     check_capabilities,
     silence_and_noise,
@@ -38,6 +39,14 @@ def test_correspondence_loss_is_the_two_way_cross_entropy_by_hand():
     loss, right = Correspondence()(Fixed(), image, audio, {"label": torch.tensor([1, 0])})
     expected = (math.log(1 + math.exp(-4.0)) + math.log(1 + math.exp(1.0))) / 2
     assert loss.item() == pytest.approx(expected, abs=1e-6)
+    assert right.item() == 0.5
+
+
+def test_recognition_loss_is_the_cross_entropy_of_the_classes_by_hand():
+    logits, target = torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), torch.tensor([2, 1])
+    loss, right = Recognition()(lambda frames, sound: frames, logits, None, {"target": target})
+    expected = [math.log(1 + math.exp(-1) + math.exp(-2)), math.log(math.exp(3) + 2)]
+    assert loss.item() == pytest.approx(sum(expected) / 2, abs=1e-6)
     assert right.item() == 0.5
 
 

@@ -65,6 +65,13 @@ def test_the_target_is_the_number_of_the_first_label_of_the_pictures_clip(labell
     assert Pairs(Shards(shards), MODEL, plain(), seed=0)[0]["target"].tolist() == [-1]
 
 
+def test_targets_follow_the_order_of_given_classes(labelled):
+    pairs = Pairs(labelled, MODEL, plain(), seed=0, classes=("dog", "bird", "cat"))
+    for position in range(4):
+        item = pairs[position]
+        assert item["target"].tolist() == [2 if clip_of_picture(item["frames"][0]) == 2 else 0]
+
+
 def test_negatives_are_of_another_video(labelled):
     pairs = Pairs(labelled, MODEL, plain(windows_per_clip=4), seed=0, share=1.0)
     heard = set()
@@ -165,6 +172,31 @@ def test_clips_shorter_than_a_window_are_left_out(tmp_path):
         (tmp_path / "short").mkdir()
         (tmp_path / "0.tar").rename(tmp_path / "short" / "0.tar")
         Pairs(Shards(tmp_path / "short"), MODEL, plain(), 0)
+
+
+def test_clips_shorter_than_a_window_are_seen_whole_where_asked(tmp_path, monkeypatch):
+    """Frames at their ends are repeated, sound goes on as zeros, and may be shifted as that of others."""
+    for clip, seconds, frames in ((0, 0.6, 3), (1, 0.6, 3), (2, 4.0, 20), (3, 0.6, 1)):
+        write_tones(tmp_path / f"{clip}.tar", [clip], seconds, frames=frames)
+    found, model = Shards(tmp_path), listener(count=5)
+    assert [clip.key for clip in Pairs(found, model, plain(shorter=True), 0, share=0.0).clips] == [
+        *("clip0", "clip1", "clip2")  # of a single frame nothing is known of its rate
+    ]
+    pairs, middles = Pairs(found, model, plain(shorter=True, misalignment=0.1), 0, share=0.0), []
+    read = found.sound
+    monkeypatch.setattr(
+        found, "sound", lambda clip, time, *more: middles.append((clip.key, time)) or read(clip, time, *more)
+    )
+    for position in range(60):
+        item = pairs[position]
+        key, time = middles[-1]
+        if key != "clip2":
+            greens = [round(float(frame[..., 1].mean()) * 255 / 5) for frame in item["frames"][0]]
+            assert greens == [0, 0, 1, 2, 2]
+            heard = np.flatnonzero(np.abs(item["samples"][0].numpy()) > 1e-3) / RATE
+            assert heard[[0, -1]] == pytest.approx([0.5 - time, 1.1 - time], abs=0.01)
+    short = [time for key, time in middles if key != "clip2"]
+    assert min(short) >= 0.3 and max(short) <= 0.5 and np.ptp(short) > 0.15  # around 0.4 s, the middle frame's time
 
 
 def test_misalignment_keeps_the_frame_within_its_limit(shards, monkeypatch):

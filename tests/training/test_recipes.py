@@ -4,12 +4,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tones import RECIPE, recipe
 
 import training
 from openavc.weights import build_model
+from training.corpora.scenes import MONSTERS, group_kinds
 from training.negatives import Mixture, OtherClip, SameClip
 from training.recipe import Data, Recipe, lineage, merge, read_recipe, to_recipe
 
@@ -177,6 +179,47 @@ def test_multisensory_starts_from_the_weights_of_its_slow_stage():
     shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (one, other)]
     assert shapes[0] == shapes[1]
     assert full.model["frame_rate"] / slow.model["frame_rate"] == pytest.approx(4)
+
+
+def test_the_recipe_of_ucf101_has_the_papers_numbers():
+    """Multisensory, section 5, and its authors' code."""
+    found, pretext = read("multisensory_ucf101"), read("multisensory_audioset")
+    assert (found.batch_size, found.needs_weights, found.fresh) == (8, True, ("logit",))
+    assert found.objective == {"name": "recognition"}
+    assert (found.optimizer.name, found.optimizer.momentum, found.optimizer.weight_decay) == ("sgd", 0.9, 1e-5)
+    assert found.data.flip and found.data.misalignment == pytest.approx(1 / 29.97, abs=1e-4)
+    with torch.device("meta"):
+        model, before = build_model(found.model), build_model(pretext.model)
+    assert (len(model.classes), model.frames.count, model.frames.rate) == (101, 77, 29.97)
+    assert model.sound.seconds == pytest.approx(2.56, abs=0.02)
+    shapes = [{name: value.shape for name, value in m.state_dict().items()} for m in (model, before)]
+    assert {name for name in shapes[0] if shapes[0][name] != shapes[1].get(name)} == {"logit.weight", "logit.bias"}
+    assert any("norm" in name and name.endswith("weight") for name, _ in model.named_parameters())
+
+
+def test_the_classes_of_ucf101_are_those_of_its_list(shared):
+    lines = (shared / "data/annotations/ucf101_splits/classInd.txt").read_text().split()
+    assert read("multisensory_ucf101").model["classes"] == lines[1::2]
+
+
+def test_the_small_recipe_of_actions_has_every_kind_of_monster_and_2_56_s():
+    found, muted = read("multisensory_small_actions"), read("multisensory_small_actions_vision")
+    kinds = {kind for game in MONSTERS for seed in range(40) for kind in group_kinds(np.random.default_rng(seed), game)}
+    assert set(found.model["classes"]) == kinds and len(kinds) == 15
+    assert found.model["frames"] / found.model["frame_rate"] == 2.56
+    assert not found.needs_weights and found.fresh == ("logit",)
+    assert found.model | {"muted": True} == muted.model
+    assert (found.data, found.optimizer, found.steps) == (muted.data, muted.optimizer, muted.steps)
+    pretext = read("multisensory_small")
+    assert all(found.model[key] == pretext.model[key] for key in ("widths", "image_size", "frame_rate", "sample_rate"))
+
+
+@pytest.mark.parametrize("name", ["small", "audioset"])
+def test_random_pairing_is_the_pretext_with_sounds_of_other_clips_alone(name):
+    usual = read(f"multisensory_{name}")
+    pairing = read({"small": "multisensory_small_pairing", "audioset": "multisensory_pairing_audioset"}[name])
+    assert pairing.negatives == OtherClip() != usual.negatives
+    assert (pairing.model, pairing.objective, pairing.data) == (usual.model, usual.objective, usual.data)
 
 
 def test_no_two_files_share_thirty_lines():
@@ -370,6 +413,7 @@ def optimizer(**changes) -> dict:
         (optimizer(largest_gradient=0), "largest_gradient must be a norm above 0, got 0"),
         ({"model": "ave"}, r"model must be a table, \[model\], got 'ave'"),
         ({"frozen": "image_tower"}, "frozen must be a list"),
+        ({"fresh": "fusion"}, "fresh must be a list of parts of the network, got 'fusion'"),
         ({"negatives": [{"kind": "hard"}]}, "negatives must be of a kind of other_clip, same_clip, got 'hard'"),
         ({"negatives": "hard"}, r"negatives must be a list of tables, \[\[negatives\]\], got 'hard'"),
         (

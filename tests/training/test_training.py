@@ -92,6 +92,8 @@ def tiny(path: Path) -> Recipe:
 def has_no_effect(part: torch.nn.Module, name: str) -> bool:
     """Whether a parameter is a bias before BatchNorm, whose gradient is 0 except for rounding."""
     module = part.get_submodule(name.rpartition(".")[0])
+    if name.endswith(("second.bias", "fusion.out.bias")):  # of Multisensory's blocks
+        return True
     return "_tower." in name and name.endswith("bias") and isinstance(module, torch.nn.Conv2d)
 
 
@@ -517,6 +519,51 @@ def test_a_run_begins_with_the_weights_it_is_given(shards, tmp_path):
     with pytest.raises(ValueError, match=r"weights\.safetensors doesn't fit the configuration's \[model\]"):
         train(other, [shards], tmp_path / "third", start_from=given)
     assert not (tmp_path / "third").exists()
+
+
+def test_a_classifier_begins_with_the_weights_of_the_pretext_but_for_its_fresh_part(labelled, tmp_path, capsys):
+    pretext, actions = (tiny(CONFIGS[0].with_name(f"multisensory_small{name}.toml")) for name in ("", "_actions"))
+    model, _, _ = build(pretext, CPU)
+    given = tmp_path / "given.safetensors"
+    save_weights(given, model, pretext.model, torch.float32)
+    still = to_recipe(merge(actions.to_json(), {"seed": 5, "optimizer": {"learning_rate": 0.0}, "stages": []}))
+    train(still, [labelled], tmp_path / "run", start_from=given, stop_after=1)
+    assert f"begins with {given}, except logit, which begins anew" in capsys.readouterr().err
+    after, fresh = checkpoint(tmp_path / "run")["model"], dict(build(still, CPU)[0].named_parameters())
+    for name, before in model.named_parameters():
+        expected = fresh[name] if name.startswith("logit.") else before
+        assert torch.equal(after[name], expected), name
+    assert openavc.load_model(tmp_path / "run/weights.safetensors").classes == ("cat", "dog")
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert (config["fresh"], config["start_from"]) == (["logit"], sha256_of(given))
+    for change, said in (
+        ({"fresh": []}, r"given\.safetensors doesn't fit the configuration's \[model\].*logit"),
+        ({"fresh": ["head"]}, "fresh must name parts of the network, such as frames_first, .* got 'head'"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            train(to_recipe(merge(still.to_json(), change)), [labelled], tmp_path / "other", start_from=given)
+
+
+def test_a_classifier_needs_clips_of_its_classes_and_cannot_be_validated_by_correspondence(labelled, shards, tmp_path):
+    actions = tiny(CONFIGS[0].with_name("multisensory_small_actions.toml"))
+    other = to_recipe(merge(actions.to_json(), {"model": {"classes": ["cat", "owl"]}}))
+    with pytest.raises(ValueError, match=r"a label among the network's classes \(cat, owl\); the shards have dog"):
+        train(other, [labelled], tmp_path)
+    with pytest.raises(ValueError, match="the shards have clips without"):
+        train(actions, [shards], tmp_path)
+    with pytest.raises(ValueError, match="doesn't compare sounds with pictures"):
+        train(actions, [labelled], tmp_path / "run", validation=labelled)
+
+
+def test_a_run_of_before_some_settings_were_there_goes_on(shards, tmp_path):
+    train(recipe(), [shards], tmp_path, stop_after=1)
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    del config["fresh"], config["data"]["shorter"]
+    path.write_text(json.dumps(config))
+    assert train(recipe(), [shards], tmp_path, stop_after=2) == 2
+    with pytest.raises(ValueError, match="other values of fresh:"):
+        train(recipe(fresh=["fusion"]), [shards], tmp_path)
 
 
 def test_a_run_begins_with_a_model_that_was_exported_by_its_name(shards, tmp_path, monkeypatch):

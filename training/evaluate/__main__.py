@@ -14,6 +14,8 @@ python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --d
 python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
 python -m training.evaluate localization --model avol-small --boxes vggss.json --videos vggsound
 python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
+python -m training.evaluate actions --model runs/actions/weights.safetensors --data shards/actions-held \\
+    --confusion confusion.png
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import click
 from openavc.lines import one_line, tell_warnings
 from openavc.threads import VARIABLE, use_threads
 
+from .actions import actions
 from .avc import avc
 from .dcase import dcase
 from .esc import esc
@@ -49,7 +52,7 @@ def main(threads: int | None) -> None:
     tell_warnings()
 
 
-for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync):
+for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync, actions):
     main.add_command(command)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from openavc.inference.arguments import get_model
 from openavc.lines import tell
 from openavc.models.contract import AudioVisualModel
 
@@ -14,6 +13,7 @@ from .datasets.labelled import Video, find_labelled
 from .datasets.ontology import MONSTERS, ClassTree, instrument_classes, read_tree
 from .metrics.search import Search
 from .metrics.spaces import fit_spaces
+from .networks.named import named_models
 from .networks.untrained import untrained
 from .reporting import published
 from .reporting.options import FILE, PATH, json_option
@@ -82,12 +82,8 @@ def ndcg(
 def _networks(models: tuple[str, ...], seed: int) -> dict[str, AudioVisualModel]:
     """Return each model and its untrained copy, by name; ValueError if two share a name."""
     networks: dict[str, AudioVisualModel] = {}
-    for given in models:
-        model = get_model(given)
-        name = Path(given).parent.name if Path(given).stem == "weights" else model.name
+    for name, model in named_models(models).items():
         networks |= {name: model, f"{name} untrained": untrained(model, seed)}
-    if len(networks) < 2 * len(models):
-        raise ValueError(f"two of the models have one name: {', '.join(models)}")
     return networks
 
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from openavc.models.contract import AudioVisualModel, Compares, HasTowers
+from openavc.models.contract import AudioVisualModel, Classifies, Compares, HasTowers
 
 
 def check_compares(model: AudioVisualModel) -> None:
     """Raise ValueError unless the model compares sounds with pictures."""
     if not isinstance(model, Compares):
         raise ValueError(f"{model.name} doesn't compare sounds with pictures; choose another of openavc.list_models()")
+
+
+def check_classifies(model: AudioVisualModel) -> Classifies:
+    """Return the model; raise ValueError unless it tells classes."""
+    if not isinstance(model, Classifies):
+        raise ValueError(f"{model.name} tells no classes; fine-tune it with the objective recognition first")
+    return model
 
 
 def check_towers(model: AudioVisualModel) -> None:
