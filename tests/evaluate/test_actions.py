@@ -6,13 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from evaluations import evaluate, save_network
+from evaluations import evaluate
 from moving_network import MovingNet
 from tones import FRAME_RATE, RATE, write_tones
 from torch import nn
 
 from openavc.models.contract import Classifies, FramesInput, SoundInput
-from openavc.weights import load_model
+from openavc.weights import build_model, load_model
+from training.checkpoint import save_weights
 from training.corpora.shards import Shards
 from training.evaluate.actions import check_networks, recognised
 from training.evaluate.datasets.labelled_videos import find_labelled_videos, spread_clips
@@ -48,6 +49,14 @@ class Greens(Classifies):
     def classify(self, frames, spectrogram):
         green, loud = frames[:, 2, ..., 1].mean(dim=(1, 2)), spectrogram.abs().mean(dim=(1, 2))
         return torch.stack([torch.zeros_like(green), 10 * green, loud], dim=1)
+
+
+def save_classifier(path, **options):
+    """Write the weights of a fresh, tiny classifier."""
+    torch.manual_seed(0)
+    architecture = TINY | options
+    save_weights(path, build_model(architecture), architecture)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +127,7 @@ def test_accuracies_and_confusions_are_those_counted_by_hand():
 
 
 def test_the_command_compares_networks_and_draws_who_is_taken_for_whom(folder, tmp_path):
-    paths = [save_network(tmp_path / f"{name}.safetensors", **TINY, muted=name == "b") for name in ("a", "b")]
+    paths = [save_classifier(tmp_path / f"{name}.safetensors", muted=name == "b") for name in ("a", "b")]
     models = [word for path in paths for word in ("--model", path)]
     picture, report = tmp_path / "confusion.png", tmp_path / "actions.json"
     options = ("--data", folder, "--clips", 2, "--confusion", picture, "--json", report)
@@ -137,7 +146,7 @@ def test_the_command_compares_networks_and_draws_who_is_taken_for_whom(folder, t
 def test_networks_that_cannot_be_compared_are_refused(tmp_path):
     with pytest.raises(ValueError, match="MovingNet tells no classes; fine-tune it"):
         check_networks({"moving": MovingNet()})
-    two = load_model(save_network(tmp_path / "two.safetensors", **TINY | {"classes": ["cat", "dog"]}))
+    two = load_model(save_classifier(tmp_path / "two.safetensors", classes=["cat", "dog"]))
     with pytest.raises(ValueError, match=r"two has other classes \(cat, dog\) than greens \(cat, dog, owl\)"):
         check_networks({"greens": Greens(), "two": two})
 

@@ -526,7 +526,7 @@ def test_a_classifier_begins_with_the_weights_of_the_pretext_but_for_its_fresh_p
     model, _, _ = build(pretext, CPU)
     given = tmp_path / "given.safetensors"
     save_weights(given, model, pretext.model, torch.float32)
-    still = to_recipe(merge(actions.to_json(), {"seed": 5, "optimizer": {"learning_rate": 0.0}, "stages": []}))
+    still = to_recipe(merge(actions.to_json(), {"seed": 5, "optimizer": {"learning_rate": 0.0}}))
     train(still, [labelled], tmp_path / "run", start_from=given, stop_after=1)
     assert f"begins with {given}, except logit, which begins anew" in capsys.readouterr().err
     after, fresh = checkpoint(tmp_path / "run")["model"], dict(build(still, CPU)[0].named_parameters())
