@@ -63,7 +63,7 @@ class Moments:
     def possible(self, clip: StoredClip) -> np.ndarray:
         """Select unmasked frames whose sound and clip of frames lie inside the stored clip: (frames,) bool.
 
-        Of a clip that is too short for both, the middle frame is selected if `data` says so.
+        Of a clip that is too short for that, the middle frame is selected, if `data` says so.
         """
         first, last = self._middles(clip)
         times = clip.frame_times

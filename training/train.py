@@ -243,7 +243,9 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
     try:
         model.load_state_dict({name: value for name, value in given.items() if not name.startswith(parts)} | own)
     except RuntimeError as error:
-        raise ValueError(f"{path} doesn't fit the configuration's [model]: {error}") from None
+        raise ValueError(
+            f"{path} doesn't fit the configuration's [model]: {error} (parts that are to begin anew are named in fresh)"
+        ) from None
     if fresh and distributed.rank() == 0:
         tell(f"begins with {path}, except {', '.join(fresh)}, which begins anew")
 
