@@ -550,6 +550,8 @@ def test_the_videos_of_official_splits_are_found_with_their_labels(tmp_path):
         assert lost == missing
     with pytest.raises(ValueError, match=r"isn't a list in the format 'hmdb51-train3'.*CLASS_test_split3\.txt"):
         read_list(lists, "hmdb51-train3", videos)
+    with pytest.raises(ValueError, match=r"lists isn't a list in the format 'ucf101': entry 1 isn't Class/file\.avi"):
+        read_list(lists, "ucf101", videos)
 
 
 def test_folders_are_the_labels_of_the_videos_in_them(videos):

@@ -138,7 +138,7 @@ def _rows(path: Path, kind: str) -> list[tuple]:
     try:
         for row in READERS[kind](path):
             rows.append(row)
-    except (csv.Error, KeyError, IndexError, TypeError, ValueError) as error:
+    except (csv.Error, KeyError, IndexError, TypeError, ValueError, IsADirectoryError) as error:
         raise ValueError(
             f"{path} isn't a list in the format {kind!r}: entry {len(rows) + 1} isn't {FORMATS[kind]}; give the list's "
             f"own --format, one of {', '.join(READERS)}"
