@@ -211,15 +211,19 @@ def test_the_small_recipe_of_actions_has_every_kind_of_monster_and_2_56_s():
     assert found.model | {"muted": True} == muted.model
     assert (found.data, found.optimizer, found.steps) == (muted.data, muted.optimizer, muted.steps)
     pretext = read("multisensory_small")
-    assert all(found.model[key] == pretext.model[key] for key in ("widths", "image_size", "frame_rate", "sample_rate"))
+    shared = ("widths", "image_size", "frame_rate", "sample_rate", "frontend")
+    assert all(found.model[key] == pretext.model[key] for key in shared)
 
 
 @pytest.mark.parametrize("name", ["small", "audioset"])
 def test_random_pairing_is_the_pretext_with_sounds_of_other_clips_alone(name):
     usual = read(f"multisensory_{name}")
     pairing = read({"small": "multisensory_small_pairing", "audioset": "multisensory_pairing_audioset"}[name])
-    assert pairing.negatives == OtherClip() != usual.negatives
-    assert (pairing.model, pairing.objective, pairing.data) == (usual.model, usual.objective, usual.data)
+    assert pairing.negatives == OtherClip() != usual.stages[-1].negatives
+    assert len(pairing.stages) == 1 and pairing.steps == usual.steps + (30_000 if name == "audioset" else 0)
+    last = usual.stages[-1]
+    assert (pairing.model, pairing.objective, pairing.data) == (usual.model, last.objective, last.data)
+    assert pairing.frozen == last.frozen == ()
 
 
 def test_no_two_files_share_thirty_lines():
