@@ -12,6 +12,7 @@ import click
 import numpy as np
 
 from openavc.models.contract import AudioVisualModel, Classifies
+from openavc.named import Named
 
 from ..corpora.shards import Shards
 from .datasets.labelled_videos import find_labelled_videos
@@ -45,7 +46,7 @@ class Recognised:
 @click.option("--model", "models", multiple=True, required=True, help="Name or weights file; several are compared.")
 @click.option("--data", type=FOLDER, required=True, help="Shards with labels.")
 @click.option("--clips", type=click.IntRange(min=1), default=5, show_default=True, help="Of each video.")
-@click.option("--confusion", "picture", type=click.Path(path_type=Path, dir_okay=False), help="Draw it here, as PNG.")
+@click.option("--confusion", "picture", type=Named(path_type=Path, dir_okay=False), help="Draw it here, as PNG.")
 @seed_option
 @json_option
 def actions(
