@@ -1,4 +1,4 @@
-"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory` and its classifier."""
+"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory`, its classifier and `separation`."""
 
 from .ave import AVENet
 from .avol import AVOLNet
@@ -6,6 +6,7 @@ from .l3 import L3Net
 from .multisensory import Multisensory
 from .multisensory_classifier import MultisensoryClassifier
 from .openl3 import OpenL3Net, OpenL3Towers
+from .separation import SeparationNet
 
 ARCHITECTURES = {
     "l3": L3Net,
@@ -13,6 +14,7 @@ ARCHITECTURES = {
     "avol": AVOLNet,
     "multisensory": Multisensory,
     "multisensory-classifier": MultisensoryClassifier,
+    "separation": SeparationNet,
     "openl3": OpenL3Net,
     "openl3-towers": OpenL3Towers,
 }

@@ -26,6 +26,7 @@ __all__ = [
     "HasSimilarity",
     "HasTowers",
     "Localizes",
+    "Separates",
     "Slices",
     "SoundInput",
     "Synchronizes",
@@ -206,6 +207,31 @@ class Classifies(AudioVisualModel):
     def forward(self, frames: Tensor, spectrogram: Tensor) -> Tensor:
         """Return the logits to train, from the outputs of `prepare_*`: (B, classes)."""
         return self.classify(frames, spectrogram)
+
+
+class Separates(AudioVisualModel):
+    """Separates a mixture into the sound of what its frames show and all other sound."""
+
+    sound: SoundInput
+    frames: FramesInput
+    source_level: float  # root mean square of each part of the mixtures that it learns from
+    edge: int  # samples at both ends of a window that `separate` lets fade out
+    blind: bool  # whether it ignores the frames, so that either part may be the one on screen
+
+    @abstractmethod
+    def separate(self, frames: Tensor, samples: Tensor) -> Tensor:
+        """Separate the outputs of `prepare_frames` and `prepare_audio` into waveforms on and off screen: (B, 2, n).
+
+        The mixture may have any level, which the parts keep.
+        """
+
+    @abstractmethod
+    def to_spectrogram(self, samples: Tensor) -> Tensor:
+        """Turn sound (B, n, channels) into what is learned, magnitudes and phases in [-1, 1]: (B, 2, bins, times)."""
+
+    @abstractmethod
+    def separate_spectrogram(self, frames: Tensor, samples: Tensor) -> Tensor:
+        """Predict `to_spectrogram` of both parts of a mixture at the level of training: (B, 2, 2, bins, times)."""
 
 
 def check_embedding(model: AudioVisualModel, modality: str, embedding: str) -> None:

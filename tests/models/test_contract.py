@@ -22,12 +22,16 @@ from openavc.models.contract import (
     HasSimilarity,
     HasTowers,
     Localizes,
+    Separates,
     Slices,
     SoundInput,
     check_embedding,
 )
 
-ABILITIES = (Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasTowers, Localizes, Slices)
+ABILITIES = (
+    *(Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasTowers, Localizes),
+    *(Separates, Slices),
+)
 TWO_TOWERS = {EmbedsAudio, EmbedsFrames, HasTowers}
 EXPECTED = {
     "l3": {*TWO_TOWERS, Compares},
@@ -35,6 +39,7 @@ EXPECTED = {
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
     "multisensory": {Compares, Fuses},
     "multisensory-classifier": {Classifies, Fuses},
+    "separation": {Separates},
     "openl3": {*TWO_TOWERS, Compares},
     "openl3-towers": TWO_TOWERS,
 }
@@ -91,6 +96,25 @@ def test_fused_embeddings_have_the_sizes_that_are_stated(architecture, options):
         model.embed_fused(frames, sound, "other")
 
 
+SEPARATING = [
+    ("separation", {"features": features, "phase": phase, "sync_widths": (4, 4, 8, 16), "frames": 15})
+    for features, phase in itertools.product(("video", "frame", "none"), ("predicted", "mixture"))
+]
+
+
+@pytest.mark.parametrize(("architecture", "options"), SEPARATING, ids=str)
+def test_sounds_and_spectrograms_of_parts_have_the_sizes_of_the_mixture(architecture, options):
+    model = build(architecture, options)
+    assert model.embedding_sizes == {} and 0 < model.edge < model.sound.samples // 4 and model.source_level > 0
+    samples = model.prepare_audio(torch.randn(2, model.sound.samples, model.sound.channels))
+    frames = model.prepare_frames(torch.rand(2, *model.frames.shape))
+    with torch.no_grad():
+        assert model.separate(frames, samples).shape == (2, 2, model.sound.samples)
+        spectrogram, parts = model.to_spectrogram(samples), model.separate_spectrogram(frames, samples)
+    assert parts.shape == (2, 2, *spectrogram.shape[1:])
+    assert parts.abs().max() <= 1
+
+
 @pytest.mark.parametrize(("architecture", "options"), EVERY, ids=str)
 def test_embeddings_have_the_sizes_that_are_stated(architecture, options):
     model = build(architecture, options)
@@ -117,7 +141,7 @@ def test_embeddings_have_the_sizes_that_are_stated(architecture, options):
 
 
 def test_every_architecture_is_among_those_whose_sizes_are_checked():
-    assert {architecture for architecture, _ in EVERY + FUSED} == ARCHITECTURES.keys() == EXPECTED.keys()
+    assert {architecture for architecture, _ in EVERY + FUSED + SEPARATING} == ARCHITECTURES.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
