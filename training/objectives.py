@@ -14,7 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openavc.models.contract import AudioVisualModel, Classifies, Compares, HasSimilarity, Localizes, Synchronizes
+from openavc.models.contract import (
+    AudioVisualModel,
+    Classifies,
+    Compares,
+    HasSimilarity,
+    Localizes,
+    Separates,
+    Synchronizes,
+)
+from openavc.models.separation import to_level
 
 from . import distributed
 
@@ -312,6 +321,62 @@ class Alignment(Objective):
         return loss, near[inside].float().mean()
 
 
+class Separation(Objective):
+    """L1 distance of the predicted spectrograms from those of the sounds that were mixed: each clip's own and another.
+
+    Multisensory (section 3.4): the clip is on screen, a drawn sound is off screen, and both are as loud.
+
+    Parameters
+    ----------
+    permutation_invariant : bool or "both"
+        Whether either part may be the one on screen, so that the nearer assignment counts, as for networks that see
+        nothing; "both" adds the two losses up (the paper's "on/off + PIT").
+    phase_weight : float
+        Weight of the distance of phases, beside that of magnitudes.
+    windows_per_clip : int
+        Number of neighbouring pairs from one clip.
+
+    Raises
+    ------
+    ValueError
+        If a value is out of range.
+    """
+
+    needs = (Separates,)
+
+    def __init__(
+        self, permutation_invariant: bool | str = False, phase_weight: float = 0.01, windows_per_clip: int = 1
+    ):
+        super().__init__()
+        if permutation_invariant not in (False, True, "both"):
+            raise ValueError(f"permutation_invariant must be true, false or 'both', got {permutation_invariant!r}")
+        if not phase_weight >= 0:
+            raise ValueError(f"phase_weight must be at least 0, got {phase_weight!r}")
+        self.permutation_invariant, self.phase_weight = permutation_invariant, phase_weight
+
+    @classmethod
+    def drawn_negatives(cls, options: dict) -> int:
+        """Return 1, the sound off screen."""
+        return 1
+
+    def forward(
+        self, model: Separates, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss, and the share of mixtures whose parts are nearer to their own sounds than to each other's.
+
+        Samples come from the batch, since sounds are mixed before they are prepared.
+        """
+        sources = [to_level(sound, model.source_level) for sound in (batch["samples"], batch["negatives"][:, 0])]
+        targets = torch.stack([model.to_spectrogram(sound) for sound in sources], dim=1)  # (B, 2, 2, bins, times)
+        parts = model.separate_spectrogram(frames, model.prepare_audio(sources[0] + sources[1])).float()
+        level, phase = (parts[:, :, None] - targets[:, None]).abs().mean(dim=(4, 5)).unbind(dim=3)
+        distances = level + self.phase_weight * phase  # (B, parts, sounds)
+        own, swapped = distances[:, 0, 0] + distances[:, 1, 1], distances[:, 0, 1] + distances[:, 1, 0]
+        nearer = torch.minimum(own, swapped)
+        losses = {False: own, True: nearer, "both": own + nearer}[self.permutation_invariant]
+        return losses.mean(), (own < swapped).float().mean()
+
+
 OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
     "contrastive": Contrastive,
@@ -319,6 +384,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "recognition": Recognition,
     "synchronization": Synchronization,
     "alignment": Alignment,
+    "separation": Separation,
 }
 
 

@@ -112,7 +112,8 @@ def train(
     validation : Path, optional
         Folder of shards to measure on, every `validate_every` steps and at the end.
     start_from : str or Path, optional
-        Initial weights, of a network of the same kind: a name or a file, as in `openavc.load_model`.
+        Initial weights, of a network of the same kind or of one that is a part of it: a name or a file, as in
+        `openavc.load_model`.
     stop_after : int, optional
         Number of steps, from the start of the run, after which to stop.
     device : str, optional
@@ -222,12 +223,13 @@ def stage_steps(
 
 
 def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -> None:
-    """Load the weights of a file into the model, except those of its fresh parts.
+    """Load the weights of a file into the model, except those of its fresh parts, or into a part of the model.
 
     Parameters
     ----------
     model : AudioVisualModel
     path : Path
+        Weights of such a network, or of one of the kind of a part of it.
     fresh : sequence of str
         Parts of the model that stay as they are, whatever the file holds for them.
 
@@ -237,11 +239,15 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
         If the model has no such parts, or the others' weights belong to another network.
     """
     check_parts(model, fresh, "fresh")
-    parts = tuple(f"{name}." for name in fresh)
-    own = {name: value for name, value in model.state_dict().items() if name.startswith(parts)}
-    given = load_model(path, device="cpu").state_dict()
+    given = load_model(path, device="cpu")
+    prefix = next((f"{name}." for name, part in model.named_modules() if name and type(part) is type(given)), "")
+    weights = {f"{prefix}{name}": value for name, value in given.state_dict().items()}
+    kept = tuple(f"{name}." for name in fresh)
+    own = {name: value for name, value in model.state_dict().items() if name.startswith(kept)}
+    if prefix:  # all that isn't of the part is fresh, too
+        own |= {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
     try:
-        model.load_state_dict({name: value for name, value in given.items() if not name.startswith(parts)} | own)
+        model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(kept)} | own)
     except RuntimeError as error:
         raise ValueError(
             f"{path} doesn't fit the configuration's [model]: {error} (parts that are to begin anew are named in fresh)"

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .contract import FramesInput, Separates, SoundInput
 from .layers import check_widths, square_or_sides
-from .multisensory import Multisensory, compand, pad_same
+from .multisensory import Multisensory, pad_same
 from .stft import STFT
 
 KERNEL = 4  # bins and times of each convolution
@@ -174,6 +174,8 @@ class SeparationNet(Separates):
         Frames a second.
     sample_rate : int
         Hz; the sound is stereo and as long as the frames.
+    frontend : str, optional
+        Of the Multisensory network: a spectrogram of `frontends`, in place of the waveform.
     norm_decay : float
         Of the running statistics of all BatchNorms.
     """
@@ -191,6 +193,7 @@ class SeparationNet(Separates):
         frames: int = 63,
         frame_rate: float = 29.97,
         sample_rate: int = 21_000,
+        frontend: str | None = None,
         norm_decay: float = 0.9997,
     ):
         check_widths(widths)
@@ -207,8 +210,9 @@ class SeparationNet(Separates):
         self.edge = self.stft.edge
         self.sync: Multisensory | None = None
         if not self.blind:
+            norms = {"norm_decay": norm_decay, "norm_scale": True}
             self.sync = Multisensory(
-                sync_widths, image_size, frames, frame_rate, sample_rate, norm_decay=norm_decay, norm_scale=True
+                sync_widths, image_size, frames, frame_rate, sample_rate, frontend=frontend, **norms
             )
         first, second, _, fourth = sync_widths if self.sync else [0] * 4
         self.unet = UNet(widths, (first, second, fourth), self.stft.times)
@@ -238,8 +242,10 @@ class SeparationNet(Separates):
         """Return the means over all places of conv2_2, before the fusion, conv3_2 and conv5_2: (B, C, t) each."""
         if self.sync is None:
             return []
+        with torch.autocast(samples.device.type, enabled=False):
+            heard = self.sync.prepare_audio(samples.float()).to(self.dtype)
         seen = self.sync.represent_frames(frames)
-        third, _, fifth = self.sync.stages(seen, self.sync.represent_audio(compand(samples.transpose(1, 2))))
+        third, _, fifth = self.sync.stages(seen, self.sync.represent_audio(heard))
         return [maps.mean(dim=(3, 4)) for maps in (seen, third, fifth)]
 
     def separate_spectrogram(self, frames: Tensor, samples: Tensor) -> Tensor:

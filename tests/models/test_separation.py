@@ -137,7 +137,7 @@ def test_44144_samples_are_128_times_without_padding():
 
 
 def test_magnitudes_and_phases_are_normalised_by_hand():
-    """A wave of 8 samples in a Hann window has three bins: half of its amplitude times the window's sum, and quarters."""
+    """In a Hann window, a wave has three bins: half of its amplitude times the sum of the window, and two quarters."""
     stft = STFT(64, 64, 32, 64)
     wave = 0.5 * torch.cos(2 * torch.pi * torch.arange(64.0) / 8 + torch.pi / 4)[None]
     level, phase = stft(wave)[0, :, :, 0]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from fake_model import FakeModel
 
 from openavc.models import AVENet, AVOLNet, L3Net, OpenL3Net
-from openavc.models.contract import Compares, FramesInput, HasSimilarity, SoundInput, Synchronizes
+from openavc.models.contract import Compares, FramesInput, HasSimilarity, Separates, SoundInput, Synchronizes
 from training.objectives import (
     OBJECTIVES,
     Alignment,
@@ -18,6 +18,7 @@ from training.objectives import (
     Contrastive,
     Correspondence,
     Recognition,
+    Separation,
     Synchronization,
     check_capabilities,
     silence_and_noise,
@@ -275,9 +276,82 @@ def test_a_new_network_serves_by_its_capabilities_alone():
     class Comparing(FakeModel):
         pass
 
-    comparing = set(OBJECTIVES) - {"alignment", "recognition"}
+    comparing = set(OBJECTIVES) - {"alignment", "recognition", "separation"}
     assert all(issubclass(Comparing, need) for name in comparing for need in OBJECTIVES[name].needs)
     check_capabilities("contrastive", Comparing())
     assert Contrastive.needs == (Compares, HasSimilarity)
     with pytest.raises(ValueError, match=r"'recognition' works with networks that are Classifies, .* isn't Classifies"):
         check_capabilities("recognition", Comparing())
+
+
+class Separating(Separates):
+    """Takes the first and the last halves of a mixture's samples for its parts; spectrograms are pairs of samples."""
+
+    source_level, edge, blind = 0.1, 0, False
+
+    def __init__(self):
+        super().__init__(SoundInput(100, 0.08, 2), FramesInput(16, 16), {})
+        self.mixtures = []
+
+    def prepare_audio(self, samples):
+        self.mixtures.append(samples)
+        return samples
+
+    def to_spectrogram(self, samples):
+        return samples.mean(dim=2).reshape(-1, 2, 1, 4)
+
+    def separate_spectrogram(self, frames, samples):
+        return frames
+
+    def separate(self, frames, samples):
+        raise NotImplementedError
+
+
+def separation_by_hand(parts, sounds, phase_weight):
+    """Return the mean loss and its permutation-invariant kind, and the share of the right assignment."""
+    own, nearer, right = [], [], []
+    for part, pair in zip(parts.numpy(), sounds, strict=True):
+        scaled = [0.1 * sound / np.sqrt(np.mean(sound**2)) for sound in pair]
+        targets = [sound.mean(axis=1).reshape(2, 4) for sound in scaled]
+
+        def distance(part, target):
+            level, phase = np.abs(part[:, 0] - target).mean(axis=1)
+            return level + phase_weight * phase
+
+        straight = distance(part[0], targets[0]) + distance(part[1], targets[1])
+        swapped = distance(part[0], targets[1]) + distance(part[1], targets[0])
+        own.append(straight), nearer.append(min(straight, swapped)), right.append(straight < swapped)
+    return np.mean(own), np.mean(nearer), np.mean(right)
+
+
+@pytest.mark.parametrize("permutation_invariant", [False, True, "both"])
+def test_separation_is_the_distance_of_both_parts_by_hand(permutation_invariant):
+    """Multisensory, section 3.4: L1 of magnitudes and 0.01 of phases, of sounds at a root mean square of 0.1."""
+    rng = np.random.default_rng(0)
+    sounds = rng.normal(size=(4, 2, 8, 2)) * 10.0 ** rng.uniform(-1, 1, (4, 2, 1, 1))
+    parts = torch.from_numpy(0.1 * rng.normal(size=(4, 2, 2, 1, 4)))
+    own, nearer, share = separation_by_hand(parts, sounds, 0.01)
+    assert nearer < own and 0 < share < 1
+    batch = {"samples": torch.from_numpy(sounds[:, 0]), "negatives": torch.from_numpy(sounds[:, 1:])}
+    model = Separating()
+    loss, right = Separation(permutation_invariant)(model, parts, batch["samples"], batch)
+    expected = {False: own, True: nearer, "both": own + nearer}[permutation_invariant]
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert right.item() == share
+    (mixed,) = model.mixtures
+    scaled = sounds * 0.1 / np.sqrt(np.mean(sounds**2, axis=(2, 3), keepdims=True))
+    np.testing.assert_allclose(mixed.numpy(), scaled.sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"permutation_invariant": "some"}, {"phase_weight": -1.0}])
+def test_separation_refuses_values_that_cant_work(options):
+    with pytest.raises(ValueError, match=f"{next(iter(options))} must be .*, got"):
+        Separation(**options)
+
+
+def test_separation_takes_networks_that_separate_and_no_others():
+    check_capabilities("separation", Separating())
+    with pytest.raises(ValueError, match="objective 'separation' works with networks that are Separates"):
+        check_capabilities("separation", FakeModel())
+    with pytest.raises(ValueError, match="it isn't Compares"):
+        check_capabilities("synchronization", Separating())

@@ -226,6 +226,37 @@ def test_random_pairing_is_the_pretext_with_sounds_of_other_clips_alone(name):
     assert pairing.frozen == last.frozen == ()
 
 
+def test_separation_has_the_papers_numbers_and_starts_from_the_weights_of_multisensory():
+    """Multisensory, section 3.4, and its authors' code."""
+    found = read("separation_voxceleb")
+    assert (found.batch_size % 6, found.steps, found.needs_weights) == (0, 160_000, True)
+    objective = {"name": "separation", "permutation_invariant": False, "phase_weight": 0.01}
+    assert (found.objective, found.negatives) == (objective, OtherClip())
+    optimizer = found.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.weight_decay) == ("adam", 1e-4, 1e-5)
+    assert (optimizer.schedule, optimizer.decay, optimizer.decay_steps) == ("step", 0.1, 120_000)
+    assert (optimizer.largest_gradient, found.frozen) == (10.0, ("sync.logit",))
+    with torch.device("meta"):
+        whole, part = build_model(found.model), build_model(read("multisensory_audioset").model)
+    assert (whole.sound.samples, whole.stft.times, whole.stft.bins) == (44_144, 128, 1024)
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (whole.sync, part)]
+    assert shapes[0] == shapes[1]
+
+
+def test_compact_separation_is_as_small_as_said_and_its_ablations_differ_in_what_they_see():
+    small, sound, frame = map(read, ("separation_small", "separation_small_sound", "separation_small_frame"))
+    with torch.device("meta"):
+        part = build_model(read("multisensory_small").model)
+        models = [build_model(recipe.model) for recipe in (small, sound, frame)]
+    assert models[0].sound == part.sound and models[0].frames == part.frames
+    shapes = [{name: value.shape for name, value in model.state_dict().items()} for model in (models[0].sync, part)]
+    assert shapes[0] == shapes[1]
+    assert sum(parameter.numel() for parameter in models[0].unet.parameters()) <= 1.5e6
+    assert [model.features for model in models] == ["video", "none", "frame"]
+    assert sound.objective == {"name": "separation", "permutation_invariant": True}
+    assert (frame.objective, frame.optimizer, frame.data) == (small.objective, small.optimizer, small.data)
+
+
 def test_no_two_files_share_thirty_lines():
     files = {path.name: set(path.read_text().splitlines()) - {""} for path in CONFIGS.glob("*.toml")}
     shared = {(a, b): len(files[a] & files[b]) for a in files for b in files if a < b}

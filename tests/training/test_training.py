@@ -81,6 +81,10 @@ def tiny(path: Path) -> Recipe:
         small["model"] |= {} if "frontend" in tables["model"] else {"sample_rate": 8000}
     if tables["objective"]["name"] == "alignment":
         small["objective"] = {"channels": [4, 4]}
+    if tables["model"]["architecture"] == "separation":
+        small["model"] |= {} if "frontend" in tables["model"] else {"sample_rate": 8000}
+        sound = {"window": 512, "hop": 256, "fft_size": 512}
+        small["model"] |= {"sync_widths": [4, 4, 8, 8], "frames": 8, "frame_rate": FRAME_RATE, **sound}
     if tables["objective"]["name"] == "classification":
         small["objective"] = {"classes": 2, "features": 8}
     if tables["objective"]["name"] == "recognition":
@@ -564,6 +568,21 @@ def test_a_run_of_before_some_settings_were_there_goes_on(shards, tmp_path):
     assert train(recipe(), [shards], tmp_path, stop_after=2) == 2
     with pytest.raises(ValueError, match="other values of fresh:"):
         train(recipe(fresh=["fusion"]), [shards], tmp_path)
+
+
+def test_a_part_of_a_network_begins_with_the_weights_of_one_of_its_kind(labelled, tmp_path):
+    whole = tiny(CONFIGS[0].with_name("separation_small_frame.toml"))
+    part = tiny(CONFIGS[0].with_name("multisensory_small.toml"))
+    given = tmp_path / "given.safetensors"
+    save_weights(given, build(part, CPU)[0], part.model, torch.float32)
+    still = to_recipe(merge(json.loads(json.dumps(whole.to_json())), {"optimizer": {"learning_rate": 0.0}}))
+    train(still, [labelled], tmp_path / "run", start_from=given, stop_after=1)
+    before, after = load_file(given), checkpoint(tmp_path / "run")["model"]
+    learned = [name for name, _ in build(part, CPU)[0].named_parameters()]
+    assert all(torch.equal(before[name], after[f"sync.{name}"]) for name in learned)
+    deaf = tiny(CONFIGS[0].with_name("separation_small_sound.toml"))
+    with pytest.raises(ValueError, match="doesn't fit the configuration's"):
+        train(deaf, [labelled], tmp_path / "deaf", start_from=given, stop_after=1)
 
 
 def test_a_run_begins_with_a_model_that_was_exported_by_its_name(shards, tmp_path, monkeypatch):
