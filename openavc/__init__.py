@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .inference.scores import correspondence_matrix as correspondence_matrix
     from .inference.scores import correspondence_score as correspondence_score
     from .inference.scores import video_scores as video_scores
+    from .inference.separation import Separation as Separation
+    from .inference.separation import separate_sources as separate_sources
     from .inference.sync import sync_offset as sync_offset
     from .library.index import index_embeddings as index_embeddings
     from .library.search import search as search
@@ -49,6 +51,8 @@ _MODULES = {
     "sync_offset": "inference.sync",
     "SyncResult": "inference.offsets",
     "SyncSegment": "inference.offsets",
+    "separate_sources": "inference.separation",
+    "Separation": "inference.separation",
     "search": "library.search",
     "index_embeddings": "library.index",
     "load_model": "weights",

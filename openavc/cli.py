@@ -157,19 +157,29 @@ def video(inputs, output, model, embedding, batch_size, device, overwrite, frame
 
 
 def _embed(inputs, output, overwrite, **options):
-    """Plan, load, embed with a progress bar, report, and exit with the right status."""
+    """Embed files, report, and exit with the right status."""
     from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
-    from .extraction.results import counted, passed_over, plan_jobs, standing_for_nothing
-    from .media.clips import SHORT
+    from .extraction.results import plan_jobs
 
     extraction = Extraction(**options)
-    jobs = _found(plan_jobs, inputs, output, extraction.extensions)
-    others = _listed(passed_over(inputs, jobs, extraction.unread))
+    _work_on(inputs, output, extraction, plan_jobs, partial(embed_files_apart, extraction=extraction), overwrite)
+
+
+def _work_on(inputs, output, task, plan, work, overwrite):
+    """Plan, load, work on files with a progress bar, report, and exit with the right status.
+
+    The task knows the endings of its files and checks its model; `plan` finds jobs, `work` does them in a worker.
+    """
+    from .extraction.results import counted, passed_over, standing_for_nothing
+    from .media.clips import SHORT
+
+    jobs = _found(plan, inputs, output, task.extensions)
+    others = _listed(passed_over(inputs, jobs, task.unread))
     if not jobs:
-        known = " ".join(sorted(extraction.extensions))
+        known = " ".join(sorted(task.extensions))
         raise click.UsageError(f"no files found in {', '.join(inputs)}{others}; known endings: {known}")
-    for item in standing_for_nothing(inputs, extraction.extensions):
+    for item in standing_for_nothing(inputs, task.extensions):
         tell(f"warning: no files found in {item}")
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -178,8 +188,8 @@ def _embed(inputs, output, overwrite, **options):
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
         with _worker() as worker, _summed_up(SHORT):
-            _load(worker.call, extraction.check)  # which loads the model
-            _tell_failures(counted(embed_files_apart(jobs, extraction, overwrite, worker), counts, len(jobs)))
+            _load(worker.call, task.check)  # which loads the model
+            _tell_failures(counted(work(jobs, overwrite=overwrite, worker=worker), counts, len(jobs)))
     except KeyboardInterrupt:
         tell(f"stopped with {counts['done']} done; the same command goes on from there")
         sys.exit(130)
@@ -500,6 +510,24 @@ def _check_writable(output, overwrite, sources):
         raise click.UsageError(f"{output} is there already: choose another, or --overwrite")
     if output.exists() and any(file and file.exists() and output.samefile(file) for file in sources):
         raise click.UsageError(f"{output} is what is to be read: choose another")
+
+
+@_command("openavc separate clip.mp4 --output sep/")
+@click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...")
+@click.option("--output", type=_Named(path_type=Path, file_okay=False), required=True, help="Folder of results.")
+@click.option("--side", type=click.Choice(["left", "right"]), help="Hide the other half of the picture from the model.")
+@_model_option("separation-small")
+@_device
+@click.option("--overwrite", is_flag=True, help="Separate again what is done.")
+def separate(inputs, output, side, model, device, overwrite):
+    """Separate the sound of videos into what is on screen and the rest. A folder each: both as .wav and as the video
+    with only that sound, and a picture of their spectrograms."""
+    from .drawing import draw_spectrograms
+    from .extraction.separated import SeparatingTask, plan_folders, separate_files_apart
+
+    task = SeparatingTask(model=model, side=side, device=device)
+    work = partial(separate_files_apart, task=task, draw=draw_spectrograms)
+    _work_on(inputs, output, task, plan_folders, work, overwrite)
 
 
 _library = click.option(

@@ -16,7 +16,7 @@ import numpy as np
 from .atomic import write_atomically
 from .inference.offsets import SyncResult
 from .media.audio import open_audio
-from .media.clips import SoundInput, model_sound
+from .media.clips import SoundInput, cut_stretches, model_sound
 from .media.image import enlarge, resize
 from .media.mp4 import SOUND_RATE, write_mp4
 
@@ -245,3 +245,62 @@ def draw_sync_curve(path: Path, result: SyncResult) -> None:
     axis.set(title=str(result), xlabel="the sound comes late by, seconds", ylabel="mean logit of the network")
     with write_atomically(path) as partial:
         figure.savefig(partial, dpi=100, format=path.suffix[1:].lower())
+
+
+# ---------------------------------------------------------------------------------------------------- spectrograms
+
+_COLUMNS, _ROWS = 1200, 200  # pixels of a spectrogram
+_LEFT, _TOP = 64, 28  # pixels beside and above each
+_RANGE = 80.0  # dB from the loudest of the first sound, which is white-hot, to black
+
+
+def draw_spectrograms(target: str | Path, sounds: dict[str, Path], sample_rate: int) -> None:
+    """Write a PNG of the spectrograms of several sounds, one below the other, on one scale of colours.
+
+    Parameters
+    ----------
+    target : str or path
+        The file to write, whatever its ending.
+    sounds : dict
+        Title -> file of sound, or video; colours are relative to the loudest bin of the first one.
+    sample_rate : int
+        Rate, in Hz, to which all are brought, mixed down to mono.
+    """
+    import cv2
+
+    levels = {title: _levels(path, sample_rate) for title, path in sounds.items()}
+    loudest = next(iter(levels.values()))[0].max()
+    drawn = np.full((len(sounds) * (_ROWS + 2 * _TOP), _COLUMNS + 2 * _LEFT, 3), _MARGIN, dtype=np.uint8)
+    for number, (title, (decibels, seconds)) in enumerate(levels.items()):
+        panel = drawn[number * (_ROWS + 2 * _TOP) :]
+        shade = np.clip((decibels - loudest) / _RANGE + 1, 0, 1)[::-1]  # high frequencies above
+        grey = np.rint(255 * resize(np.ascontiguousarray(shade), _ROWS, _COLUMNS)).astype(np.uint8)
+        panel[_TOP : _TOP + _ROWS, _LEFT : _LEFT + _COLUMNS] = cv2.applyColorMap(grey, cv2.COLORMAP_INFERNO)
+        _write(panel, title, _LEFT, _TOP - 8)
+        _write(panel, f"{sample_rate / 2000:g} kHz", 2, _TOP + 10)
+        _write(panel, "0", 2, _TOP + _ROWS)
+        for share in (0, 0.25, 0.5, 0.75, 1):
+            _write(panel, f"{share * seconds:.1f} s", _LEFT + round(share * _COLUMNS), _TOP + _ROWS + 16)
+    _, encoded = cv2.imencode(".png", drawn)
+    encoded.tofile(target)
+
+
+def _levels(path: Path, sample_rate: int) -> tuple[np.ndarray, float]:
+    """Return a spectrogram of a file in dB, (bins, columns) float32, of at most `_COLUMNS` moments, and its seconds.
+
+    The file is read twice, in constant memory: for its length, and for windows of 64 ms at these moments.
+    """
+    mono, window = SoundInput(sample_rate, seconds=1.0), round(0.064 * sample_rate)
+    samples = sum(map(len, model_sound(*open_audio(path), mono)))
+    columns = min(_COLUMNS, max(1, 2 * samples // window))
+    starts = [round((column + 0.5) * samples / columns) - window // 2 for column in range(columns)]
+    hann = np.hanning(window)
+    pieces = cut_stretches(model_sound(*open_audio(path), mono), starts, window)
+    spectra = [np.abs(np.fft.rfft(hann * piece[:, 0])) for _, piece in pieces]
+    return 20 * np.log10(np.maximum(np.stack(spectra, axis=1), 1e-5)).astype(np.float32), samples / sample_rate
+
+
+def _write(picture: np.ndarray, text: str, left: int, bottom: int) -> None:
+    import cv2
+
+    cv2.putText(picture, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255,) * 3, 1, cv2.LINE_AA)

@@ -14,7 +14,7 @@ from .container import make_reformatter, openable
 
 SOUND_RATE = 48_000  # Hz, which AAC supports
 _CLOCK = 90_000  # ticks per second, for the times of frames
-_BIT_RATE = 128_000  # bits of sound per second; by default, noise is written for what is noisy
+BIT_RATE = 128_000  # bits of sound per second; by default, noise is written for what is noisy
 
 
 def write_mp4(
@@ -39,13 +39,13 @@ def write_mp4(
     import av
 
     with av.open(openable(target, "wb"), "w", format="mp4") as file:
-        _write_streams(file, iter(pictures), _sound_frames(blocks), cut_sound)
+        _write_streams(file, iter(pictures), sound_frames(blocks), cut_sound)
 
 
 def _write_streams(file: Any, pictures: Iterator[tuple], sounds: Iterator, cut_sound: bool) -> None:
     first, reformatter = next(pictures), make_reformatter()
     video = _video_stream(file, *first[1].shape[:2])
-    audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=_BIT_RATE)
+    audio = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=BIT_RATE)
     sound, ticks, before, end = next(sounds, None), -1, 0.0, 0.0
     for time, picture in itertools.chain([first], pictures):
         while sound is not None and sound.time <= time:
@@ -82,7 +82,7 @@ def _video_frame(picture: np.ndarray, ticks: int, stream: Any, reformatter: Any)
     return frame
 
 
-def _sound_frames(blocks: Iterable[np.ndarray]) -> Iterator[Any]:
+def sound_frames(blocks: Iterable[np.ndarray]) -> Iterator[Any]:
     """Split blocks of any length into frames of a tenth of a second."""
     import av
 

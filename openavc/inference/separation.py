@@ -1,0 +1,122 @@
+"""The sound of a video separated into what its pictures show and the rest, at any length (Multisensory, section 3.4).
+
+A network that separates takes windows of a second or two. They overlap by half and fade into each other, so that there
+are no seams. Waveforms are mono, at the network's rate.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ..media.file_object import BinaryFile
+from ..media.windows import Overlap, VideoWindows, Window
+from ..models.contract import FramesInput, Separates
+from .arguments import check_file, get_model, shortened
+from .batches import batched, inference_of, prepared_audio, prepared_frames, stacked, to_numpy
+from .inputs import crop_to
+
+DEFAULT_MODEL = "separation-small"
+SIDES = ("left", "right")
+BATCH_SIZE = 4  # windows at once
+_HIDDEN = 128  # grey value, the middle of what the network sees
+
+
+class Separation(NamedTuple):
+    """The two parts of a video's sound, as `separate_sources` returns them."""
+
+    on_screen: np.ndarray  # (n,)
+    off_screen: np.ndarray  # (n,)
+    sample_rate: int  # Hz
+
+
+def separate_sources(
+    video: str | os.PathLike | BinaryFile, model: Any = None, *, side: str | None = None, device: Any = None
+) -> Separation:
+    """Separate the sound of a video into what its pictures show and the rest.
+
+    Parameters
+    ----------
+    video : str, path, or binary file object
+        Of any length; one that is shorter than the model's window is filled up with silence.
+    model : str, path, model or None
+        As in `get_audio_embedding`; None for the model that openavc separates with.
+    side : {"left", "right"}, optional
+        The half of the picture whose sound is wanted; the other one is hidden from the model, as the paper does to
+        tell two speakers apart. All of the picture by default.
+    device : optional
+        As in `load_model`.
+
+    Returns
+    -------
+    Separation
+        `on_screen` and `off_screen`, (n,) float32, and their `sample_rate`, the model's. They begin with the video and
+        are as loud as they are in its sound, mixed down to mono. A model that doesn't look at pictures gives its two
+        parts in any order.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the model can't separate, there is no such side, or `video` is neither a path nor a file object.
+    FileNotFoundError, OSError
+        If the file is missing, can't be decoded, or lacks pictures or sound.
+    """
+    model = separating_model(model, device)
+    parts = np.concatenate(list(separate_blocks(video, model, side)))
+    return Separation(parts[:, 0], parts[:, 1], model.sound.sample_rate)
+
+
+def separate_blocks(
+    video: str | os.PathLike | BinaryFile, model: Separates, side: str | None = None
+) -> Iterator[np.ndarray]:
+    """Separate a video in constant memory; other arguments and errors are those of `separate_sources`.
+
+    Yields
+    ------
+    block : ndarray, shape (n, 2), float32
+        Some samples of the sound on screen and off screen.
+    """
+    check_file("video", video)
+    crop = _crop(model.frames, side)
+    overlap = Overlap(model.sound.samples, model.edge)
+    windows = VideoWindows(video, model.sound, model.frames, overlap, crop)
+    yield from overlap.joined(separate_windows(model, windows), lambda: windows.samples)
+
+
+def separate_windows(model: Separates, windows: Iterator[Window] | VideoWindows) -> Iterator[np.ndarray]:
+    """Separate windows of a video: (n, 2) for each."""
+    for batch in batched(windows, BATCH_SIZE):
+        frames = stacked(model, [model.precompute_frames(window.frames) for window in batch])
+        samples = stacked(model, [window.samples for window in batch])
+        with inference_of(model):
+            parts = model.separate(prepared_frames(model, frames), prepared_audio(model, samples))
+        yield from to_numpy(parts.to(torch.float32), model).transpose(0, 2, 1)
+
+
+def separating_model(model: Any = None, device: Any = None) -> Separates:
+    """Return the model an argument stands for, by default openavc's own; raise ValueError if it can't separate."""
+    model = get_model(DEFAULT_MODEL if model is None else model, device)
+    if not isinstance(model, Separates):
+        raise ValueError(f"{model.name} can't separate sounds: give it a model that can, such as {DEFAULT_MODEL}")
+    return model
+
+
+def _crop(frames: FramesInput, side: str | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that hides the other side of a frame (H, W, 3) and crops it to what a network sees."""
+    if side not in (None, *SIDES):
+        raise ValueError(f"side must be {' or '.join(map(repr, SIDES))}, or None for both, got {shortened(side)}")
+    crop = crop_to(frames)
+
+    def cropped(frame: np.ndarray) -> np.ndarray:
+        if side is None:
+            return crop(frame)
+        seen, half = frame.copy(), frame.shape[1] // 2
+        hidden = slice(half, None) if side == "left" else slice(0, frame.shape[1] - half)
+        seen[:, hidden] = _HIDDEN
+        return crop(seen)
+
+    return cropped
