@@ -16,6 +16,8 @@ python -m training.evaluate localization --model avol-small --boxes vggss.json -
 python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
 python -m training.evaluate actions --model runs/actions/weights.safetensors --data shards/actions-held \\
     --confusion confusion.png
+python -m training.evaluate separation --model runs/separation_small/weights.safetensors \\
+    --model runs/separation_small_sound/weights.safetensors --data shards/held --mixtures 200
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from .images import images
 from .localization import localization
 from .ndcg import ndcg
 from .retrieval import retrieval
+from .separation import separation
 from .sync import sync
 from .table1 import table1
 from .units import units
@@ -52,7 +55,7 @@ def main(threads: int | None) -> None:
     tell_warnings()
 
 
-for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync, actions):
+for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync, actions, separation):
     main.add_command(command)
 
 
