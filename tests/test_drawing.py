@@ -1,12 +1,13 @@
 """Overlays and videos of them: colours, sizes, pixels, times and sound."""
 
+import cv2
 import numpy as np
 import pytest
 import soundfile
 from red_boxes import CLICK, TIMES, Red, click, red_clip
 from videos import RATE, write_video
 
-from openavc.drawing import overlay
+from openavc.drawing import draw_spectrograms, overlay
 from openavc.drawing import write_video as write_overlays
 from openavc.inference.localization import localize_video
 from openavc.media.audio import read_audio
@@ -166,3 +167,17 @@ def test_real_clips_keep_their_times_and_sound(name, has_sound, shared, tmp_path
     length = min(map(len, loudness)) - 1
     before, after = (levels[:length] for levels in reversed(loudness))
     np.testing.assert_allclose(np.sqrt(after), np.sqrt(before), atol=0.15 * np.sqrt(before.max()) + 1e-6)
+
+
+def test_spectrograms_show_each_sound_at_its_pitch_and_time_on_one_scale(tmp_path):
+    """A tone at half of the highest frequency, in the first half only, and one of a hundredth of its amplitude."""
+    rate, half = 8000, np.arange(16_000) < 8000
+    sound = 0.5 * half * np.sin(2 * np.pi * 2000 * np.arange(16_000) / rate)
+    for name, samples in (("loud", sound), ("quiet", sound / 100)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, rate)
+    draw_spectrograms(tmp_path / "drawn.png", {name: tmp_path / f"{name}.wav" for name in ("loud", "quiet")}, rate)
+    drawn = cv2.imread(str(tmp_path / "drawn.png")).astype(int).sum(axis=2)
+    loud, quiet = (panel[28:228, 64:-64] for panel in np.split(drawn, 2))
+    assert abs(int(loud[:, 300].argmax()) - 100) <= 2 and abs(int(quiet[:, 300].argmax()) - 100) <= 2
+    assert loud[100, 300] > quiet[100, 300] > quiet[20, 300]
+    assert loud[:, 700:].max() < loud[100, 300] / 4

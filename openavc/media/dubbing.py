@@ -21,7 +21,7 @@ _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
 def dubbed_ending(path: str | os.PathLike) -> str:
     """Return the ending of the file that `write_dubbed` makes of a video, by the codec of its pictures."""
     with open_container(existing_file(path)) as container:
-        return ".mp4" if _pictures(container, path).codec_context.name in _IN_MP4 else ".mkv"
+        return ".mp4" if _pictures(container, path).codec_context.codec.canonical_name in _IN_MP4 else ".mkv"
 
 
 def write_dubbed(target: str | os.PathLike, path: str | os.PathLike, blocks: Iterable[np.ndarray], ending: str) -> None:
@@ -50,7 +50,7 @@ def write_dubbed(target: str | os.PathLike, path: str | os.PathLike, blocks: Ite
         av.open(openable(target, "wb"), "w", format=_FORMATS[ending]) as file,
     ):
         pictures, origin = _pictures(container, path), start_seconds(container)
-        video = file.add_stream_from_template(pictures)
+        video = file.add_stream_from_template(pictures, opaque=True)  # whatever decodes them here
         audio: Any = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=BIT_RATE)
         sounds = sound_frames(blocks)
         sound = next(sounds, None)
