@@ -210,9 +210,15 @@ class SeparationNet(Separates):
         self.edge = self.stft.edge
         self.sync: Multisensory | None = None
         if not self.blind:
-            norms = {"norm_decay": norm_decay, "norm_scale": True}
             self.sync = Multisensory(
-                sync_widths, image_size, frames, frame_rate, sample_rate, frontend=frontend, **norms
+                sync_widths,
+                image_size,
+                frames,
+                frame_rate,
+                sample_rate,
+                norm_decay=norm_decay,
+                norm_scale=True,
+                frontend=frontend,
             )
         first, second, _, fourth = sync_widths if self.sync else [0] * 4
         self.unet = UNet(widths, (first, second, fourth), self.stft.times)
@@ -242,8 +248,7 @@ class SeparationNet(Separates):
         """Return the means over all places of conv2_2, before the fusion, conv3_2 and conv5_2: (B, C, t) each."""
         if self.sync is None:
             return []
-        with torch.autocast(samples.device.type, enabled=False):
-            heard = self.sync.prepare_audio(samples.float()).to(self.dtype)
+        heard = self.sync.prepare_audio(samples.float()).to(self.dtype)
         seen = self.sync.represent_frames(frames)
         third, _, fifth = self.sync.stages(seen, self.sync.represent_audio(heard))
         return [maps.mean(dim=(3, 4)) for maps in (seen, third, fifth)]
