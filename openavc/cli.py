@@ -520,8 +520,8 @@ def _check_writable(output, overwrite, sources):
 @_device
 @click.option("--overwrite", is_flag=True, help="Separate again what is done.")
 def separate(inputs, output, side, model, device, overwrite):
-    """Separate the sound of videos into what is on screen and the rest. A folder each: both as .wav and as the video
-    with only that sound, and a picture of their spectrograms."""
+    """Separate the sound of what videos show from the rest. A folder each: on_screen and off_screen, both as .wav and
+    as the video with only that sound, and a picture of spectrograms."""
     from .drawing import draw_spectrograms
     from .extraction.separated import SeparatingTask, plan_folders, separate_files_apart
 

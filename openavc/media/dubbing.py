@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..progress import step
-from .clock import start_seconds
+from .clock import Clock
 from .container import existing_file, open_container, openable
 from .mp4 import BIT_RATE, SOUND_RATE, sound_frames
 
@@ -32,7 +32,8 @@ def write_dubbed(target: str | os.PathLike, path: str | os.PathLike, blocks: Ite
     target : str or Path
         The file to write, whatever its ending.
     path : str or Path
-        The video. Its pictures keep their times, counted from the start of the file, at which the sound begins.
+        The video. Its pictures keep their times, counted from the start of the file, at which the sound begins; where
+        times jump, they go on without a break, as for `read_frames`.
     blocks : iterable of ndarray, shape (n, 1)
         Mono sound at `SOUND_RATE`, which becomes AAC.
     ending : {".mp4", ".mkv"}
@@ -49,19 +50,21 @@ def write_dubbed(target: str | os.PathLike, path: str | os.PathLike, blocks: Ite
         open_container(existing_file(path)) as container,
         av.open(openable(target, "wb"), "w", format=_FORMATS[ending]) as file,
     ):
-        pictures, origin = _pictures(container, path), start_seconds(container)
+        pictures, clock = _pictures(container, path), Clock(container, Path(path))
         video = file.add_stream_from_template(pictures, opaque=True)  # whatever decodes them here
         audio: Any = file.add_stream("aac", rate=SOUND_RATE, layout="mono", bit_rate=BIT_RATE)
         sounds = sound_frames(blocks)
         sound = next(sounds, None)
-        for packet in container.demux(pictures):
+        followed = [stream for stream in (pictures, container.streams.best("audio")) if stream is not None]
+        for packet in container.demux(followed):
             step()
-            if packet.dts is None:  # the last one, which is empty
+            clock.move(packet)
+            if packet.stream is not pictures or packet.dts is None:  # the last one is empty
                 continue
-            while sound is not None and sound.time <= packet.dts * packet.time_base - origin:
+            while sound is not None and sound.time <= packet.dts * packet.time_base - clock.origin:
                 file.mux(audio.encode(sound))
                 sound = next(sounds, None)
-            _move(packet, round(origin / packet.time_base))
+            _move(packet, round(clock.origin / packet.time_base))
             packet.stream = video
             file.mux(packet)
         while sound is not None:
