@@ -20,7 +20,6 @@ from .arguments import check_file, get_model, shortened
 from .batches import batched, inference_of, prepared_audio, prepared_frames, stacked, to_numpy
 from .inputs import crop_to
 
-DEFAULT_MODEL = "separation-small"
 SIDES = ("left", "right")
 BATCH_SIZE = 4  # windows at once
 _HIDDEN = 128  # grey value, the middle of what the network sees
@@ -44,7 +43,8 @@ def separate_sources(
     video : str, path, or binary file object
         Of any length; one that is shorter than the model's window is filled up with silence.
     model : str, path, model or None
-        As in `get_audio_embedding`; None for the model that openavc separates with.
+        As in `get_audio_embedding`, such as one trained by `training/configs/separation_small.toml`. None such ships
+        with the package yet, so it must be named.
     side : {"left", "right"}, optional
         The half of the picture whose sound is wanted; the other one is hidden from the model, as the paper does to
         tell two speakers apart. All of the picture by default.
@@ -98,11 +98,16 @@ def separate_windows(model: Separates, windows: Iterator[Window] | VideoWindows)
 
 
 def separating_model(model: Any = None, device: Any = None) -> Separates:
-    """Return the model an argument stands for, by default openavc's own; raise ValueError if it can't separate."""
-    model = get_model(DEFAULT_MODEL if model is None else model, device)
-    if not isinstance(model, Separates):
-        raise ValueError(f"{model.name} can't separate sounds: give it a model that can, such as {DEFAULT_MODEL}")
-    return model
+    """Return the model an argument stands for; raise ValueError if it can't separate."""
+    if model is None:
+        raise ValueError(
+            "no network that separates ships with openavc yet: give the weights of one that was trained with "
+            "training/configs/separation_small.toml"
+        )
+    network = get_model(model, device)
+    if not isinstance(network, Separates):
+        raise ValueError(f"{network.name} can't separate sounds")
+    return network
 
 
 def _crop(frames: FramesInput, side: str | None) -> Callable[[np.ndarray], np.ndarray]:

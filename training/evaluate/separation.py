@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from openavc.inference.separation import DEFAULT_MODEL, separating_model
+from openavc.inference.separation import separating_model
 from openavc.models.contract import Separates
 
 from .reporting.options import FOLDER, json_option, seed_option
@@ -15,7 +15,7 @@ from .reporting.tables import table
 
 
 @click.command()
-@click.option("--model", "models", multiple=True, default=[DEFAULT_MODEL], show_default=True, help="Name or file.")
+@click.option("--model", "models", multiple=True, required=True, help="Name or file; may be given several times.")
 @click.option("--data", type=FOLDER, required=True, help="Shards of the clips on screen.")
 @click.option("--voices", type=FOLDER, help="Shards of the sounds off screen.  [default: those of --data]")
 @click.option("--mixtures", "number", type=click.IntRange(min=1), default=200, show_default=True)
