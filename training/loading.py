@@ -17,7 +17,7 @@ from .corpora.shards import Shards
 from .objectives import OBJECTIVES, check_capabilities
 from .pairs import Pairs, concatenate
 from .recipe import Recipe, Stage
-from .state import check_parts
+from .state import build_objective, check_parts
 
 
 class Parts:
@@ -56,7 +56,7 @@ def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualM
     if isinstance(model, Classifies):
         check_classes(model, shards)
         classes = model.classes
-    drawn, share = OBJECTIVES[name].drawn_negatives(stage.objective), OBJECTIVES[name].negative_share
+    drawn, share = build_objective(stage).drawn, OBJECTIVES[name].negative_share
     pairs = Pairs(shards, model, stage.data, stage.seed, share, stage.negatives, drawn, classes)
     check_batch(recipe, stage, pairs.group_size)
     return pairs

@@ -17,7 +17,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .corpora.shards import StoredClip
-    from .moments import Moment, Moments
+    from .moments import Moments
 
 _ROUNDING = 1e-6  # seconds
 
@@ -28,7 +28,7 @@ class Negatives(ABC):
     @abstractmethod
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
-    ) -> tuple[StoredClip, Moment]:
+    ) -> tuple[StoredClip, np.ndarray]:
         """Draw a sound for a picture.
 
         Parameters
@@ -46,8 +46,7 @@ class Negatives(ABC):
         -------
         clip : StoredClip
             Clip of the sound.
-        moment : Moment
-            Time and samples of the sound.
+        samples : ndarray, shape (n, channels)
         """
 
     def usable(self, times: np.ndarray, possible: np.ndarray, seconds: float, slack: float) -> np.ndarray:
@@ -77,11 +76,11 @@ class OtherClip(Negatives):
 
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
-    ) -> tuple[StoredClip, Moment]:
+    ) -> tuple[StoredClip, np.ndarray]:
         """Draw a loud moment of another video."""
         while (other := moments.clips[rng.integers(len(moments.clips))]).source == clip.source:
             pass
-        return other, moments.draw(other, moments.usable(other), rng)
+        return other, moments.draw(other, moments.usable(other), rng).samples
 
     def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Choose, for each of n true pairs, a pair of another clip.
@@ -151,12 +150,12 @@ class SameClip(Negatives):
 
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
-    ) -> tuple[StoredClip, Moment]:
+    ) -> tuple[StoredClip, np.ndarray]:
         """Draw a loud moment of the same clip."""
         least, largest = self.distances(moments.sound.seconds)
         distance = np.abs(clip.frame_times - time)
         beside = (distance >= least + moments.slack - _ROUNDING) & (distance <= largest - moments.slack + _ROUNDING)
-        return clip, moments.draw(clip, moments.possible(clip) & beside, rng)
+        return clip, moments.draw(clip, moments.possible(clip) & beside, rng).samples
 
     def requirement(self) -> str:
         """Ask for room for a second window."""
@@ -196,7 +195,7 @@ class Mixture(Negatives):
 
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
-    ) -> tuple[StoredClip, Moment]:
+    ) -> tuple[StoredClip, np.ndarray]:
         """Draw a kind, and then a sound of that kind."""
         kind = self.kinds[rng.choice(len(self.kinds), p=np.array(self.shares) / sum(self.shares))]
         return kind.draw(moments, clip, time, rng)

@@ -32,6 +32,7 @@ class Objective(nn.Module):
     """A loss, and the share of right answers, of a model on a batch of pairs."""
 
     negative_share = 0.0
+    drawn = 0  # negatives drawn for each true pair, as the recipe's negatives say
     needs: tuple[type[AudioVisualModel], ...] = (Compares,)
 
     def forward(
@@ -39,11 +40,6 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the loss and the share of right answers, given the output of `prepare_frames` and `prepare_audio`."""
         raise NotImplementedError
-
-    @classmethod
-    def drawn_negatives(cls, options: dict) -> int:
-        """Return how many negatives are drawn for each true pair, as the recipe's negatives say, by its options."""
-        return 0
 
     @classmethod
     def refusal(cls, model: AudioVisualModel) -> str:
@@ -227,24 +223,15 @@ class Synchronization(Objective):
 
     def __init__(self, negatives: int = 1, choice: float = 0.0, windows_per_clip: int = 1):
         super().__init__()
-        if type(negatives) is not int or negatives < 1:
-            raise ValueError(f"negatives must be a whole number of at least 1, got {negatives!r}")
         if not choice >= 0:
             raise ValueError(f"choice must be a weight of at least 0, got {choice!r}")
-        self.choice = choice
-
-    @classmethod
-    def drawn_negatives(cls, options: dict) -> int:
-        """Return the number of negatives beside each clip's own sound."""
-        return options.get("negatives", 1)
+        self.drawn, self.choice = check_negatives(negatives), choice
 
     def forward(
         self, model: Compares, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Return the loss, and the mean share of true and of shifted pairs decided correctly."""
-        negatives = batch["negatives"]  # (B, K, samples, channels)
-        others = model.prepare_audio(negatives.flatten(0, 1)).unflatten(0, negatives.shape[:2])
-        sounds = torch.cat([spectrogram[:, None].to(others), others], dim=1)  # (B, 1 + K, ...)
+        sounds = with_negatives(model, spectrogram, batch)  # (B, 1 + K, ...)
         audio = model.represent_audio(sounds.flatten(0, 1))
         seen = model.represent_frames(frames).repeat_interleave(sounds.shape[1], dim=0)
         logits = model.compare(seen, audio).float().diff(dim=1).unflatten(0, sounds.shape[:2])[..., 0]  # (B, 1 + K)
@@ -256,12 +243,11 @@ class Synchronization(Objective):
 
 
 class Alignment(Objective):
-    """Cross-entropy by which each time of the frames finds its own time in the sound, before both are fused; ours.
+    """Cross-entropy by which the frames' stream finds its own sound among others, before the two are fused; ours.
 
     A network that fuses sound and frames learns slowly what of them belongs together. This objective teaches its two
-    streams first: their maps at each time are projected and compared, at the place of the picture that fits best. Each
-    clip is heard from another moment of its own, so that the position in the clip, which padding gives away, says
-    nothing; for that, all lags up to a clip's length must be equally likely (`same_clip`, overlap near 1, no gap).
+    streams first: their maps are projected, compared at each time, where in the picture they fit best, and the mean
+    over all times decides. What a stream knows of the position in the clip, from padding, is the same for all sounds.
 
     Parameters
     ----------
@@ -270,55 +256,54 @@ class Alignment(Objective):
     size : int
         Of the projections.
     negatives : int
-        Moments of the sound for each clip of frames.
-    others : float
-        Weight of the search among the sounds of the other clips, too, which is easier.
+        Sounds beside each clip's own.
     windows_per_clip : int
         Number of neighbouring pairs from one clip.
+
+    Raises
+    ------
+    ValueError
+        If there is no negative.
     """
 
     needs = (Synchronizes,)
 
-    def __init__(
-        self, channels: list[int], size: int = 64, negatives: int = 2, others: float = 0.0, windows_per_clip: int = 1
-    ):
+    def __init__(self, channels: list[int], size: int = 64, negatives: int = 7, windows_per_clip: int = 1):
         super().__init__()
-        self.others = others
+        self.drawn = check_negatives(negatives)
         self.of_frames = nn.Conv3d(channels[0], size, 1)
         self.of_sound = nn.Conv1d(channels[1], size, 1)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))
-
-    @classmethod
-    def drawn_negatives(cls, options: dict) -> int:
-        """Return the number of moments of the sound."""
-        return options.get("negatives", 2)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(10.0)))  # of similarities, which are cosines
+        self.log_weight = nn.Parameter(torch.tensor(0.0))  # of their mean over time
 
     def forward(
         self, model: Synchronizes, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss, and the share of times found within one step."""
-        moments = batch["negatives"]  # (B, K, samples, channels)
+        """Return the loss, and the share of clips that find their own sound."""
+        sounds = with_negatives(model, spectrogram, batch)  # (B, 1 + K, ...)
         seen = self.of_frames(model.represent_frames(frames))
-        heard = self.of_sound(model.represent_audio(model.prepare_audio(moments.flatten(0, 1))))
+        heard = self.of_sound(model.represent_audio(sounds.flatten(0, 1))).unflatten(0, sounds.shape[:2])
         with torch.autocast(frames.device.type, enabled=False):  # which would round similarities to 8 bits
-            seen, heard = F.normalize(seen.float(), dim=1), F.normalize(heard.float(), dim=1)
+            seen, heard = F.normalize(seen.float(), dim=1), F.normalize(heard.float(), dim=2)
             scale = self.log_scale.clamp(max=math.log(100)).exp()
-            likeness = torch.einsum("bdtp,ndu->bntup", seen.flatten(3), heard)  # of all clips with all sounds
-            logits = (scale * likeness).logsumexp(dim=4).unflatten(1, moments.shape[:2])  # (B, B, K, T, T)
-        own = logits.diagonal().permute(3, 0, 1, 2)  # (B, K, T, T): times of the frames, times of the sound
-        times = own.shape[-1]
-        steps = batch["lags"] * times / model.sound.seconds
-        right = torch.arange(times, device=steps.device) - steps[..., None]  # (B, K, T), places in the sound
-        inside = (right >= 0) & (right <= times - 1)
-        target = (1 - (torch.arange(times, device=steps.device) - right[..., None]).abs()).clamp(min=0)  # between two
-        wanted = (own * target).sum(dim=3)
-        loss = (own.logsumexp(dim=3) - wanted)[inside].mean()
-        if self.others:
-            foreign = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-            rest = logits.masked_fill(~foreign[:, :, None, None, None], -math.inf).logsumexp(dim=(1, 2, 4))  # (B, T)
-            loss = loss + self.others * (torch.logaddexp(own.logsumexp(dim=3), rest[:, None]) - wanted)[inside].mean()
-        near = (own.argmax(dim=3) - right).abs() <= 1
-        return loss, near[inside].float().mean()
+            places = scale * torch.einsum("bdtp,bkdt->bktp", seen.flatten(3), heard)
+            logits = self.log_weight.exp() * places.logsumexp(dim=3).mean(dim=2)  # (B, 1 + K)
+        own = torch.zeros(len(logits), dtype=torch.long, device=logits.device)
+        return F.cross_entropy(logits, own), (logits.argmax(dim=1) == own).float().mean()
+
+
+def check_negatives(negatives: int) -> int:
+    """Return a number of negatives; raise ValueError unless it is a whole number of at least 1."""
+    if type(negatives) is not int or negatives < 1:
+        raise ValueError(f"negatives must be a whole number of at least 1, got {negatives!r}")
+    return negatives
+
+
+def with_negatives(model: AudioVisualModel, spectrogram: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """Join the prepared sounds (B, ...) of clips and of the negatives that were drawn for each: (B, 1 + K, ...)."""
+    negatives = batch["negatives"]  # (B, K, samples, channels)
+    others = model.prepare_audio(negatives.flatten(0, 1)).unflatten(0, negatives.shape[:2])
+    return torch.cat([spectrogram[:, None].to(others), others], dim=1)
 
 
 class Separation(Objective):
@@ -342,6 +327,7 @@ class Separation(Objective):
         If a value is out of range.
     """
 
+    drawn = 1  # the sound off screen
     needs = (Separates,)
 
     def __init__(
@@ -353,11 +339,6 @@ class Separation(Objective):
         if not phase_weight >= 0:
             raise ValueError(f"phase_weight must be at least 0, got {phase_weight!r}")
         self.permutation_invariant, self.phase_weight = permutation_invariant, phase_weight
-
-    @classmethod
-    def drawn_negatives(cls, options: dict) -> int:
-        """Return 1, the sound off screen."""
-        return 1
 
     def forward(
         self, model: Separates, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]

@@ -6,7 +6,6 @@ after a restart. Pairs carry a label, 1 if frames and sound belong together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,7 +99,7 @@ class Pairs(Dataset):
         target = self.classes.index(clip.labels[0]) if clip.labels else -1
         taken: list[float] = []
         pairs = [self._pair(clip, taken, rng) for _ in range(self.data.windows_per_clip)]
-        frames, samples, labels, lags = zip(*pairs, strict=True)
+        frames, samples, labels = zip(*pairs, strict=True)
         sounds = torch.from_numpy(np.stack(samples))  # (n, 1 + drawn, window samples, channels)
         item = {
             "frames": torch.from_numpy(np.stack(frames)),
@@ -109,8 +108,7 @@ class Pairs(Dataset):
             "target": torch.full((len(labels),), target),
             "group": torch.full((len(labels),), number // self.group_size if self.data.grouped else 0),
         }
-        drawn = {"negatives": sounds[:, 1:], "lags": torch.tensor(lags, dtype=torch.float32)}
-        return item | drawn if self.drawn else item
+        return item | {"negatives": sounds[:, 1:]} if self.drawn else item
 
     def _number(self, position: int) -> int:
         """Return the number of the clip visited at a position."""
@@ -123,23 +121,19 @@ class Pairs(Dataset):
     def _pair(self, clip: StoredClip, taken: list[float], rng: np.random.Generator) -> tuple:
         """Draw a pair whose sound avoids those at the times `taken`, if it can, and add its own time to them.
 
-        Returns the frames, the sounds (1 + drawn, samples, channels), all with one gain, the label, and the lags of the
-        drawn ones.
+        Returns the frames, the sounds (1 + drawn, samples, channels), all with one gain, and the label.
         """
         positive = rng.random() >= self.share
         moment = self.moments.draw(clip, self._free_frames(clip, taken), rng)
         taken.append(moment.time)
         samples = moment.samples
         if not positive:  # its picture also shows a loud moment, so pictures offer no shortcut
-            samples = self.negatives.draw(self.moments, clip, moment.time, rng)[1].samples
-        drawn = [self.negatives.draw(self.moments, clip, moment.time, rng) for _ in range(self.drawn)]
-        shown = clip.frame_times[moment.index]
-        lags = [other.time - shown if source is clip else math.nan for source, other in drawn]
+            _, samples = self.negatives.draw(self.moments, clip, moment.time, rng)
+        drawn = [self.negatives.draw(self.moments, clip, moment.time, rng)[1] for _ in range(self.drawn)]
         frames = self.shards.frames(clip, clip_frames(clip, moment.index, self.frames))
         augmented = augment(frames, self.frames.height, self.frames.width, self.data, rng)
         gain = np.float32(rng.uniform(*self.data.gain))
-        sounds = np.stack([samples, *(other.samples for _, other in drawn)]) * gain
-        return self.precompute_frames(augmented), sounds, int(positive), lags
+        return self.precompute_frames(augmented), np.stack([samples, *drawn]) * gain, int(positive)
 
     def _free_frames(self, clip: StoredClip, taken: list[float]) -> np.ndarray:
         """Select the usable frames whose sound doesn't overlap those taken; all usable ones if there is no room."""

@@ -389,9 +389,9 @@ def _check_objective(stage: Stage) -> None:
     kind, options = OBJECTIVES[name], {key: value for key, value in stage.objective.items() if key != "name"}
     known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # that comes from [data]
     try:
-        inspect.signature(kind).bind(windows_per_clip=1, **options)
+        objective = kind(windows_per_clip=1, **options)
     except TypeError as error:
         has = ", ".join(sorted(known)) or "none"
         raise ValueError(f"objective {name!r}: {error}; its options are: {has}") from None
-    if not (kind.negative_share or kind.drawn_negatives(options)) and stage.negatives != OtherClip():
+    if not (kind.negative_share or objective.drawn) and stage.negatives != OtherClip():
         raise ValueError(f"objective {name!r} takes its negatives from the batch: leave negatives out")

@@ -200,35 +200,26 @@ class OverTime(Synchronizes):
         raise NotImplementedError
 
 
-def aligned(lags, heard):
-    """Return loss and share of right times of one clip of 4 times, whose sounds (K, 4, 4) come `lags` s late."""
-    objective = Alignment([4, 4], size=4)
+def aligned(frames, own, *others):
+    """Return loss and share of right choices of one clip of 4 times, whose maps (4, 4) are compared as they are."""
+    objective = Alignment([4, 4], size=4, negatives=len(others))
     for layer in (objective.of_frames, objective.of_sound):
         layer.weight.data = torch.eye(4).view(layer.weight.shape)
         layer.bias.data.zero_()
-    frames = torch.eye(4)[None, :, :, None, None]  # (1, C, T, 1, 1): channel t at time t
-    batch = {"negatives": heard[None], "lags": torch.tensor([lags])}
-    return objective(OverTime(), frames, torch.zeros(1, 4, 4), batch)
+    batch = {"negatives": torch.stack(others)[None]}
+    return objective(OverTime(), frames[None, :, :, None, None], own[None], batch)
 
 
-def test_alignment_is_the_cross_entropy_of_the_frames_own_time_in_the_sound_by_hand():
-    """A sound that comes 0.25 s after the frames, a step, has at its time u what the frames have at u + 1."""
-    heard = torch.zeros(1, 4, 4)
-    for time in range(3):
-        heard[0, time + 1, time] = 1.0
-    loss, right = aligned([0.25], heard)
-    rest = math.log(math.exp(10) + 3)  # of three times, each by itself; the first is before the sound begins
-    assert loss.item() == pytest.approx(rest - 10, abs=1e-6)
+def test_alignment_is_the_choice_of_the_own_sound_by_the_mean_over_times_by_hand():
+    """Each time has a channel of its own; a sound that comes a step late fits nowhere, and one late by half in half."""
+    frames = torch.eye(4)
+    late, half = torch.eye(4).roll(1, dims=1), torch.cat([torch.eye(4)[:, :2], torch.eye(4).roll(1, dims=1)[:, 2:]], 1)
+    loss, right = aligned(frames, frames, late, half)
+    assert loss.item() == pytest.approx(math.log(math.exp(10) + 1 + math.exp(5)) - 10, abs=1e-6)
     assert right.item() == 1.0
-
-
-def test_alignment_wants_both_neighbours_of_a_time_between_two():
-    """At a lag of half a step, times 1 to 3 lie between sounds 0 and 1, 1 and 2, 2 and 3."""
-    loss, _ = aligned([0.125], torch.zeros(1, 4, 4))
-    assert loss.item() == pytest.approx(math.log(4), abs=1e-6)  # nothing to tell by
-    one_sided = torch.eye(4)[None]  # each time prefers the later neighbour
-    both = 0.5 * (math.log(math.exp(10) + 3) - 10) + 0.5 * math.log(math.exp(10) + 3)
-    assert aligned([0.125], one_sided)[0].item() == pytest.approx(both, rel=1e-6)
+    loss, right = aligned(frames, late, frames, half)
+    assert loss.item() == pytest.approx(math.log(math.exp(10) + 1 + math.exp(5)), abs=1e-5)
+    assert right.item() == 0.0
 
 
 def test_classification_is_the_sum_of_both_towers_cross_entropies_by_hand():

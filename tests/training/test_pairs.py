@@ -28,7 +28,7 @@ from training import distributed
 from training.corpora.shards import Shards, encode_clip
 from training.evaluate.datasets.held_out import HeldOut
 from training.loading import Parts
-from training.negatives import OtherClip, SameClip
+from training.negatives import SameClip
 from training.pairs import Pairs, augment
 from training.recipe import Data
 
@@ -106,15 +106,10 @@ def test_negatives_drawn_for_each_pair_are_of_its_clip_at_the_allowed_distance(s
     item = Pairs(found, MODEL, plain(windows_per_clip=2), 0, 0.0, shifted, drawn=3)[0]
     assert item["negatives"].shape == (2, 3, RATE, 1)
     assert item["label"].tolist() == [1, 1]
-    for (own, *others), lags in zip((seen[:4], seen[4:]), item["lags"], strict=True):
-        assert lags.tolist() == pytest.approx([middle - own[1] for _, middle in others], abs=1e-6)
+    for own, *others in (seen[:4], seen[4:]):
         assert {clip.key for clip, _ in others} == {own[0].key}
         distances = [abs(middle - own[1]) for _, middle in others]
         assert all(0.5 - 1e-6 <= distance <= 1.4 + 1e-6 for distance in distances)
-
-
-def test_sounds_of_other_clips_have_no_lag(shards):
-    assert Pairs(Shards(shards), MODEL, plain(), 0, 0.0, OtherClip(), drawn=2)[0]["lags"].isnan().all()
 
 
 def test_a_pairs_own_sound_and_its_negatives_have_one_gain(shards):
