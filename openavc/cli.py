@@ -444,7 +444,13 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
 @_command("openavc sync clip.mp4 --model weights.safetensors --fix fixed.mp4 --plot curve.png")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEOS_OR_FOLDERS...")
 @click.option("--audio", type=_file, help="Another file, whose sound is compared with one video.")
-@click.option("--max-offset", type=float, default=2.0, show_default=True, help="Largest that is looked for, seconds.")
+@click.option(
+    "--max-offset",
+    type=click.FloatRange(0, 30, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Largest that is looked for, seconds.",
+)
 @click.option("--fix", type=_file, help="Write one video with its sound moved into step; nothing is encoded anew.")
 @click.option("--plot", type=_file, help="Draw the scores of one video's offsets, as .png, .svg or .pdf.")
 @click.option("--csv", "table", type=_file, help="Write a table with a line for each segment of each video.")
@@ -458,10 +464,11 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
     can't tell. A long video is measured all along: if the offset jumps or drifts, its segments are named.
     """
     from .extraction.extraction import EXTENSIONS
-    from .extraction.results import expand
+    from .extraction.results import find_files
     from .extraction.sync import SyncTable
+    from .media.remux import CONTAINERS
 
-    videos = list(dict.fromkeys(video for item in inputs for video, _ in _found(expand, item, EXTENSIONS["video"])))
+    videos = _found(find_files, inputs, EXTENSIONS["video"])
     if not videos:
         raise click.UsageError(f"no videos found in {', '.join(inputs)}")
     for name, value in (("--audio", audio), ("--fix", fix), ("--plot", plot)):
@@ -469,6 +476,8 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
             raise click.UsageError(f"{name} goes with one video, got {len(videos)}")
     if plot and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise click.UsageError(f"--plot {plot} must end in .png, .svg or .pdf")
+    if fix and fix.suffix.lower() not in CONTAINERS:
+        raise click.UsageError(f"--fix {fix} must end in one of {' '.join(CONTAINERS)}")
     if fix and audio:
         raise click.UsageError("--fix moves a video's own sound: leave --audio out")
     for output in filter(None, (fix, plot, table)):
@@ -486,15 +495,16 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
             except click.ClickException as error:
                 failed += 1
                 tell(f"failed: {error.message}")
-    if failed:
-        sys.exit(1)
+    if len(videos) > 1:
+        say(f"{len(videos) - failed} done, {failed} failed{f'; all in {table}' if table else ''}")
+    sys.exit(1 if failed else 0)
 
 
 def _write_sync(worker, video, result, fix, plot, max_offset, model, device):
     """Draw what was measured of a video, and write it with its sound moved, if asked to."""
-    from .drawing import draw_sync_curve
-
     if plot:
+        from .drawing import draw_sync_curve
+
         try:
             draw_sync_curve(plot, result)
         except (ImportError, OSError) as error:

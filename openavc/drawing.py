@@ -1,4 +1,4 @@
-"""Pictures and videos that show maps: overlays with a colour bar, written to files.
+"""Pictures and videos that show maps, spectrograms and curves, written to files.
 
 PyTorch is imported only when something is localised, since another process may do that.
 """

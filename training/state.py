@@ -36,10 +36,11 @@ def build(
     return model, objective, build_optimizer(stage, model, objective)
 
 
-def freeze(model: nn.Module, names: Sequence[str]) -> None:
-    """Freeze the named parts of a network, and unfreeze all others; ValueError if it lacks such a part."""
+def freeze(model: AudioVisualModel, names: Sequence[str]) -> None:
+    """Freeze the named parts of a network, and unfreeze all others but its constants; ValueError for unknown parts."""
     check_parts(model, names, "frozen")
-    model.requires_grad_(True)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in model.constants)
     for name in names:
         model.get_submodule(name).requires_grad_(False)
 

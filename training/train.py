@@ -145,6 +145,7 @@ def train(
     with alone_in(run):
         state = State(recipe, recipe.stage_at(max(0, steps_done(run) - 1)), device)  # the checkpoint's stage
         first_weights = locate(start_from)[1] if start_from else None
+        check_parts(state.model, recipe.fresh, "fresh")
         if first_weights:
             begin_with(state.model, first_weights, recipe.fresh)
         pairs = [make_pairs(recipe, stage, shards, state.model) for stage in recipe.stages]
@@ -236,9 +237,8 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
     Raises
     ------
     ValueError
-        If the model has no such parts, or the others' weights belong to another network.
+        If the weights belong to another network.
     """
-    check_parts(model, fresh, "fresh")
     given = load_model(path, device="cpu")
     prefix = next((f"{name}." for name, part in model.named_modules() if name and type(part) is type(given)), "")
     weights = {f"{prefix}{name}": value for name, value in given.state_dict().items()}

@@ -76,6 +76,11 @@ def standing_for_nothing(inputs: Iterable[str | Path], extensions: set[str]) -> 
     return [str(item) for item in inputs if next(expand(item, extensions), None) is None]
 
 
+def find_files(inputs: Iterable[str | Path], extensions: set[str]) -> list[Path]:
+    """Find the files that paths, folders and globs stand for, each once, named as they were given."""
+    return list(dict.fromkeys(file for item in inputs for file, _ in expand(item, extensions)))
+
+
 def passed_over(inputs: Iterable[str | Path], jobs: Iterable[Job], extensions: set[str]) -> Counter[str]:
     """Count, by extension, the files in folders that look like media and that no job is for.
 

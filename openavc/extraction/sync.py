@@ -12,7 +12,7 @@ from ..inference.offsets import SyncResult, described
 from ..media.remux import CONTAINERS, shift_sound
 
 _COLUMNS = ("file", "start", "end", "offset", "confidence", "words")
-_FIXED = 0.1  # seconds, largest offset that a mended video may have
+_FIXED = 0.1  # seconds, largest offset that a mended video may have anywhere
 
 
 class SyncTable:
@@ -29,6 +29,7 @@ class SyncTable:
         self.path = path
 
     def __enter__(self) -> SyncTable:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with name_full_disk(self.path):
             self._file = open(self.path, "w", newline="", encoding="utf-8", errors="surrogateescape")
             self._rows = csv.writer(self._file)
@@ -54,7 +55,8 @@ def check_fixable(result: SyncResult) -> float:
     """Return the seconds by which one move of the sound mends a video; raise ValueError if none does."""
     if result.offset is None:
         raise ValueError(f"{result}: nothing is written")
-    if len({segment.offset for segment in result.segments if segment.offset is not None}) > 1:
+    told = [segment.offset for segment in result.segments if segment.offset is not None]
+    if max(told) - min(told) > _FIXED:
         raise ValueError(f"one move of the sound can't mend it ({result}): nothing is written")
     return result.offset
 
@@ -93,6 +95,7 @@ def fix_video(
     with write_atomically(target) as partial:
         shift_sound(video, partial, offset, kind)
         checked = sync_offset(partial, model, max_offset=max_offset, device=device)
-        if checked.offset is None or abs(checked.offset) > _FIXED:
+        told = [segment.offset for segment in checked.segments if segment.offset is not None]
+        if not told or max(map(abs, told)) > _FIXED:
             raise ValueError(f"{target} isn't written: with the sound moved by {offset:.2f} s, {checked}")
     return checked

@@ -15,7 +15,7 @@ import numpy as np
 
 STEP = 0.04  # seconds from one candidate to the next
 CAN_TELL = 0.5  # least confidence at which an offset is named
-_NEAR = 0.1  # seconds by which an offset may be wrong, for the confidence
+NEAR = 0.1  # seconds by which an offset may be wrong, for the confidence
 _IN_STEP = STEP / 2  # largest offset that is called none
 _FITS = 0.5  # probability, before anything is seen, that some offset fits
 _CHANGES = 1e-3  # probability that the offset changes from a block to the next
@@ -109,6 +109,11 @@ class Block:
     logits: np.ndarray  # (K,) sums over the windows
     counts: np.ndarray  # (K,) of the windows that had a sound at the offset
 
+    @classmethod
+    def empty(cls, start: float, offsets: int) -> Block:
+        """Make a block without windows yet."""
+        return cls(start, start, np.zeros(offsets), np.zeros(offsets, dtype=int))
+
     def add(self, logits: np.ndarray, end: float) -> None:
         """Add a window that ends the block for now; NaN where it says nothing."""
         self.counts += np.isfinite(logits)
@@ -154,7 +159,7 @@ def best(offsets: np.ndarray, evidence: np.ndarray) -> tuple[float, float]:
     evidence : ndarray, shape (K,)
     """
     peak = int(evidence.argmax())
-    near = np.abs(offsets - offsets[peak]) <= _NEAR + 1e-9
+    near = np.abs(offsets - offsets[peak]) <= NEAR + 1e-9
     probability = np.exp(log_posterior(evidence))[:-1]
     return float(offsets[peak] + STEP * _vertex(evidence, peak)), float(probability[near].sum())
 

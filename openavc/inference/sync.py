@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ..media.clips import Stretch, video_stretches, window_around
 from ..media.file_object import BinaryFile, name_of
@@ -19,14 +20,15 @@ from ..media.loudness import windows_loudness
 from ..models.contract import Synchronizes
 from ..progress import step
 from .arguments import check_file, get_model, shortened
-from .batches import inference_of, prepared_audio, prepared_frames, stacked, to_numpy
+from .batches import inference_of, prepared_audio, prepared_frames, run_batches, stacked, to_numpy
 from .inputs import crop_to
 from .offsets import Block, SyncResult, candidates, conclude
 
 BLOCK = 5.0  # seconds of video within which the offset doesn't change
 _QUIETEST = -60.0  # dBFS; quieter sound tells nothing
 _STILLEST = 0.5 / 255  # mean change of a pixel over a clip; stiller pictures tell nothing
-_LARGEST_OFFSET = 30.0  # seconds
+BATCH_SIZE = 16  # sounds at once
+LARGEST_OFFSET = 30.0  # seconds
 
 
 def sync_offset(
@@ -72,9 +74,9 @@ def sync_offset(
     if audio is not None:
         check_file("audio", audio)
     network = synchronizing_model(model, device)
-    if isinstance(max_offset, bool) or not (isinstance(max_offset, int | float) and 0 < max_offset <= _LARGEST_OFFSET):
+    if isinstance(max_offset, bool) or not (isinstance(max_offset, int | float) and 0 < max_offset <= LARGEST_OFFSET):
         raise ValueError(
-            f"max_offset must be seconds, above 0, at most {_LARGEST_OFFSET:g}, got {shortened(max_offset)}"
+            f"max_offset must be seconds, above 0, at most {LARGEST_OFFSET:g}, got {shortened(max_offset)}"
         )
     offsets = candidates(max_offset)
     clips = video_stretches(
@@ -113,9 +115,9 @@ def to_blocks(model: Synchronizes, stretches: Iterable[Stretch], offsets: np.nda
         if block is not None and stretch.time >= block.start + BLOCK:
             block.end = stretch.time
             yield block
-            block = Block(stretch.time, stretch.time, np.zeros(len(offsets)), np.zeros(len(offsets), dtype=int))
+            block = Block.empty(stretch.time, len(offsets))
         if block is None:
-            block = Block(0.0, 0.0, np.zeros(len(offsets)), np.zeros(len(offsets), dtype=int))
+            block = Block.empty(0.0, len(offsets))
         block.add(offset_logits(model, stretch, offsets), stretch.time + model.sound.seconds / 2)
     if block is not None:
         yield block
@@ -128,18 +130,23 @@ def offset_logits(model: Synchronizes, stretch: Stretch, offsets: np.ndarray) ->
     """
     logits = np.full(len(offsets), np.nan)
     rate, length = model.sound.sample_rate, model.sound.samples
-    middles = [window_around(stretch.time + offset, model.sound.seconds, rate)[0] for offset in offsets]
-    starts = np.array(middles) - stretch.start
+    starts = np.array([window_around(stretch.time + offset, model.sound.seconds, rate)[0] for offset in offsets])
+    starts -= stretch.start
     inside = (starts >= 0) & (starts + length <= len(stretch.samples))
     if not inside.any() or np.abs(stretch.frames - stretch.frames[:1]).mean() < _STILLEST:
         return logits
     inside[inside] = windows_loudness(stretch.samples, starts[inside], length) >= _QUIETEST
     if not inside.any():
         return logits
-    windows = [stretch.samples[start : start + length] for start in starts[inside]]
     with inference_of(model):
         frames = model.represent_frames(prepared_frames(model, stacked(model, [stretch.frames])))
-        sound = model.represent_audio(prepared_audio(model, stacked(model, windows)))
-        compared = model.compare(frames.expand(len(windows), *frames.shape[1:]), sound).float()
-    logits[inside] = to_numpy(compared.diff(dim=1)[:, 0], model)
+    windows = ((start, stretch.samples[start : start + length]) for start in starts[inside].tolist())
+    compared = run_batches(windows, BATCH_SIZE, model, lambda batch: _logits(model, frames, batch))
+    logits[inside] = to_numpy((row for _, row in compared), model)
     return logits
+
+
+def _logits(model: Synchronizes, frames: Tensor, samples: Tensor) -> Tensor:
+    """Compare what represents one clip of frames (1, ...) with windows of sound (B, n, channels): (B,)."""
+    sound = model.represent_audio(prepared_audio(model, samples))
+    return model.compare(frames.expand(len(sound), *frames.shape[1:]), sound).float().diff(dim=1)[:, 0]

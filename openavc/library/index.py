@@ -261,7 +261,7 @@ class Writer:
         older = {self.paths[key] for key in self.waiting if key in self.paths}
         replaced = (older | set(done)) & self.results.keys()
         if self._is_of_another_model():
-            self.given_up += self.results.keys() - replaced
+            self.given_up += sorted(self.results.keys() - replaced)
             replaced = set(self.results)
         if replaced == self.results.keys():  # nothing remains; an emptied table may be another model's
             mode = "create" if self.table is None else "overwrite"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..progress import step
 from .container import existing_file, open_container, start_seconds
 
 CONTAINERS = {  # ending -> FFmpeg's name; AVI isn't among them, as its sound can't begin late
@@ -50,7 +51,11 @@ def shift_sound(source: Path, target: Path, seconds: float, container: str) -> N
                 for stream in videos.streams
                 if stream.type in _COPIED
             }
+            copy.metadata.update(videos.metadata)
+            for index, stream in streams.items():
+                stream.metadata.update(videos.streams[index].metadata)
             for packet in videos.demux([videos.streams[index] for index in streams]):
+                step()
                 if packet.size == 0 or (packet.stream.type == "audio" and not _move(packet, -seconds, origin)):
                     continue
                 packet.stream = streams[packet.stream.index]

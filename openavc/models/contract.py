@@ -64,6 +64,7 @@ class AudioVisualModel(nn.Module, ABC):
         self.sha256 = ""  # of the weights file
         self.architecture: dict = {}  # for `build_model`
         self.options: dict = {}  # options of the architecture that `load_model` was given
+        self.constants: frozenset[str] = frozenset()  # names of parameters that are never trained
         # Processes a clip's frames (T, H, W, 3) on the CPU, before they are batched; must be picklable.
         self.precompute_frames: Callable[[np.ndarray], np.ndarray] = unchanged
 

@@ -68,9 +68,7 @@ class Norms:
     def __call__(self, width: int, dimensions: int) -> nn.Module:
         layer = nn.BatchNorm1d if dimensions == 1 else nn.BatchNorm3d
         norm = layer(width, eps=1e-3, momentum=1 - self.decay)
-        if not self.scale:  # a constant, under the same name, so that a network with scales can take the weights
-            del norm.weight
-            norm.register_buffer("weight", torch.ones(width))
+        norm.weight.requires_grad_(self.scale)  # else a constant, under the same name as a scale that is learned
         return norm
 
 
@@ -215,6 +213,7 @@ class MultisensoryTrunk(Fuses):
         self.stage3 = nn.Sequential(Block(second, second, cube, once, norms), Block(second, second, cube, once, norms))
         self.stage4 = nn.Sequential(Block(second, third, cube, half, norms), Block(third, third, cube, once, norms))
         self.stage5 = nn.Sequential(Block(third, fourth, cube, last, norms), Block(fourth, fourth, cube, once, norms))
+        self.constants = frozenset(name for name, value in self.named_parameters() if not value.requires_grad)
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
         """Turn samples (B, n, 2) into companded waveforms (B, 2, n), or spectrograms (B, 2 bands, times).

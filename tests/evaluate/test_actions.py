@@ -118,7 +118,7 @@ def test_accuracies_and_confusions_are_those_counted_by_hand():
     targets = np.array([0, 0, 0, 0, 1, 1])
     predicted = {"one": np.array([0, 0, 0, 1, 1, 2]), "other": np.array([0, 0, 0, 0, 1, 2])}
     np.testing.assert_allclose(confusion(targets, predicted["one"], 3), [[0.75, 0.25, 0], [0, 0.5, 0.5], [0, 0, 0]])
-    found = recognised(predicted, targets, KINDS, seed=0)
+    found = recognised(predicted, targets, np.arange(len(targets)), KINDS, seed=0)
     assert found["one"].top1.mean == pytest.approx(100 * 4 / 6)
     assert found["one"].by_class == {"cat": 75, "dog": 50}
     assert (found["one"].mean, found["one"].more) == (62.5, None)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from openavc.models.multisensory import Multisensory, Subsample, compand, pad_same
+from training.state import freeze
 
 SMALL = {"widths": [4, 8, 12, 16], "image_size": 32, "frames": 16, "frame_rate": 15.0, "sample_rate": 8000}
 TABLE = {  # papers' layers: (channels, time, rows, columns), or (channels, samples) of the sound
@@ -182,3 +183,15 @@ def test_a_spectrogram_can_stand_in_for_the_waveform():
 def test_a_spectrogram_of_another_rate_is_refused():
     with pytest.raises(ValueError, match="mel64 takes 24000 Hz, got sample_rate 8000"):
         Multisensory(**SMALL, frontend="mel64")
+
+
+def test_constant_scales_stay_constant_and_can_be_normalised_over_processes():
+    model = Multisensory(**SMALL)
+    freeze(model, [])
+    scales = {name for name, value in model.named_parameters() if not value.requires_grad}
+    norms = {name for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm3d)}
+    assert scales == {f"{name}.weight" for name in norms}
+    assert all((model.get_parameter(name) == 1).all() for name in scales)
+    assert not any(not value.requires_grad for value in Multisensory(**SMALL, norm_scale=True).parameters())
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    assert {name for name, value in synchronised.named_parameters() if not value.requires_grad} == scales

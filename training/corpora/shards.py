@@ -50,6 +50,11 @@ class StoredClip:
         """Length of the sound, in seconds."""
         return self.samples / self.sample_rate
 
+    @property
+    def place(self) -> str:
+        """Where its pictures are from, which makes them alike: the level of a game, or else the video."""
+        return self.level or self.source
+
 
 def encode_clip(
     key: str,

@@ -60,16 +60,15 @@ def actions(
     predicted = {
         name: class_probabilities(network, shards, videos, clips).argmax(axis=1) for name, network in networks.items()
     }
-    found = recognised(predicted, targets, classes, seed)
+    places = np.array([video.clips[0].place for video in videos])
+    found = recognised(predicted, targets, places, classes, seed)
     counts = np.bincount(targets, minlength=len(classes))
     title = f"actions, {len(videos)} videos, {len(classes)} classes"
     chance = 100 / len(classes)
     click.echo(
         all_tables({f"{title}, %": _rows(found, chance), "of each class, %": _class_rows(found, classes, counts)})
     )
-    click.echo(f"Up to {clips} clips a video; intervals of 95 % by bootstrapping over videos.")
-    if picture:
-        draw_confusion(picture, {name: of.shares for name, of in found.items()}, classes)
+    click.echo(f"Up to {clips} clips a video; intervals: 95 %, by drawing whole levels or videos anew.")
     write_report(
         f"actions ({data.name})",
         {f"{name} top-1": of.top1.mean for name, of in found.items()}
@@ -81,6 +80,8 @@ def actions(
         videos=len(videos),
         clips=clips,
     )
+    if picture:
+        draw_confusion(picture, {name: of.shares for name, of in found.items()}, classes)
     print_published(published.ACTIONS, "Those are on UCF-101, 101 classes of real videos: other data.")
 
 
@@ -97,17 +98,16 @@ def check_networks(networks: dict[str, AudioVisualModel]) -> dict[str, Classifie
 
 
 def recognised(
-    predicted: dict[str, np.ndarray], targets: np.ndarray, classes: tuple[str, ...], seed: int
+    predicted: dict[str, np.ndarray], targets: np.ndarray, places: np.ndarray, classes: tuple[str, ...], seed: int
 ) -> dict[str, Recognised]:
-    """Measure the predictions (videos,) of each network against the true classes (videos,)."""
+    """Measure the predictions (videos,) of each network against the true classes (videos,), drawing places anew."""
     found: dict[str, Recognised] = {}
-    each = np.arange(len(targets))
     first = next(iter(predicted.values())) == targets
     for number, (name, guesses) in enumerate(predicted.items()):
         right, shares = guesses == targets, confusion(targets, guesses, len(classes))
-        more = share(right.astype(float) - first, each, seed) if number else None
+        more = share(right.astype(float) - first, places, seed) if number else None
         by_class = {classes[k]: 100 * float(shares[k, k]) for k in np.unique(targets)}
-        found[name] = Recognised(share(right, each, seed), more, shares, by_class)
+        found[name] = Recognised(share(right, places, seed), more, shares, by_class)
     return found
 
 

@@ -27,7 +27,7 @@ def find_labelled_videos(shards: Shards, classes: Sequence[str]) -> list[Labelle
     Raises
     ------
     ValueError
-        If a clip has no label, or one that isn't among the classes.
+        If a clip has no label, or one that isn't among the classes, or two of one video have different ones.
     """
     videos: dict[str, list[StoredClip]] = {}
     for clip in shards.clips:
@@ -35,6 +35,9 @@ def find_labelled_videos(shards: Shards, classes: Sequence[str]) -> list[Labelle
             found = f"the label {clip.labels[0]!r}" if clip.labels else "no label"
             raise ValueError(f"{clip.key} has {found}; the network's classes are {', '.join(classes)}")
         videos.setdefault(clip.source, []).append(clip)
+    for source, clips in videos.items():
+        if len(labels := {clip.labels[0] for clip in clips}) > 1:
+            raise ValueError(f"the clips of {source} have different labels: {', '.join(sorted(labels))}")
     return [LabelledVideo(source, classes.index(clips[0].labels[0]), tuple(clips)) for source, clips in videos.items()]
 
 

@@ -1,7 +1,8 @@
-"""Stored clips whose sound is shifted by a known time, is that of another clip, or whose picture stands still."""
+"""Stored clips whose sound is shifted by a known time, or that of another clip."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,15 +28,12 @@ class Shifted:
         Of the sound; the same unless it is to be foreign.
     shift : float
         Seconds by which the sound comes late.
-    still : bool
-        Whether all frames are the first.
     """
 
     shards: Shards
     clip: StoredClip
     sound: StoredClip
     shift: float = 0.0
-    still: bool = False
 
     def samples(self, model: Synchronizes) -> np.ndarray:
         """Read the entire sound as the network takes it: (n, channels)."""
@@ -50,12 +48,11 @@ class Shifted:
             time = float(self.clip.frame_times[index])
             if time >= following - 1e-6:
                 following = time + hop_size(model)
-                frames = self.shards.frames_at(self.clip, index, model.frames)
-                yield Stretch(time, frames[:1].repeat(len(frames), axis=0) if self.still else frames, samples, start)
+                yield Stretch(time, self.shards.frames_at(self.clip, index, model.frames), samples, start)
 
 
 def motion(shards: Shards, clip: StoredClip) -> tuple[np.ndarray, np.ndarray]:
     """Measure by how much a clip's pictures change: (frames - 1,) times in seconds, and mean changes of a pixel."""
-    frames = shards.frames(clip, np.arange(len(clip.frame_times)))
-    times = (clip.frame_times[1:] + clip.frame_times[:-1]) / 2
-    return times, np.abs(np.diff(frames, axis=0)).mean(axis=(1, 2, 3))
+    frames = (shards.frame(clip, index) for index in range(len(clip.frame_times)))
+    changes = [np.abs(after - before).mean() for before, after in itertools.pairwise(frames)]
+    return (clip.frame_times[1:] + clip.frame_times[:-1]) / 2, np.array(changes)

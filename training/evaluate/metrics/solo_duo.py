@@ -77,8 +77,8 @@ def _examples(network: Localizes, encounters: Encounters, seed: int) -> tuple[li
 
 
 def _groups(scenes: list[Scene]) -> np.ndarray:
-    """Group scenes whose pictures are correlated: by level, or else by video."""
-    return np.array([scene.clip.level or scene.clip.source for scene in scenes])
+    """Group scenes whose pictures are alike."""
+    return np.array([scene.clip.place for scene in scenes])
 
 
 def _prior(heard: list[Tensor], encounters: Encounters) -> Tensor:

@@ -5,89 +5,92 @@ Multisensory, section 3. Times are in seconds.
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from openavc.inference.offsets import CAN_TELL, STEP, Block, best, candidates, conclude, log_posterior
+from openavc.inference.offsets import NEAR, STEP, Block, best, candidates, conclude, log_posterior
 from openavc.inference.sync import offset_logits, to_blocks
 from openavc.models.contract import Synchronizes
 
-from ...corpora.shards import Shards
+from ...corpora.shards import Shards, clip_middles
 from ..datasets.shifted import Shifted, motion
 from .bootstrap import Share, share
 
 SURE = 0.8  # confidence from which answers are to be right
-RIGHT = 0.1  # seconds, largest error of a right answer
 CLOSE = 0.2  # seconds, largest error of a close one
 WEIGHTS = np.geomspace(0.01, 1, 41)  # of evidence, among which `calibrate` chooses
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What was found for n clips whose sound is `shift` late, or foreign (NaN)."""
+class Answer:
+    """What a network finds for a clip whose sound is shifted, or foreign."""
 
-    shift: np.ndarray  # (n,)
-    blocks: list[list[Block]]
-    source: np.ndarray  # (n,) number of each clip's video
+    shifted: Shifted
+    blocks: list[Block]
     offsets: np.ndarray  # (K,) that were tried
 
     @property
-    def foreign(self) -> np.ndarray:
-        """Whether no offset is right: (n,) bool."""
-        return np.isnan(self.shift)
+    def foreign(self) -> bool:
+        """Whether no offset is right."""
+        return self.shifted.sound.source != self.shifted.clip.source
+
+    @property
+    def logits(self) -> np.ndarray:
+        """Sums over all windows: (K,)."""
+        return np.sum([block.logits for block in self.blocks], axis=0)
+
+    def likelihood(self, weight: float) -> float:
+        """Return the probability of what is right under a weight of evidence: near the shift, or that none fits."""
+        probability = np.exp(log_posterior(weight * self.logits))
+        near = np.abs(self.offsets - self.shifted.shift) <= NEAR
+        return float(probability[-1] if self.foreign else probability[:-1][near].sum())
 
 
-def known_shifts(shards: Shards, largest: float, seed: int) -> Iterator[Shifted]:
-    """Give every clip once its own sound with a random shift of up to `largest`, and once another video's sound."""
-    for number, clip in enumerate(shards.clips):
+def known_shifts(shards: Shards, model: Synchronizes, largest: float, seed: int) -> list[Shifted]:
+    """Give every clip once its own sound with a random shift of up to `largest`, and once another video's sound.
+
+    Raises
+    ------
+    ValueError
+        If no clip has enough frames for the network.
+    """
+    clips = [clip for clip in shards.clips if clip_middles(clip, model.frames).any()]
+    if not clips:
+        frames = f"{model.frames.count} frames at {model.frames.rate:g} a second"
+        raise ValueError(f"none of the {len(shards.clips)} clips has {frames}, as {model.name} takes them")
+    shifted = []
+    for number, clip in enumerate(clips):
         rng = np.random.default_rng([seed, number])
-        yield Shifted(shards, clip, clip, float(rng.uniform(-largest, largest)))
-        others = [other for other in shards.clips if other.source != clip.source]
-        if others:
-            yield Shifted(shards, clip, others[rng.integers(len(others))])
+        shifted.append(Shifted(shards, clip, clip, float(rng.uniform(-largest, largest))))
+        if others := [other for other in clips if other.source != clip.source]:
+            shifted.append(Shifted(shards, clip, others[rng.integers(len(others))]))
+    return shifted
 
 
-def ask(model: Synchronizes, shifted: Sequence[Shifted], max_offset: float) -> Answers:
+def ask(model: Synchronizes, shifted: Sequence[Shifted], max_offset: float) -> list[Answer]:
     """Compare the frames of all clips with their sounds at every offset up to `max_offset`."""
     offsets = candidates(max_offset)
-    blocks = [list(to_blocks(model, clip.stretches(model), offsets)) for clip in shifted]
-    shifts = [clip.shift if clip.sound.source == clip.clip.source else math.nan for clip in shifted]
-    sources = np.unique([clip.clip.source for clip in shifted], return_inverse=True)[1]
-    return Answers(np.array(shifts), blocks, sources, offsets)
+    return [Answer(clip, list(to_blocks(model, clip.stretches(model), offsets)), offsets) for clip in shifted]
 
 
-def calibrate(answers: Answers) -> float:
-    """Choose the weight of evidence under which the right answers, and none for foreign sounds, are likeliest.
-
-    An answer is right within 0.1 s; half of the likelihood comes from clips with their own sound.
-    """
+def calibrate(answers: Sequence[Answer]) -> float:
+    """Choose the weight of evidence under which what is right is likeliest; own and foreign sounds count as much."""
 
     def likelihood(weight: float) -> float:
-        right = np.array([_right(answers.offsets, weight * _sum(row), shift) for row, shift in _rows(answers)])
-        foreign = answers.foreign
-        return sum(np.log(np.maximum(right[kind], 1e-6)).mean() for kind in (foreign, ~foreign) if kind.any())
+        right = np.log([max(answer.likelihood(weight), 1e-6) for answer in answers])
+        foreign = np.array([answer.foreign for answer in answers])
+        return sum(right[kind].mean() for kind in (foreign, ~foreign) if kind.any())
 
     return float(max(WEIGHTS, key=likelihood))
 
 
-def _rows(answers: Answers) -> Iterator[tuple[list[Block], float]]:
-    return zip(answers.blocks, answers.shift, strict=True)
-
-
-def _sum(blocks: list[Block]) -> np.ndarray:
-    return np.sum([block.logits for block in blocks], axis=0)
-
-
-def _right(offsets: np.ndarray, evidence: np.ndarray, shift: float) -> float:
-    """Return the probability of offsets within 0.1 s of a shift, or that none fits if the sound is foreign."""
-    probability = np.exp(log_posterior(evidence))
-    if math.isnan(shift):
-        return float(probability[-1])
-    return float(probability[:-1][np.abs(offsets - shift) <= RIGHT].sum())
+def halves(answers: Sequence[Answer]) -> tuple[list[Answer], list[Answer]]:
+    """Split answers by places in two, so that a weight is chosen on one half and judged on the other."""
+    places = {place: number for number, place in enumerate(dict.fromkeys(a.shifted.clip.place for a in answers))}
+    first, second = ([a for a in answers if places[a.shifted.clip.place] % 2 == half] for half in (0, 1))
+    return first, second
 
 
 def two_way(model: Synchronizes, shards: Shards, gap: float, seed: int) -> tuple[Share, Share]:
@@ -100,7 +103,7 @@ def two_way(model: Synchronizes, shards: Shards, gap: float, seed: int) -> tuple
     preferred : Share
         Of clips, those whose own sound has the higher logit.
     """
-    logits, sources = [], []
+    logits, places = [], []
     for number, clip in enumerate(shards.clips):
         rng = np.random.default_rng([seed, number])
         for stretch in Shifted(shards, clip, clip).stretches(model):
@@ -110,40 +113,57 @@ def two_way(model: Synchronizes, shards: Shards, gap: float, seed: int) -> tuple
             found = offset_logits(model, stretch, np.append(0.0, far))
             if len(found) == 2 and np.isfinite(found).all():
                 logits.append(found)
-                sources.append(number)
+                places.append(clip.place)
     if not logits:
         raise ValueError(f"no clip has loud sound at two times at least {gap:g} s apart, with moving pictures")
     own, other = np.array(logits).T
-    groups = np.array(sources)
+    groups = np.array(places)
     decided = share(((own > 0).astype(float) + (other < 0)) / 2, groups, seed)
     return decided, share((own > other) + 0.5 * (own == other), groups, seed)
 
 
-def recovered(answers: Answers, weight: float, seed: int) -> dict[str, str]:
-    """Measure how well known shifts are recovered, and how often an answer is given where there is one."""
-    kept = [(blocks, shift, source) for (blocks, shift), source in zip(_rows(answers), answers.source, strict=True)]
-    own = [(blocks, shift, source) for blocks, shift, source in kept if not math.isnan(shift)]
-    found = [best(answers.offsets, weight * _sum(blocks)) for blocks, _, _ in own]
-    errors = np.abs([offset - shift for (offset, _), (_, shift, _) in zip(found, own, strict=True)])
-    confidence, groups = np.array([sure for _, sure in found]), np.array([source for *_, source in own])
-    sure = confidence >= SURE
-    foreign = [conclude(answers.offsets, blocks, weight) for blocks, shift, _ in kept if math.isnan(shift)]
-    return {
-        **errors_of(errors, groups, seed),
-        "told, %": str(share(confidence >= CAN_TELL, groups, seed)),
-        f"sure (>= {SURE:g})": f"{sure.sum()} of {len(sure)}",
-        f"of these within {RIGHT:g} s, %": str(share(errors[sure] <= RIGHT, groups[sure], seed)) if sure.any() else "-",
-        "foreign sound: can't tell, %": f"{100 * np.mean([result.offset is None for result in foreign]):.0f}"
-        if foreign
-        else "-",
-    }
+def recovered(answers: Sequence[Answer], weight: float, seed: int) -> dict[str, Share | float]:
+    """Measure how well known shifts are recovered, and how often an answer is given where there is one.
+
+    The error of a clip is that of the likeliest offset, also where it isn't sure enough to be told. Shares are in
+    percent.
+    """
+    own = [answer for answer in answers if not answer.foreign]
+    guesses = [best(answer.offsets, weight * answer.logits)[0] for answer in own]
+    results = [conclude(answer.offsets, answer.blocks, weight) for answer in own]
+    told = np.array([np.nan if result.offset is None else result.offset for result in results])
+    late, places = np.array([answer.shifted.shift for answer in own]), places_of(own)
+    sure = np.array([result.confidence >= SURE for result in results])
+    foreign = [answer for answer in answers if answer.foreign]
+    silent = [conclude(answer.offsets, answer.blocks, weight).offset is None for answer in foreign]
+    figures: dict[str, Share | float] = errors_of(np.abs(guesses - late), places, seed)
+    figures |= {"told": share(np.isfinite(told), places, seed), f"sure ({SURE:g})": share(sure, places, seed)}
+    if sure.any():
+        right = np.abs(told - late)[sure] <= NEAR
+        figures[f"of these within {NEAR:g} s"] = share(right, places[sure], seed)
+    if foreign:
+        figures["foreign: can't tell"] = share(np.array(silent), places_of(foreign), seed)
+    return figures
 
 
-def errors_of(errors: np.ndarray, groups: np.ndarray, seed: int) -> dict[str, str]:
-    """Sum up absolute errors (n,) in seconds."""
+def places_of(answers: Sequence[Answer]) -> np.ndarray:
+    """Return where the pictures of answers are from, by which intervals are drawn: (n,)."""
+    return np.array([answer.shifted.clip.place for answer in answers])
+
+
+def errors_of(errors: np.ndarray, places: np.ndarray, seed: int) -> dict[str, Share | float]:
+    """Sum up absolute errors (n,), in seconds."""
+    return {"median error, s": float(np.median(errors)), f"within {CLOSE:g} s": share(errors <= CLOSE, places, seed)}
+
+
+def simple_guesses(answers: Sequence[Answer], model: Synchronizes, seed: int) -> dict[str, dict[str, Share | float]]:
+    """Measure two guesses without a network on the same clips: that nothing is shifted, and `correlated`."""
+    own = [answer for answer in answers if not answer.foreign]
+    late, places = np.array([answer.shifted.shift for answer in own]), places_of(own)
+    guessed = np.array([correlated(answer.shifted, model, answer.offsets) for answer in own])
     return {
-        "median error, s": f"{np.median(errors):.3f}",
-        f"within {CLOSE:g} s, %": str(share(errors <= CLOSE, groups, seed)),
+        "zero": errors_of(np.abs(late), places, seed),
+        "loudness and motion": errors_of(np.abs(guessed - late), places, seed),
     }
 
 
@@ -166,13 +186,3 @@ def correlated(shifted: Shifted, model: Synchronizes, offsets: np.ndarray) -> fl
         moved = (pair.std(axis=1) > 0).all()
         scores.append(float(np.corrcoef(pair)[0, 1]) if moved else -1.0)
     return float(offsets[int(np.argmax(scores))])
-
-
-def interleaved(answers: Answers) -> tuple[Answers, Answers]:
-    """Split answers in two by their videos, so that a weight is chosen on one half and judged on the other."""
-    even = answers.source % 2 == 0
-    halves = []
-    for chosen in (even, ~even):
-        blocks = list(itertools.compress(answers.blocks, chosen))
-        halves.append(Answers(answers.shift[chosen], blocks, answers.source[chosen], answers.offsets))
-    return halves[0], halves[1]
