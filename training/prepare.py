@@ -414,9 +414,7 @@ def main(folder, output, list_path, kind, class_folders, held, workers, **settin
     tell_warnings()
     try:
         if settings["shortest"] > settings["clip_seconds"]:
-            raise ValueError(
-                f"--shortest {settings['shortest']:g} is longer than a clip, --clip-seconds {settings['clip_seconds']:g}"
-            )
+            raise ValueError(f"no clip of {settings['clip_seconds']:g} s has --shortest {settings['shortest']:g} s")
         if list_path and class_folders:
             raise ValueError("--list gives the labels, and so do --class-folders: take one of the two")
         videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)

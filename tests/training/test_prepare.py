@@ -18,6 +18,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from videos import write_video as write_pictures
 
 import training.prepare
@@ -635,3 +636,10 @@ def test_a_list_in_another_format_is_refused_by_its_name(kind, text, tmp_path):
     assert "entry 1 isn't" in str(told.value)
     assert "audioset, kinetics, flickr" in str(told.value)
     assert "Error" not in str(told.value)
+
+
+def test_a_shortest_clip_that_is_longer_than_any_is_refused(tmp_path):
+    options = ["--output", str(tmp_path / "out"), "--clip-seconds", "3", "--shortest", "4"]
+    result = CliRunner().invoke(training.prepare.main, [str(tmp_path), *options])
+    assert result.exit_code == 2
+    assert "no clip of 3 s has --shortest 4 s" in result.stderr
