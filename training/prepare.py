@@ -49,7 +49,7 @@ from openavc.worker import WorkerDied, WorkerKilled
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, label_by_folders, read_list
 from .corpora.processes import write_in_processes
 from .corpora.shards import encode_clip
-from .corpora.tars import is_whole, write_tar
+from .corpora.tars import check_writer, is_whole, write_tar
 from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
@@ -332,7 +332,8 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     Raises
     ------
     ValueError
-        If there are no videos, none for `train` or `held`, or `output` holds shards of other videos or settings.
+        If there are no videos, none for `train` or `held`, or `output` holds shards of other videos or settings, or
+        webdataset is missing.
     OSError
         If another process writes to `output`, or the disk is full; shards that are written stay.
     RuntimeError
@@ -341,6 +342,7 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     """
     if not videos:
         raise ValueError("there are no videos to prepare")
+    check_writer()
     sides = _split(videos, output, held)
     jobs = _plan(sides, settings)
     with only_user(output):

@@ -36,7 +36,7 @@ from .corpora.engine import end_with_player, remove_shared_memory
 from .corpora.processes import write_in_processes
 from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
 from .corpora.shards import encode_clip
-from .corpora.tars import is_whole, write_tar
+from .corpora.tars import check_writer, is_whole, write_tar
 
 SCENES = ("roam", "solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
@@ -244,6 +244,7 @@ def simulate(output: Path, episodes: int, settings: Settings, workers: int) -> l
         If a worker died; raised after all other shards are written.
     """
     check_engine()
+    check_writer()
     output = output.resolve()
     with only_user(output):
         _record(output, asdict(settings) | {"episodes": episodes})

@@ -130,10 +130,17 @@ def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]
         for file in _files_below(path, extensions):
             yield file, file.relative_to(path)
     elif not os.path.lexists(path) and (matches := glob.glob(str(item), recursive=True)):
-        for match in sorted(matches):
+        for match in sorted([*matches, *_closed_to(path)]):
             yield from expand(match, extensions)
     else:
         yield path, Path(path.name)
+
+
+def _closed_to(pattern: Path) -> set[str]:
+    """Return the folders into which the wildcards of a pattern lead, and that can't be listed."""
+    leading = [str(parent) for parent in pattern.parents if glob.has_magic(str(parent))]
+    found = {folder for parent in leading for folder in glob.glob(parent, recursive=True) if os.path.isdir(folder)}
+    return {folder for folder in found if not os.access(folder, os.R_OK | os.X_OK)}
 
 
 def _files_below(folder: Path, extensions: set[str]) -> list[Path]:

@@ -258,11 +258,11 @@ for job in plan_jobs(sys.argv[1:], Path("out"), {".wav"}):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="this system has no such permissions")
 @pytest.mark.parametrize("mode", [0o000, 0o744], ids=["nothing", "names alone"])
-@pytest.mark.parametrize("given", ["", "private", "private/*.wav"])
+@pytest.mark.parametrize("given", ["", "private", "private/*.wav", "*", "*/*.wav", "open/../*/*.wav"])
 def test_a_folder_that_cannot_be_listed_is_named(given, mode):
     with tempfile.TemporaryDirectory() as folder:  # not below a folder that is root's alone
         os.chmod(folder, 0o755)
-        for name in ("clip.wav", "private/other.wav"):
+        for name in ("clip.wav", "private/other.wav", "open/clip.wav"):
             write_sound(Path(folder, name), 0)
         private = Path(folder, "private")
         private.chmod(mode)
@@ -271,11 +271,14 @@ def test_a_folder_that_cannot_be_listed_is_named(given, mode):
         )
         private.chmod(0o755)
     lines = told.stdout.splitlines()
-    if given.endswith(".wav"):
+    if given == "private/*.wav":
         name = "other.wav" if mode else "*.wav"  # whose name can be read
         assert len(lines) == 1 and f"{private}/{name}" in lines[0]
     else:
-        assert lines == ["clip.wav"] * (not given) + [f"{private} is a folder that can't be listed: permission denied"]
+        named = [line for line in lines if "can't be listed: permission denied" in line]
+        assert len(named) == 1 and "private is a folder that" in named[0]
+        files = {"": 2, "private": 0, "*": 2}.get(given, 1)
+        assert [line for line in lines if line == "clip.wav"] == ["clip.wav"] * files
 
 
 def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):

@@ -643,3 +643,10 @@ def test_a_shortest_clip_that_is_longer_than_any_is_refused(tmp_path):
     result = CliRunner().invoke(training.prepare.main, [str(tmp_path), *options])
     assert result.exit_code == 2
     assert "no clip of 3 s has --shortest 4 s" in result.stderr
+
+
+def test_what_shards_are_written_with_is_looked_for_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    with pytest.raises(ValueError, match=r"shards can't be written: .*webdataset.*pip install '\.\[training\]'"):
+        prepare([ListedVideo(str(EXAMPLE))], tmp_path / "out", SETTINGS, workers=1)
+    assert not (tmp_path / "out").exists()

@@ -24,6 +24,14 @@ _NAMED = 5  # shards that a warning names
 Members = dict[str, tuple[int, int]]  # extension -> offset and size in the tar, bytes
 
 
+def check_writer() -> None:
+    """Raise ValueError without what shards are written with, before anything is worked on."""
+    try:
+        import webdataset  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"shards can't be written: {error}; in the checkout, pip install '.[training]'") from None
+
+
 @contextmanager
 def write_tar(path: Path, shards: int) -> Iterator[Callable[[dict], None]]:
     """Write a shard, completely or not at all.
