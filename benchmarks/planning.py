@@ -100,11 +100,16 @@ def frames_shape(model: AudioVisualModel) -> tuple[int, ...]:
     return model.precompute_frames(np.zeros(model.frames.shape, np.float32)).shape
 
 
-def synthetic_batch(model: AudioVisualModel, pairs: int, shape: tuple[int, ...]) -> dict[str, torch.Tensor]:
-    """Make pairs of black pictures and silence, as the loader would; `shape` is that of a clip's frames."""
-    return {
+def synthetic_batch(model: AudioVisualModel, pairs: int, shape: tuple[int, ...], drawn: int) -> dict[str, torch.Tensor]:
+    """Make pairs of black pictures and silence, as the loader would; `shape` is that of a clip's frames.
+
+    `drawn` negatives come with each, if any.
+    """
+    sound = model.sound.samples, model.sound.channels
+    negatives = {"negatives": torch.zeros(pairs, drawn, *sound)} if drawn else {}
+    return negatives | {
         "frames": torch.zeros(pairs, *shape),
-        "samples": torch.zeros(pairs, model.sound.samples, model.sound.channels),
+        "samples": torch.zeros(pairs, *sound),
         "label": torch.zeros(pairs, dtype=torch.long),
         "target": torch.zeros(pairs, dtype=torch.long),
         "group": torch.zeros(pairs, dtype=torch.long),
@@ -124,11 +129,11 @@ def count(name: str, recipe: Recipe) -> Work:
     step, shape = Step(model, objective, PRECISIONS[recipe.precision]), frames_shape(model)
     trained = [parameter for parameter in step.parameters() if parameter.requires_grad]
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
-        loss, _ = step(synthetic_batch(model, recipe.batch_size, shape))
+        loss, _ = step(synthetic_batch(model, recipe.batch_size, shape, objective.drawn))
         torch.autograd.grad(loss, trained, allow_unused=True)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     pair = counter.get_total_flops() / recipe.batch_size
-    size = sum(tensor.nbytes for tensor in synthetic_batch(model, 1, shape).values())
+    size = sum(tensor.nbytes for tensor in synthetic_batch(model, 1, shape, objective.drawn).values())
     return Work(name, recipe.precision, parameters, pair, recipe.steps * recipe.batch_size, size)
 
 

@@ -23,6 +23,8 @@ import openavc
 from openavc import cli
 from openavc.lines import naming, one_line
 from openavc.models import AVENet
+from openavc.weights import build_model
+from training.checkpoint import save_weights
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"architecture": "ave", "widths": [2, 2, 2, 2], "frontend": "mel64", "image_size": 16, "joint_size": 4}
@@ -183,6 +185,34 @@ def test_a_file_that_cannot_be_used_is_an_error_of_one_line(run, odd, arguments)
     usage = arguments[0] in ("download", "verify") or "map\n-good.mkv" in arguments
     _, errors = run(*arguments, status=2 if usage else 1)
     assert errors.splitlines()[-1].startswith("Error: ")
+
+
+INPUTS = {"image_size": 16, "frames": 8, "frame_rate": 25.0, "sample_rate": 8000}
+FUSING = {
+    "sync.safetensors": {"architecture": "multisensory", "widths": [2, 2, 2, 2], **INPUTS},
+    "separate.safetensors": {
+        "architecture": "separation",
+        "widths": [2, 2, 2, 2],
+        "sync_widths": [2, 2, 2, 2],
+        "window": 256,
+        "hop": 64,
+        "fft_size": 256,
+        **INPUTS,
+    },
+}
+
+
+@pytest.mark.parametrize("arguments", [("sync", "--max-offset", "1"), ("separate", "--output", "separated\n")])
+def test_videos_that_cannot_be_fused_are_told_of_in_a_line_each(run, odd, arguments):
+    command, *options = arguments
+    weights = odd / f"{command}.safetensors"
+    save_weights(weights, build_model(FUSING[weights.name]), FUSING[weights.name])
+    videos = [odd / "videos" / name for name in ("mute\n.mkv", "blind\n.mkv", "empty-good.mp4", "damaged1-good.mp4")]
+    _, errors = run(command, *videos, *options, "--model", weights, status=1)
+    failed = [line for line in errors.splitlines() if line.startswith("failed: ")]
+    assert len(failed) >= 3
+    for name in (r"mute\n.mkv", r"blind\n.mkv", "empty-good.mp4"):
+        assert any(name in line for line in failed)
 
 
 def test_silent_and_short_files_are_warned_of_in_a_line_each(run, odd):

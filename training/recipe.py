@@ -389,6 +389,7 @@ def _check_objective(stage: Stage) -> None:
     kind, options = OBJECTIVES[name], {key: value for key, value in stage.objective.items() if key != "name"}
     known = inspect.signature(kind).parameters.keys() - {"windows_per_clip"}  # that comes from [data]
     try:
+        inspect.signature(kind).bind(windows_per_clip=1, **options)
         objective = kind(windows_per_clip=1, **options)
     except TypeError as error:
         has = ", ".join(sorted(known)) or "none"

@@ -20,8 +20,11 @@ _Rules = dict[str, tuple[Callable[[Any], bool], str]]  # key -> (whether a value
 
 
 def is_plain(name: Any) -> bool:
-    """Whether this names a file, on any system, without a folder, a drive, a device or a step upwards."""
-    if not isinstance(name, str) or not name.isprintable() or set(name) & set('<>:"|?*'):
+    """Whether this names a file, without a folder, a drive, a device or a step upwards on any system.
+
+    Names that only some systems take, such as those with a colon, are plain: earlier exports wrote them.
+    """
+    if not isinstance(name, str) or not name.isprintable():
         return False
     if _DEVICES.fullmatch(name):
         return False

@@ -1,5 +1,6 @@
 """Shards: what is stored comes back, also in stereo, from any number of tars."""
 
+import io
 import json
 import os
 import pickle
@@ -7,13 +8,14 @@ import tarfile
 
 import numpy as np
 import pytest
+import soundfile
 import webdataset
 from tones import RATE, SECONDS, jpeg, listener, write_tones
 
 from openavc.media.clips import FramesInput
 from openavc.media.image import fit
 from training.corpora.loudness import loud_moments, loudness
-from training.corpora.shards import Shards, clip_frames, clip_middles, encode_clip, too_slow
+from training.corpora.shards import Shards, clip_frames, clip_middles, encode_clip, too_slow, wav_header
 
 
 def test_frames_and_sound_come_back_from_the_shards(shards):
@@ -190,3 +192,24 @@ def test_loud_moments_are_read_one_after_the_other_until_enough_are_taken():
     assert time == 2 and samples[0] == 0.1
     assert read == [1, 2]
     assert [time for time, _ in found] == [0, 3]
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("form", ["PCM_16", "PCM_24"])
+def test_sound_is_what_soundfile_reads(tmp_path, channels, form):
+    """Of shards of our own, whose samples are read in place, and of others."""
+    samples = np.random.default_rng(0).uniform(-1, 1, (8000, channels))
+    sample = encode_clip("clip", samples, 8000, [jpeg(np.zeros((8, 8, 3), np.uint8))], [0.5], {})
+    if form != "PCM_16":
+        sound = io.BytesIO()
+        soundfile.write(sound, samples, 8000, format="WAV", subtype=form)
+        sample["wav"] = sound.getvalue()
+    assert (wav_header(8000, channels, 8000) == sample["wav"][:44]) == (form == "PCM_16")
+    with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
+        writer.write(sample)
+    shards = Shards(tmp_path)
+    expected, _ = soundfile.read(io.BytesIO(sample["wav"]), dtype="float32", always_2d=True)
+    (clip,) = shards.clips
+    np.testing.assert_array_equal(shards.sound(clip, 0.5, 0.25, 8000, channels), expected[3000:5000])
+    late = shards.sound(clip, 1.0, 0.5, 8000, channels)
+    np.testing.assert_array_equal(late, np.concatenate([expected[6000:], np.zeros((2000, channels), np.float32)]))

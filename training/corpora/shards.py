@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,13 @@ from openavc.media.resample import resample
 from openavc.media.video import ROUNDING
 
 from .tars import Members, read_tar, warn_of_gaps
+
+
+def wav_header(sample_rate: int, channels: int, samples: int) -> bytes:
+    """Return what stands before the samples of a WAV file of 16 bits that holds nothing else."""
+    width, size = 2 * channels, 2 * channels * samples
+    form = (1, channels, sample_rate, sample_rate * width, width, 16)  # PCM
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, *form, b"data", size)
 
 
 @dataclass(frozen=True)
@@ -266,22 +274,32 @@ class Shards:
         -------
         samples : ndarray, shape (seconds * sample_rate, channels), float32
         """
-        import soundfile
-
         start, end = window_around(time, seconds, clip.sample_rate)
         first, last = max(0, start), min(clip.samples, end)
         recorded = np.zeros((0, clip.channels), dtype=np.float32)
         if last > first:
-            try:
-                with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
-                    file.seek(first)
-                    recorded = file.read(last - first, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                raise self._damage(clip.shard, f"the sound of its clip {clip.key} can't be decoded") from error
+            recorded = self._recorded(clip, first, last)
         window = to_channels(cut(recorded, start - first, end - first), channels)
         if clip.sample_rate == sample_rate:
             return window
         return resample(window, clip.sample_rate, sample_rate)[: round(seconds * sample_rate)]
+
+    def _recorded(self, clip: StoredClip, first: int, last: int) -> np.ndarray:
+        """Read samples `first` to `last` of a clip's sound: (n, channels) float32."""
+        import soundfile
+
+        start, width = clip.sound[0], 2 * clip.channels  # width: bytes of a time
+        header = wav_header(clip.sample_rate, clip.channels, clip.samples)
+        if self._bytes(clip.shard, (start, len(header))) == header:  # as `encode_clip` writes it: ten times as fast
+            extent = start + len(header) + first * width, (last - first) * width
+            samples = np.frombuffer(self._bytes(clip.shard, extent), "<i2")
+            return samples.reshape(-1, clip.channels).astype(np.float32) / 32768
+        try:
+            with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
+                file.seek(first)
+                return file.read(last - first, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise self._damage(clip.shard, f"the sound of its clip {clip.key} can't be decoded") from error
 
     def frames_at(self, clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
         """Decode the clip of frames that a network takes, around a frame: (T, height, width, 3) float32."""
