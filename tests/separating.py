@@ -1,9 +1,21 @@
-"""A network that separates by a rule that tests can foretell."""
+"""A separation network that computes fast, and one that separates by a rule that tests can foretell."""
 
 import torch
 from torch import nn
 
 from openavc.models.contract import FramesInput, Separates, SoundInput
+
+SMALL = {  # options of a separation network that computes fast
+    "widths": [4, 4, 8, 8],
+    "sync_widths": [4, 4, 8, 8],
+    "image_size": 32,
+    "frames": 8,
+    "frame_rate": 16.0,
+    "sample_rate": 8000,
+    "window": 256,
+    "hop": 64,
+    "fft_size": 256,
+}
 
 
 class ByBrightness(Separates):

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
+from separating import SMALL
 from videos import RATE, noise, write_video
 
 import openavc
@@ -18,18 +19,7 @@ from openavc.media.video import read_frames
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 
-SMALL = {
-    "architecture": "separation",
-    "widths": [4, 4, 8, 8],
-    "sync_widths": [4, 4, 8, 8],
-    "image_size": 32,
-    "frames": 8,
-    "frame_rate": 16.0,
-    "sample_rate": 8000,
-    "window": 256,
-    "hop": 64,
-    "fft_size": 256,
-}
+ARCHITECTURE = {"architecture": "separation", **SMALL}
 TIMES = np.arange(20) / 10
 FILES = ["off_screen.mp4", "off_screen.wav", "on_screen.mp4", "on_screen.wav", "separation.json", "spectrograms.png"]
 
@@ -38,7 +28,7 @@ FILES = ["off_screen.mp4", "off_screen.wav", "on_screen.mp4", "on_screen.wav", "
 def weights(tmp_path_factory):
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_weights(path, build_model(SMALL), SMALL)
+    save_weights(path, build_model(ARCHITECTURE), ARCHITECTURE)
     return path
 
 

@@ -55,8 +55,7 @@ def check_fixable(result: SyncResult) -> float:
     """Return the seconds by which one move of the sound mends a video; raise ValueError if none does."""
     if result.offset is None:
         raise ValueError(f"{result}: nothing is written")
-    told = [segment.offset for segment in result.segments if segment.offset is not None]
-    if max(told) - min(told) > _FIXED:
+    if max(result.told) - min(result.told) > _FIXED:
         raise ValueError(f"one move of the sound can't mend it ({result}): nothing is written")
     return result.offset
 
@@ -95,7 +94,6 @@ def fix_video(
     with write_atomically(target) as partial:
         shift_sound(video, partial, offset, kind)
         checked = sync_offset(partial, model, max_offset=max_offset, device=device)
-        told = [segment.offset for segment in checked.segments if segment.offset is not None]
-        if not told or max(map(abs, told)) > _FIXED:
+        if not checked.told or max(map(abs, checked.told)) > _FIXED:
             raise ValueError(f"{target} isn't written: with the sound moved by {offset:.2f} s, {checked}")
     return checked

@@ -61,9 +61,14 @@ class SyncResult:
     segments: list[SyncSegment]
 
     @property
+    def told(self) -> list[float]:
+        """Offsets of the segments where one can be told, in order."""
+        return [segment.offset for segment in self.segments if segment.offset is not None]
+
+    @property
     def drifts(self) -> bool:
         """Whether the offset grows or falls by small amounts, as when a recorder's clock is wrong."""
-        changes = np.diff([segment.offset for segment in self.segments if segment.offset is not None])
+        changes = np.diff(self.told)
         one_way = (changes > 0).all() or (changes < 0).all()
         return len(changes) > 1 and bool(one_way and (np.abs(changes) <= _LARGEST_DRIFT).all())
 
@@ -74,8 +79,7 @@ class SyncResult:
         if len(self.segments) == 1:
             return f"{described(self.offset)} (confidence {self.confidence:.2f})"
         if self.drifts:
-            told = [segment.offset for segment in self.segments if segment.offset is not None]
-            return f"it drifts: at first {described(told[0])}, at the end {described(told[-1])}"
+            return f"it drifts: at first {described(self.told[0])}, at the end {described(self.told[-1])}"
         return "; ".join(map(str, self.segments))
 
 
@@ -115,7 +119,7 @@ class Block:
         return cls(start, start, np.zeros(offsets), np.zeros(offsets, dtype=int))
 
     def add(self, logits: np.ndarray, end: float) -> None:
-        """Add a window that ends the block for now; NaN where it says nothing."""
+        """Add the logits (K,) of a window, NaN where it says nothing; the block then reaches to its end."""
         self.counts += np.isfinite(logits)
         self.logits += np.nan_to_num(logits)
         self.end = end

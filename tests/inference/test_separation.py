@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from separating import ByBrightness
+from separating import SMALL, ByBrightness
 from videos import RATE, noise, write_video
 
 import openavc
@@ -15,18 +15,7 @@ from openavc.models import SeparationNet
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 
-SMALL = {
-    "architecture": "separation",
-    "widths": [4, 4, 8, 8],
-    "sync_widths": [4, 4, 8, 8],
-    "image_size": 32,
-    "frames": 8,
-    "frame_rate": 16.0,
-    "sample_rate": 8000,
-    "window": 256,
-    "hop": 64,
-    "fft_size": 256,
-}
+ARCHITECTURE = {"architecture": "separation", **SMALL}
 
 
 def filmed(path, seconds, picture=255, rate=25, sound=True):
@@ -104,7 +93,7 @@ def test_the_other_side_of_the_picture_is_hidden(side, share, tmp_path):
 
 def test_a_network_of_the_paper_separates_at_the_level_of_the_mixture(tmp_path):
     torch.manual_seed(0)
-    model = SeparationNet(**{key: value for key, value in SMALL.items() if key != "architecture"}).eval()
+    model = SeparationNet(**{key: value for key, value in ARCHITECTURE.items() if key != "architecture"}).eval()
     filmed(tmp_path / "loud.mkv", 1)
     samples = np.stack([noise(RATE, seed) for seed in (0, 1)], axis=1) / 4
     write_video(
@@ -121,7 +110,7 @@ def test_a_network_of_the_paper_separates_at_the_level_of_the_mixture(tmp_path):
 
 def test_weights_files_and_file_objects_are_taken(tmp_path):
     torch.manual_seed(0)
-    save_weights(tmp_path / "small.safetensors", build_model(SMALL), SMALL)
+    save_weights(tmp_path / "small.safetensors", build_model(ARCHITECTURE), ARCHITECTURE)
     filmed(tmp_path / "clip.mkv", 1)
     found = openavc.separate_sources(tmp_path / "clip.mkv", tmp_path / "small.safetensors")
     other = openavc.separate_sources(io.BytesIO((tmp_path / "clip.mkv").read_bytes()), tmp_path / "small.safetensors")
@@ -131,7 +120,7 @@ def test_weights_files_and_file_objects_are_taken(tmp_path):
 
 def test_silence_stays_silent(tmp_path):
     torch.manual_seed(0)
-    model = SeparationNet(**{key: value for key, value in SMALL.items() if key != "architecture"}).eval()
+    model = SeparationNet(**{key: value for key, value in ARCHITECTURE.items() if key != "architecture"}).eval()
     white = [np.full((32, 32, 3), 255, np.uint8)] * 25
     write_video(tmp_path / "clip.mkv", np.arange(25) / 25, pictures=white, sound=np.zeros(RATE), pixels="bgr0")
     found = openavc.separate_sources(tmp_path / "clip.mkv", model)

@@ -5,23 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from separating import SMALL
 from torch import nn
 
 from openavc.models.multisensory import Multisensory
 from openavc.models.separation import SeparationNet, UNet, merge, to_level
 from openavc.models.stft import STFT
 
-SMALL = {
-    "widths": [4, 4, 8, 8],
-    "sync_widths": [4, 4, 8, 8],
-    "image_size": 32,
-    "frames": 8,
-    "frame_rate": 16.0,
-    "sample_rate": 8000,
-    "window": 256,
-    "hop": 64,
-    "fft_size": 256,
-}
 DOWN = [  # channels, bins, times of section 3.4; what is merged is in MERGED
     *((64, 512, 128), (128, 256, 128), (256, 128, 64), (512, 64, 32), (512, 32, 16)),
     *((512, 16, 8), (512, 8, 4), (512, 4, 2), (512, 2, 1)),

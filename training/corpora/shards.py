@@ -288,18 +288,20 @@ class Shards:
         """Read samples `first` to `last` of a clip's sound: (n, channels) float32."""
         import soundfile
 
-        start, width = clip.sound[0], 2 * clip.channels  # width: bytes of a time
         header = wav_header(clip.sample_rate, clip.channels, clip.samples)
-        if self._bytes(clip.shard, (start, len(header))) == header:  # as `encode_clip` writes it: ten times as fast
-            extent = start + len(header) + first * width, (last - first) * width
-            samples = np.frombuffer(self._bytes(clip.shard, extent), "<i2")
-            return samples.reshape(-1, clip.channels).astype(np.float32) / 32768
-        try:
-            with self._open(clip.shard, clip.sound) as member, soundfile.SoundFile(member) as file:
-                file.seek(first)
-                return file.read(last - first, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise self._damage(clip.shard, f"the sound of its clip {clip.key} can't be decoded") from error
+        width = 2 * clip.channels  # bytes of a time
+        with self._open(clip.shard, clip.sound) as member:
+            if member.read(len(header)) == header:  # as `encode_clip` writes it, which libsndfile reads more slowly
+                member.seek(len(header) + first * width)
+                samples = np.frombuffer(member.read((last - first) * width), "<i2")
+                return samples.reshape(-1, clip.channels).astype(np.float32) / 32768
+            member.seek(0)
+            try:
+                with soundfile.SoundFile(member) as file:
+                    file.seek(first)
+                    return file.read(last - first, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise self._damage(clip.shard, f"the sound of its clip {clip.key} can't be decoded") from error
 
     def frames_at(self, clip: StoredClip, index: int, frames: FramesInput) -> np.ndarray:
         """Decode the clip of frames that a network takes, around a frame: (T, height, width, 3) float32."""

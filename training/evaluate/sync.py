@@ -62,13 +62,10 @@ def sync(
     title = f"shifts of up to {shift:g} s, {sum(not answer.foreign for answer in answers)} clips, %"
     click.echo(table(title, {name: {key: _cell(value) for key, value in row.items()} for name, row in found.items()}))
     click.echo("intervals: 95 %, by drawing whole levels or videos anew; chance of both two-way figures is 50")
-    figures = {f"{name} {kind}": each.mean for name, (own, pair) in tests.items() for kind, each in _kinds(own, pair)}
+    figures = {f"{name} decided": own.mean for name, (own, _) in tests.items()}
+    figures |= {f"{name} 2AFC": pair.mean for name, (_, pair) in tests.items()}
     figures |= {f"{name} {key}": _number(value) for name, row in found.items() for key, value in row.items()}
     write_report(f"sync ({data.name})", figures, json_path, evidence=weight)
-
-
-def _kinds(own: Share, pair: Share) -> tuple[tuple[str, Share], tuple[str, Share]]:
-    return ("decided", own), ("2AFC", pair)
 
 
 def _cell(value: Share | float) -> str:
