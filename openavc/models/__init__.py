@@ -1,7 +1,8 @@
-"""The papers' networks: `l3` and `openl3`, `ave` and `avol`, `multisensory`, its classifier and `separation`."""
+"""The papers' networks: `l3`, `openl3`, `ave`, `avol`, `avts`, `multisensory` with its classifier and `separation`."""
 
 from .ave import AVENet
 from .avol import AVOLNet
+from .avts import AVTSNet
 from .l3 import L3Net
 from .multisensory import Multisensory
 from .multisensory_classifier import MultisensoryClassifier
@@ -12,6 +13,7 @@ ARCHITECTURES = {
     "l3": L3Net,
     "ave": AVENet,
     "avol": AVOLNet,
+    "avts": AVTSNet,
     "multisensory": Multisensory,
     "multisensory-classifier": MultisensoryClassifier,
     "separation": SeparationNet,

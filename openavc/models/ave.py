@@ -21,6 +21,8 @@ from .layers import (
     channels_first,
     check_joint_size,
     check_widths,
+    decide_halfway,
+    logits_of_distance,
     one_pass_tower,
     pool_windows,
     square_or_sides,
@@ -95,10 +97,7 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
             self.slice_samples = self.spans[-1][1] * self.frontend.hop_samples
         self.image_head = _head(widths[3], joint_size)
         self.audio_head = _head(widths[3], joint_size)
-        self.fc3 = nn.Linear(1, 2)
-        with torch.no_grad():  # section 3.2: a larger distance must count against correspondence from the start
-            self.fc3.weight.copy_(torch.tensor([[1.0], [-1.0]]))
-            self.fc3.bias.copy_(torch.tensor([-1.0, 1.0]))  # undecided at distance 1, halfway of [0, 2]
+        self.fc3 = decide_halfway(2.0)  # section 3.2; unit vectors are up to 2 apart
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into the input of the picture tower, in [-1, 1].
@@ -171,9 +170,7 @@ class AVENet(TwoTowers, Slices, HasSimilarity):
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits of (no correspondence, correspondence) from the distance of unit vectors: (B, 2)."""
-        distance = ((frames - audio).square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()  # finite gradient at 0
-        weight, bias = self.fc3.weight[:, 0], self.fc3.bias  # no matrix product: autocast would round it
-        return distance.to(weight.dtype) * weight + bias
+        return logits_of_distance(frames, audio, self.fc3)
 
     def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the scalar products of all joint embeddings of pictures (N, 128) and sounds (M, 128): (N, M)."""

@@ -24,6 +24,7 @@ __all__ = [
     "FramesInput",
     "Fuses",
     "HasSimilarity",
+    "HasStreams",
     "HasTowers",
     "Localizes",
     "Separates",
@@ -151,11 +152,14 @@ class Localizes(Compares):
 class Synchronizes(Compares):
     """Tells sound that is in step with frames from the same sound at other times.
 
-    The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears. What
-    represents frames and sound runs over the same times: (B, C, T, h, w) and (B, C, T).
+    The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears.
     """
 
     evidence: float  # weight of a window's logits where those of neighbouring windows are added up, in (0, 1]
+
+
+class HasStreams(Compares):
+    """Represents frames and sound by maps over the same times: (B, C, T, h, w) and (B, D, T)."""
 
 
 class HasSimilarity(Compares):

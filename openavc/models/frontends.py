@@ -104,15 +104,36 @@ class LogSpectrogram(Frontend):
 
 
 class LogMel(Frontend):
-    """64 log-mel bands, 80 frames per second, without padding; about zero mean and unit spread."""
+    """Log-mel bands, by default 64 and 80 frames per second without padding; about zero mean and unit spread.
 
-    def __init__(self) -> None:
-        filters = mel_filter_bank(24_000, 1024, 64, 50.0, 12_000.0)
-        super().__init__(24_000, (64, 77), hop_samples=300, window_length=1024, n_fft=1024, filters=filters)
+    Parameters
+    ----------
+    sample_rate, shape, hop_samples, window_length, n_fft
+        As of `Frontend`.
+    lowest : float
+        Start of the first filter, in Hz; the last ends at half the sample rate.
+    padding : (int, int)
+        Samples before and after the waveform.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 24_000,
+        shape: tuple[int, int] = (64, 77),
+        hop_samples: int = 300,
+        window_length: int = 1024,
+        n_fft: int = 1024,
+        lowest: float = 50.0,
+        padding: tuple[int, int] = (0, 0),
+    ):
+        filters = mel_filter_bank(sample_rate, n_fft, shape[0], lowest, sample_rate / 2)
+        super().__init__(sample_rate, shape, hop_samples, window_length, n_fft, filters=filters)
+        self.padding = padding
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Turn waveforms (B, n) into spectrograms (B, 64, frames)."""
-        return ((self.filters @ self.power(waveforms) + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one bin
+        """Turn waveforms (B, n) into spectrograms (B, bands, frames)."""
+        power = self.power(F.pad(waveforms, self.padding) if any(self.padding) else waveforms)
+        return ((self.filters @ power + 1e-4).log() - 1.0) / 4.0  # 1e-4: noise at -66 dBFS in one of 64 bins
 
 
 class OpenL3Linear(Frontend):
@@ -258,10 +279,13 @@ _MEL_SCALES: dict[str, tuple[Callable, Callable]] = {  # to mel, to Hz
 
 # ------------------------------------------------------------------------------------------------------- by name
 
-FRONTENDS: dict[str, Callable[[], Frontend]] = {
+FRONTENDS: dict[str, Callable[[], Frontend]] = {  # a window's spectrogram is a slice of the recording's
     "linear257": LogSpectrogram,
     "linear257-scaled": partial(LogSpectrogram, scale=5.0),
     "mel64": LogMel,
+}
+AVTS_FRONTENDS = FRONTENDS | {  # windows of 25 ms, 10 ms apart, 40 filters; padded to 100 times in a second
+    "mel40": partial(LogMel, 16_000, (40, 100), 160, window_length=400, n_fft=512, padding=(120, 120))
 }
 # Variants of the mel spectrogram: the one that OpenL3's weights were trained on (<= 0.3.1), the default of OpenL3 0.4,
 # and its alternative with librosa before 0.9 or since.
@@ -282,11 +306,11 @@ EDGEL3_FRONTENDS: dict[str, dict[str, Callable[[], Frontend]]] = {
 }
 
 
-def build_frontend(name: str) -> Frontend:
-    """Build L3-Net's frontend or the compact one by name; raise ValueError with the known names for others."""
-    if name not in list(FRONTENDS):  # a list, unlike a dict, also compares what can't be hashed
-        raise ValueError(f"unknown frontend {name!r}; known: {', '.join(FRONTENDS)}")
-    return FRONTENDS[name]()
+def build_frontend(name: str, known: dict[str, Callable[[], Frontend]] = FRONTENDS) -> Frontend:
+    """Build one of the known frontends by name; raise ValueError with the known names for others."""
+    if name not in list(known):  # a list, unlike a dict, also compares what can't be hashed
+        raise ValueError(f"unknown frontend {name!r}; known: {', '.join(known)}")
+    return known[name]()
 
 
 def openl3_frontend(input_repr: str, variant: str) -> Frontend:

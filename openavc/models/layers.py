@@ -216,6 +216,30 @@ def one_pass_tower(widths: Sequence[int]) -> ConvTower:
     return ConvTower(1, widths, (2, 1), time_padding=False, second_kernels=kernels, last_pool=(2, 1))
 
 
+def decide_halfway(largest: float) -> nn.Linear:
+    """Make the layer for `logits_of_distance`; it is undecided at half the largest distance.
+
+    A larger distance must count against correspondence from the start (Objects that Sound, section 3.2).
+    """
+    layer = nn.Linear(1, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        layer.bias.copy_(torch.tensor([-largest / 2, largest / 2]))
+    return layer
+
+
+def logits_of_distance(frames: Tensor, audio: Tensor, decision: nn.Linear) -> Tensor:
+    """Return the logits of (no correspondence, correspondence) from the distances of vectors (B, D): (B, 2)."""
+    distance = pair_distances(frames, audio)[:, None]
+    weight, bias = decision.weight[:, 0], decision.bias  # no matrix product: autocast would round it
+    return distance.to(weight.dtype) * weight + bias
+
+
+def pair_distances(first: Tensor, second: Tensor) -> Tensor:
+    """Return the Euclidean distances of vectors (B, D), with a finite gradient at 0: (B,)."""
+    return ((first - second).square().sum(dim=-1) + 1e-12).sqrt()
+
+
 def pool_windows(feature_map: Tensor, columns: int, step: int) -> tuple[Tensor, Tensor]:
     """Return the maximum and the mean of windows of `columns`, `step` apart, in maps (B, C, H, W): (B, T, C) each."""
     maximum = feature_map.amax(dim=2).unfold(2, columns, step).amax(dim=3)  # (B, C, T)

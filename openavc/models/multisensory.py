@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contract import FramesInput, Fuses, SoundInput, Synchronizes, check_embedding
+from .contract import FramesInput, Fuses, HasStreams, SoundInput, Synchronizes, check_embedding
 from .frontends import build_frontend
 from .layers import channels_first, check_widths, square_or_sides
 
@@ -261,7 +261,7 @@ class MultisensoryTrunk(Fuses):
         return maps.mean(dim=(2, 3, 4))
 
 
-class Multisensory(MultisensoryTrunk, Synchronizes):
+class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams):
     """The network of the paper's Table 1 and Figure 2, or a compact one of the same layers.
 
     Parameters

@@ -20,24 +20,27 @@ from openavc.models.contract import (
     FramesInput,
     Fuses,
     HasSimilarity,
+    HasStreams,
     HasTowers,
     Localizes,
     Separates,
     Slices,
     SoundInput,
+    Synchronizes,
     check_embedding,
 )
 
 ABILITIES = (
-    *(Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasTowers, Localizes),
-    *(Separates, Slices),
+    *(Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasStreams, HasTowers),
+    *(Localizes, Separates, Slices, Synchronizes),
 )
 TWO_TOWERS = {EmbedsAudio, EmbedsFrames, HasTowers}
 EXPECTED = {
     "l3": {*TWO_TOWERS, Compares},
     "ave": {*TWO_TOWERS, Compares, HasSimilarity, Slices},
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
-    "multisensory": {Compares, Fuses},
+    "avts": {*TWO_TOWERS, Compares, HasSimilarity, Synchronizes},
+    "multisensory": {Compares, Fuses, HasStreams, Synchronizes},
     "multisensory-classifier": {Classifies, Fuses},
     "separation": {Separates},
     "openl3": {*TWO_TOWERS, Compares},
@@ -62,6 +65,8 @@ EVERY = [  # architecture and options
         ("avol", {"frontend": "mel64", "map_stride": stride, "pooling": pooling, "one_pass": stride == 8})
         for stride, pooling in itertools.product((8, 16), ("max", "logsumexp"))
     ),
+    ("avts", {"frames": 3}),
+    ("avts", {"first_flat": 2, "frames": 3, "frontend": "mel64", "joint_size": 5, "normalized": True}),
     *(("openl3", {"input_repr": kind, "embedding_size": size}) for kind in ("linear", "mel128") for size in (None, 16)),
     *(
         ("openl3-towers", {"input_repr": "mel128", "embedding_size": size, "modalities": modalities})

@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from fake_model import FakeModel
 
-from openavc.models import AVENet, AVOLNet, L3Net, OpenL3Net
-from openavc.models.contract import Compares, FramesInput, HasSimilarity, Separates, SoundInput, Synchronizes
+from openavc.models import AVENet, AVOLNet, AVTSNet, L3Net, OpenL3Net
+from openavc.models.contract import Compares, FramesInput, HasSimilarity, HasStreams, Separates, SoundInput
 from training.objectives import (
     OBJECTIVES,
     Alignment,
     Classification,
     Contrastive,
     Correspondence,
+    Margin,
     Recognition,
     Separation,
     Synchronization,
@@ -181,7 +182,46 @@ def test_synchronization_refuses_values_that_cant_work(options, message):
         Synchronization(**options)
 
 
-class OverTime(Synchronizes):
+def pairs_at(*distances):
+    """Make pairs of vectors on a line, the given distances apart."""
+    frames = torch.zeros(len(distances), 2, requires_grad=True)
+    return frames, torch.tensor([[distance, 0.0] for distance in distances])
+
+
+def test_the_margin_loss_of_true_and_other_pairs_by_hand():
+    """AVTS, section 3.2: squared distances of true pairs; of others, what lacks to 0.99, squared: nothing beyond it."""
+    model = AVTSNet(widths=(4, 4, 4, 4), sound_widths=(4, 4, 4, 4, 4), image_size=16, frames=2, joint_size=2)
+    model.represent_frames = model.represent_audio = lambda vectors: vectors
+    frames, audio = pairs_at(0.3, 2.0, 0.2, 0.99, 1.5)
+    batch = {"label": torch.tensor([1, 1, 0, 0, 0])}
+    loss, share = Margin()(model, frames, audio, batch)
+    logits = [0.99 - 2 * distance for distance in (0.3, 2.0, 0.2, 0.99, 1.5)]
+    decision = np.mean(
+        [math.log1p(math.exp(-z if true else z)) for z, true in zip(logits, batch["label"], strict=True)]
+    )
+    assert loss.item() == pytest.approx((0.3**2 + 2.0**2 + 0.79**2) / 5 + decision, abs=1e-5)
+    assert share.item() == pytest.approx(3 / 5)  # 2.0 and 0.2 lie on the wrong side of half the margin
+    loss.backward()
+    gradient = [-2 * 0.3 / 5, -2 * 2.0 / 5, 2 * 0.79 / 5, 0, 0]  # of the distance's end at the frames
+    np.testing.assert_allclose(frames.grad[:, 0], gradient, atol=1e-6)
+    assert not frames.grad[:, 1].any() and model.decision.weight.grad.any()
+
+
+def test_the_margin_loss_has_a_finite_gradient_where_frames_and_sound_agree():
+    model = AVTSNet(widths=(4, 4, 4, 4), sound_widths=(4, 4, 4, 4, 4), image_size=16, frames=2, joint_size=2)
+    model.represent_frames = model.represent_audio = lambda vectors: vectors
+    frames, audio = pairs_at(0.0, 0.0)
+    Margin()(model, frames, audio, {"label": torch.tensor([1, 0])})[0].backward()
+    assert torch.isfinite(frames.grad).all()
+
+
+@pytest.mark.parametrize("margin", [0, -1.0, math.nan])
+def test_a_margin_that_separates_nothing_is_refused(margin):
+    with pytest.raises(ValueError, match=f"margin must be a distance above 0, got {margin}"):
+        Margin(margin=margin)
+
+
+class OverTime(HasStreams):
     """Passes maps over 4 times through unchanged, in which each time has a channel of its own; a window lasts 1 s."""
 
     def __init__(self):
@@ -244,11 +284,13 @@ NETWORKS = {
     "openl3": lambda: OpenL3Net(input_repr="mel128", **SMALL),
     "ave": lambda: AVENet(frontend="mel64", **SMALL),
     "avol": lambda: AVOLNet(frontend="mel64", **SMALL),
+    "avts": lambda: AVTSNet(sound_widths=(4, 4, 4, 4, 8), frames=5, **SMALL),
 }
 SERVES = {
-    "correspondence": {"l3", "openl3", "ave", "avol"},
-    "contrastive": {"ave", "avol"},  # what has a similarity of any picture with any sound
-    "classification": {"l3", "openl3", "ave"},  # a vector for each picture
+    "correspondence": {"l3", "openl3", "ave", "avol", "avts"},
+    "contrastive": {"ave", "avol", "avts"},  # what has a similarity of any picture with any sound
+    "margin": {"ave", "avts"},
+    "classification": {"l3", "openl3", "ave", "avts"},  # a vector for each picture
 }
 
 
