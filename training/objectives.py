@@ -415,12 +415,12 @@ class Separation(Objective):
 OBJECTIVES: dict[str, type[Objective]] = {
     "correspondence": Correspondence,
     "contrastive": Contrastive,
-    "margin": Margin,
     "classification": Classification,
     "recognition": Recognition,
     "synchronization": Synchronization,
     "alignment": Alignment,
     "separation": Separation,
+    "margin": Margin,
 }
 
 

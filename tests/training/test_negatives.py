@@ -1,16 +1,20 @@
 """Negatives: gaps and overlaps over many draws, shares of a mixture, and positions of sounds that give no hint."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tones import RATE, clip_of_picture, clip_of_sound, listener, plain, write_tones
 
+import training
 from training.corpora.shards import Shards
 from training.negatives import Mixture, OtherClip, SameClip, to_negatives, to_tables
 from training.pairs import Pairs
+from training.recipe import read_recipe
 
 MODEL = listener()
+CONFIGS = Path(training.__file__).parent / "configs"
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +194,28 @@ def test_recipes_name_negatives_by_kind_and_share(tables, negatives):
 def test_negatives_that_make_no_sense_are_refused(tables, said):
     with pytest.raises(ValueError, match=said):
         to_negatives(tables)
+
+
+def test_an_eighth_of_all_pairs_of_an_epoch_is_hard_in_the_second_stage_of_avts(tmp_path, monkeypatch):
+    """AVTS, section 3.3: half of the pairs are negative, a quarter of those from the same video, half a second away."""
+    for number in range(24):
+        write_tones(tmp_path / f"{number}.tar", [number], seconds=4.0, source=str(number))
+    drawn, draw = [], SameClip.draw
+
+    def counted(self, moments, clip, time, rng):
+        found, samples = draw(self, moments, clip, time, rng)
+        drawn.append(clip_of_sound(samples) == clip_of_sound(moments.shards.sound(clip, time, 1.0, RATE, 1)))
+        return found, samples
+
+    monkeypatch.setattr(SameClip, "draw", counted)
+    hard = {}
+    for number, stage in enumerate(read_recipe(CONFIGS / "avts_kinetics.toml").stages):
+        pairs, labels = Pairs(Shards(tmp_path), MODEL, plain(windows_per_clip=32), 0, 0.5, stage.negatives), []
+        drawn.clear()
+        for position in range(len(pairs.clips)):
+            labels += pairs[position]["label"].tolist()
+        assert len(labels) == 24 * 32 and all(drawn)
+        assert np.mean(labels) == pytest.approx(1 / 2, abs=0.07)  # four standard errors of 768 draws
+        hard[number] = len(drawn) / len(labels)
+    assert hard[0] == 0
+    assert hard[1] == pytest.approx(1 / 8, abs=0.048)

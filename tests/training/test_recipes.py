@@ -181,6 +181,32 @@ def test_multisensory_starts_from_the_weights_of_its_slow_stage():
     assert full.model["frame_rate"] / slow.model["frame_rate"] == pytest.approx(4)
 
 
+@pytest.mark.parametrize(("name", "videos"), [("kinetics", 230_000), ("audioset", 1_800_000), ("soundnet", 2_000_000)])
+def test_avts_recipes_have_the_papers_numbers(name, videos):
+    """AVTS, sections 3 and 4: 50 epochs of easy negatives, then 40 with a quarter of hard ones; MC3."""
+    found = read(f"avts_{name}")
+    assert (found.batch_size, found.model["first_flat"], found.model["frames"]) == (4 * 16, 3, 25)
+    assert found.objective == {"name": "margin", "margin": 0.99}
+    epoch = videos / found.batch_size  # steps
+    assert [stage.steps / epoch for stage in found.stages] == pytest.approx([50, 40], rel=1e-3)
+    assert found.validate_every == pytest.approx(epoch, rel=1e-3)
+    first, second = (stage.negatives for stage in found.stages)
+    assert (first, second) == (OtherClip(), Mixture((OtherClip(), SameClip(gap=0.5)), (0.75, 0.25)))
+    optimizer = found.optimizer
+    assert (optimizer.name, optimizer.schedule, optimizer.decay, optimizer.patience) == ("sgd", "plateau", 0.1, 5)
+    assert (found.data.gain, found.data.saturation, found.data.brightness) == ((1, 1), (1, 1), 0)
+
+
+def test_the_compact_avts_has_the_papers_curriculum_and_at_most_6_mb():
+    small, full = read("avts_small"), read("avts_kinetics")
+    assert [stage.negatives for stage in small.stages] == [stage.negatives for stage in full.stages]
+    assert small.objective == full.objective
+    with torch.device("meta"):
+        model = build_model(small.model)
+    assert 2 * sum(value.numel() for value in model.state_dict().values()) < 6e6  # in float16
+    assert model.frames.count / model.frames.rate == model.sound.seconds == 1
+
+
 def test_the_recipe_of_ucf101_has_the_papers_numbers():
     """Multisensory, section 5, and its authors' code."""
     found, pretext = read("multisensory_ucf101"), read("multisensory_audioset")
