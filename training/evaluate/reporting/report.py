@@ -15,7 +15,9 @@ from openavc.atomic import write_bytes
 from .published import Published, published_table
 
 
-def write_report(name: str, figures: dict[str, float], json_path: Path | None, **more: Any) -> None:
+def write_report(
+    name: str, figures: dict[str, float], json_path: Path | None, module: str = "training.evaluate", **more: Any
+) -> None:
     """Write figures to a JSON file, with the command that measured them and further entries.
 
     Parameters
@@ -25,12 +27,14 @@ def write_report(name: str, figures: dict[str, float], json_path: Path | None, *
     figures : dict
     json_path : Path or None
         File to write; None writes nothing.
+    module : str
+        That was run.
     **more
         Further entries of the file, beside "metrics".
     """
     if json_path is None:
         return
-    command = "python -m training.evaluate " + shlex.join(sys.argv[1:])
+    command = f"python -m {module} " + shlex.join(sys.argv[1:])
     metrics = [
         {"name": f"{name} {key}", "value": round(value, 4), "command": command} for key, value in figures.items()
     ]
