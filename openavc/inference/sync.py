@@ -1,8 +1,8 @@
 """The offset between the sound and the pictures of a video (Multisensory, section 3; AVTS).
 
-Each clip of frames is compared with the sound at every offset, in one pass for the frames; what all clips of some
-seconds say is added up, and `offsets` concludes. Memory doesn't grow with the video, but for a row of numbers for every
-five seconds.
+Each clip of frames is compared with the sound at every offset. Frames and each window of sound go through their own
+part of the network once; what all clips of some seconds say is added up, and `offsets` concludes. Memory doesn't grow
+with the video, but for a row of numbers for every five seconds.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..media.clips import Stretch, video_stretches, window_around
@@ -20,7 +21,7 @@ from ..media.loudness import windows_loudness
 from ..models.contract import Synchronizes
 from ..progress import step
 from .arguments import check_file, get_model, shortened
-from .batches import inference_of, prepared_audio, prepared_frames, run_batches, stacked, to_numpy
+from .batches import batched, inference_of, represent_clips, represent_windows, to_numpy
 from .inputs import crop_to
 from .offsets import Block, SyncResult, candidates, conclude
 
@@ -109,7 +110,7 @@ def hop_size(model: Synchronizes) -> float:
 
 def to_blocks(model: Synchronizes, stretches: Iterable[Stretch], offsets: np.ndarray) -> Iterator[Block]:
     """Add up what the clips of each block say about the offsets (K,)."""
-    block = None
+    block, sounds = None, Sounds(model)
     for stretch in stretches:
         step()
         if block is not None and stretch.time >= block.start + BLOCK:
@@ -118,15 +119,38 @@ def to_blocks(model: Synchronizes, stretches: Iterable[Stretch], offsets: np.nda
             block = Block.empty(stretch.time, len(offsets))
         if block is None:
             block = Block.empty(0.0, len(offsets))
-        block.add(offset_logits(model, stretch, offsets), stretch.time + model.sound.seconds / 2)
+        block.add(offset_logits(model, stretch, offsets, sounds), stretch.time + model.sound.seconds / 2)
     if block is not None:
         yield block
 
 
-def offset_logits(model: Synchronizes, stretch: Stretch, offsets: np.ndarray) -> np.ndarray:
+class Sounds:
+    """Represents the windows of one recording, each once, though several clips of frames are compared with it."""
+
+    def __init__(self, model: Synchronizes):
+        self.model = model
+        self.known: dict[int, Tensor] = {}  # by their first sample in the recording
+
+    def represent(self, stretch: Stretch, starts: np.ndarray) -> list[Tensor]:
+        """Return what represents the windows of a stretch that begin at its samples `starts`: K inputs of `compare`.
+
+        Windows that begin before all of these are forgotten, as later clips don't ask for them.
+        """
+        wanted = {int(stretch.start + start): int(start) for start in starts}
+        self.known = {place: row for place, row in self.known.items() if place >= min(wanted)}
+        length = self.model.sound.samples
+        new = ((at, stretch.samples[start : start + length]) for at, start in wanted.items() if at not in self.known)
+        self.known |= dict(represent_windows(self.model, new, BATCH_SIZE))
+        return [self.known[place] for place in wanted]
+
+
+def offset_logits(
+    model: Synchronizes, stretch: Stretch, offsets: np.ndarray, sounds: Sounds | None = None
+) -> np.ndarray:
     """Compare a clip of frames with the sound at each offset: (K,) logits, NaN where there is nothing to compare.
 
-    That is where the file has no such sound, or it is silent, or the pictures don't move.
+    That is where the file has no such sound, or it is silent, or the pictures don't move. `sounds` knows windows of the
+    same recording.
     """
     logits = np.full(len(offsets), np.nan)
     rate, length = model.sound.sample_rate, model.sound.samples
@@ -138,15 +162,14 @@ def offset_logits(model: Synchronizes, stretch: Stretch, offsets: np.ndarray) ->
     inside[inside] = windows_loudness(stretch.samples, starts[inside], length) >= _QUIETEST
     if not inside.any():
         return logits
+    ((_, frames),) = represent_clips(model, [(None, stretch.frames)])
+    heard = (sounds or Sounds(model)).represent(stretch, starts[inside])
     with inference_of(model):
-        frames = model.represent_frames(prepared_frames(model, stacked(model, [stretch.frames])))
-    windows = ((start, stretch.samples[start : start + length]) for start in starts[inside].tolist())
-    compared = run_batches(windows, BATCH_SIZE, model, lambda batch: _logits(model, frames, batch))
-    logits[inside] = to_numpy((row for _, row in compared), model)
+        compared = [_logits(model, frames, torch.stack(batch)) for batch in batched(heard, BATCH_SIZE)]
+    logits[inside] = to_numpy(torch.cat(compared), model)
     return logits
 
 
-def _logits(model: Synchronizes, frames: Tensor, samples: Tensor) -> Tensor:
-    """Compare what represents one clip of frames (1, ...) with windows of sound (B, n, channels): (B,)."""
-    sound = model.represent_audio(prepared_audio(model, samples))
-    return model.compare(frames.expand(len(sound), *frames.shape[1:]), sound).float().diff(dim=1)[:, 0]
+def _logits(model: Synchronizes, frames: Tensor, sounds: Tensor) -> Tensor:
+    """Compare what represents one clip of frames (...) with what represents windows of sound (B, ...): (B,)."""
+    return model.compare(frames.expand(len(sounds), *frames.shape), sounds).float().diff(dim=1)[:, 0]

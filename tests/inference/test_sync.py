@@ -5,12 +5,12 @@ import io
 import numpy as np
 import pytest
 from fake_model import FakeModel
-from flashes import RATE, FlashNet, bursts, events, write_flashes
+from flashes import FRAME_RATE, RATE, FlashNet, bursts, events, write_flashes
 from videos import write_sound, write_video
 
 import openavc
 from openavc.inference.offsets import candidates
-from openavc.inference.sync import offset_logits
+from openavc.inference.sync import Sounds, offset_logits
 from openavc.media.clips import video_stretches
 
 MODEL = FlashNet()
@@ -55,6 +55,30 @@ def test_a_jump_in_the_middle_makes_two_segments(tmp_path):
     assert [segment.offset for segment in result.segments] == pytest.approx([0.0, 0.4], abs=0.02)
     assert result.segments[0].end == pytest.approx(30, abs=5)
     assert result.segments[1].end == pytest.approx(60, abs=1)
+
+
+def test_each_window_of_sound_is_represented_once(tmp_path):
+    """Clips are 16 frames apart, offsets a frame: of the 4 s around a clip, the next one shares all but 16 windows."""
+
+    class Counting(FlashNet):
+        def __init__(self):
+            super().__init__()
+            self.heard = 0
+
+        def represent_audio(self, spectrogram):
+            self.heard += len(spectrogram)
+            return super().represent_audio(spectrogram)
+
+    flashing, model = events(12), Counting()
+    video = write_flashes(tmp_path / "clip.mkv", flashing, bursts(flashing, 0.2))
+    clips = list(video_stretches(video, model.sound, model.frames, 0.64, 2.0))
+    offsets = candidates(2.0)
+    one_by_one = [offset_logits(model, clip, offsets) for clip in clips]
+    asked, model.heard = model.heard, 0
+    sounds = Sounds(model)
+    together = [offset_logits(model, clip, offsets, sounds) for clip in clips]
+    np.testing.assert_allclose(together, one_by_one, atol=1e-6)
+    assert model.heard <= 12 * FRAME_RATE < asked / 4
 
 
 def test_another_files_sound_can_be_compared(tmp_path):
