@@ -347,7 +347,7 @@ def _localize_video(video, mismatch, output, frame_rate, model, device):
 def _load_synchronizing(model, device):
     from .inference.sync import synchronizing_model
 
-    synchronizing_model(model, device)
+    return synchronizing_model(model, device).sha256
 
 
 def _measure_offset(video, audio, max_offset, model, device):
@@ -463,9 +463,10 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
     Offsets are seconds; the confidence is the probability that one is right within 0.1 s. Below 0.5 it says that it
     can't tell. A long video is measured all along: if the offset jumps or drifts, its segments are named.
     """
+    from tqdm import tqdm
+
     from .extraction.extraction import EXTENSIONS
     from .extraction.results import find_files
-    from .extraction.sync import SyncTable
     from .media.remux import CONTAINERS
 
     videos = _found(find_files, inputs, EXTENSIONS["video"])
@@ -480,24 +481,44 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
         raise click.UsageError(f"--fix {fix} must end in one of {' '.join(CONTAINERS)}")
     if fix and audio:
         raise click.UsageError("--fix moves a video's own sound: leave --audio out")
-    for output in filter(None, (fix, plot, table)):
+    for output in filter(None, (fix, plot)):
         _check_writable(output, overwrite, [*videos, audio])
-    failed = 0
-    with _worker() as worker, SyncTable(table) if table else nullcontext() as rows:
-        _load(worker.call, _load_synchronizing, model, device)
-        for video in videos:
-            try:
-                result = _answer(worker, [video, audio], _measure_offset, video, audio, max_offset, model, device)
-                say(f"{video}: {result}")
-                if rows:
-                    rows.add(video, result)
-                _write_sync(worker, video, result, fix, plot, max_offset, model, device)
-            except click.ClickException as error:
-                failed += 1
-                tell(f"failed: {error.message}")
-    if len(videos) > 1:
-        say(f"{len(videos) - failed} done, {failed} failed{f'; all in {table}' if table else ''}")
-    sys.exit(1 if failed else 0)
+    if table:
+        _check_writable(table, True, videos)
+    counts = dict.fromkeys(("done", "skipped", "failed"), 0)
+    with _worker() as worker:
+        digest = _load(worker.call, _load_synchronizing, model, device)
+        with _sync_table(table, max_offset, digest, overwrite) as rows, tqdm(videos, unit="file", disable=None) as bar:
+            for video in bar:
+                try:
+                    if rows and rows.has(video):
+                        counts["skipped"] += 1
+                        continue
+                    result = _answer(worker, [video, audio], _measure_offset, video, audio, max_offset, model, device)
+                    say(f"{video}: {result}")
+                    if rows:
+                        rows.add(video, result)
+                    _write_sync(worker, video, result, fix, plot, max_offset, model, device)
+                    counts["done"] += 1
+                except click.ClickException as error:
+                    counts["failed"] += 1
+                    tell(f"failed: {error.message}")
+    if len(videos) > 1 or counts["skipped"]:
+        words = ", ".join(f"{number} {status}" for status, number in counts.items())
+        say(f"{words}{f'; all in {table}' if table else ''}")
+    sys.exit(1 if counts["failed"] else 0)
+
+
+def _sync_table(path, max_offset, digest, overwrite):
+    """Open the table of offsets, if one is wanted, or exit with a message."""
+    from .extraction.sync import SyncTable
+
+    if path is None:
+        return nullcontext()
+    try:
+        return SyncTable(path, max_offset, digest, anew=overwrite)
+    except OSError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _write_sync(worker, video, result, fix, plot, max_offset, model, device):

@@ -17,8 +17,11 @@ def one_line(text: object) -> str:
 
 
 def say(text: object) -> None:
-    """Write a line to the standard output."""
-    print(one_line(text), flush=True)
+    """Write a line to the standard output, above a progress bar if one is shown."""
+    from tqdm import tqdm
+
+    tqdm.write(one_line(text), file=sys.stdout)
+    sys.stdout.flush()
 
 
 def tell(text: object) -> None:

@@ -50,12 +50,19 @@ def test_many_videos_are_measured_and_broken_ones_named(inputs, weights, tmp_pat
     assert result.exit_code == 1, result.output
     said = result.stdout.splitlines()
     assert [line.split(": can't tell")[0] for line in said[:2]] == ["clips/a.mkv", "clips/b.mkv"]
-    assert said[2:] == ["2 done, 1 failed; all in table.csv"]
+    assert said[2:] == ["2 done, 0 skipped, 1 failed; all in table.csv"]
     (failure,) = [line for line in result.stderr.splitlines() if line.startswith("failed")]
     assert "broken.mkv" in failure
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert [row["file"] for row in rows] == ["clips/a.mkv", "clips/b.mkv"]
     assert [row["offset"] for row in rows] == ["", ""]
+    (tmp_path / "clips/broken.mkv").unlink()
+    write_flashes(tmp_path / "clips/c.mkv", events(4), bursts(events(4)))
+    again = run("clips", "--model", weights, "--max-offset", 0.4, "--csv", "table.csv")
+    assert again.stdout.splitlines()[1:] == ["1 done, 2 skipped, 0 failed; all in table.csv"]
+    assert [row["file"][6:] for row in csv.DictReader((tmp_path / "table.csv").open())] == ["a.mkv", "b.mkv", "c.mkv"]
+    other = run("clips", "--model", weights, "--csv", "clips/a.mkv")
+    assert other.exit_code == 2 and "clips/a.mkv is what is to be read: choose another" in other.stderr
 
 
 def test_a_curve_is_drawn_but_what_cant_be_told_isnt_fixed(inputs, weights, tmp_path):

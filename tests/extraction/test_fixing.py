@@ -23,17 +23,55 @@ def result(*offsets):
     return SyncResult(offsets[0], segments[0].confidence, grid, np.zeros(len(grid), np.float32), segments)
 
 
+def videos(folder, *names):
+    """Write files of 5 bytes."""
+    paths = [folder / name for name in names]
+    for path in paths:
+        path.write_bytes(b"video")
+    return paths
+
+
 def test_each_segment_has_a_line(tmp_path):
     path = tmp_path / "table.csv"
-    with SyncTable(path) as table:
-        table.add("a, b.mp4", result(0.24))
-        table.add("c.mp4", result(0.0, None))
+    first, second = videos(tmp_path, "a, b.mp4", "c.mp4")
+    with SyncTable(path, 2.0, "abc") as table:
+        table.add(first, result(0.24))
+        table.add(second, result(0.0, None))
         lines = list(csv.DictReader(path.open()))  # written while others are being measured
     assert lines == list(csv.DictReader(path.open()))
-    assert [line["file"] for line in lines] == ["a, b.mp4", "c.mp4", "c.mp4"]
+    assert [line["file"] for line in lines] == [str(first), str(second), str(second)]
     assert [line["offset"] for line in lines] == ["0.240", "0.000", ""]
     assert lines[0]["words"] == "the sound is 0.24 s late"
     assert (lines[2]["start"], lines[2]["end"], lines[2]["confidence"]) == ("10.00", "20.00", "0.100")
+    assert [lines[0][key] for key in ("bytes", "max_offset", "model")] == ["5", "2", "abc"]
+
+
+def test_a_table_is_gone_on_with_for_the_same_file_model_and_range(tmp_path):
+    path = tmp_path / "table.csv"
+    first, second = videos(tmp_path, "a.mp4", "b.mp4")
+    with SyncTable(path, 2.0, "abc") as table:
+        table.add(first, result(0.24))
+    before = path.read_text()
+    for settings, known in (((2.0, "abc"), True), ((2.5, "abc"), False), ((2.0, "abd"), False)):
+        with SyncTable(path, *settings) as table:
+            assert (table.has(first), table.has(second)) == (known, False)
+    first.write_bytes(b"another video")
+    with SyncTable(path, 2.0, "abc") as table:
+        assert not table.has(first)
+        table.add(second, result(0.0))
+    assert path.read_text().startswith(before)
+    assert [line["file"] for line in csv.DictReader(path.open())] == [str(first), str(second)]
+    with SyncTable(path, 2.0, "abc", anew=True) as table:
+        assert not table.has(second)
+    assert list(csv.DictReader(path.open())) == []
+
+
+def test_another_kind_of_file_isnt_gone_on_with(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("name,age\n")
+    with pytest.raises(FileExistsError, match=r"table\.csv isn't a table of offsets: choose another, or --overwrite"):
+        SyncTable(path, 2.0, "abc")
+    assert path.read_text() == "name,age\n"
 
 
 def test_what_one_move_cant_mend_is_refused():
