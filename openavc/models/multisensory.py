@@ -18,6 +18,7 @@ from .contract import FramesInput, Fuses, HasStreams, SoundInput, Synchronizes, 
 from .frontends import build_frontend
 from .layers import channels_first, check_widths, square_or_sides
 
+STILL = 0.005  # spread of values in [-1, 1] around a clip's mean picture below which noise isn't to be amplified
 COMPANDING = 255  # of the waveform, as in mu-law telephony
 
 
@@ -159,7 +160,7 @@ class MultisensoryTrunk(Fuses):
 
     Parameters
     ----------
-    widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend
+    widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving
         As of `Multisensory`.
     norms : Norms
         Makes the BatchNorm layers.
@@ -174,6 +175,7 @@ class MultisensoryTrunk(Fuses):
         sample_rate: int,
         spatial_stride: int,
         frontend: str | None,
+        moving: bool,
         norms: Norms,
     ):
         check_widths(widths)
@@ -188,6 +190,7 @@ class MultisensoryTrunk(Fuses):
             {"video": {"features": fourth}},
         )
         cube, once, half = (3, 3, 3), (1, 1, 1), (2, 2, 2)
+        self.moving = moving
         self.frames_first = conv_norm(3, first, (5, 7, 7), half, norms)
         self.frames_blocks = nn.Sequential(
             Block(first, first, cube, once, norms), Block(first, first, cube, half, norms)
@@ -228,8 +231,15 @@ class MultisensoryTrunk(Fuses):
         return (spectrograms - mean) / (spread + 1e-3)
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
-        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W) in [-1, 1]."""
-        return channels_first(frames)
+        """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W).
+
+        They are in [-1, 1]; or, with `moving`, what the clip's mean picture leaves of them, with unit spread.
+        """
+        colours = channels_first(frames)
+        if not self.moving:
+            return colours
+        changing = colours - colours.mean(dim=2, keepdim=True)
+        return changing / (changing.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt() + STILL)
 
     def represent_frames(self, frames: Tensor) -> Tensor:
         """Return the maps of the frames before the fusion, conv2_2: (B, widths[0], T / 4, H / 8, W / 8)."""
@@ -286,6 +296,9 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams):
     frontend : str, optional
         Spectrogram of `frontends` in place of the waveform; the paper's Table of action recognition has such a network,
         whose layers it doesn't give: these are ours.
+    moving : bool
+        Whether it sees only what moves, as strong in a still face as in a game: frames without the clip's mean picture,
+        with unit spread; ours.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
@@ -302,10 +315,11 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams):
         norm_decay: float = 0.9997,
         norm_scale: bool = False,
         frontend: str | None = None,
+        moving: bool = False,
         evidence: float = 1.0,
     ):
         norms = Norms(norm_decay, norm_scale)
-        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, norms)
+        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms)
         if not 0 < evidence <= 1:
             raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
         self.evidence = evidence

@@ -23,7 +23,7 @@ class MultisensoryClassifier(MultisensoryTrunk, Classifies):
     ----------
     classes : sequence of str
         Names of the classes, in the order of the logits.
-    widths, image_size, frame_rate, sample_rate, spatial_stride, norm_decay, frontend
+    widths, image_size, frame_rate, sample_rate, spatial_stride, norm_decay, frontend, moving
         As of `Multisensory`.
     frames : int
         Frames of a clip; 77 are the paper's 2.56 s.
@@ -50,10 +50,11 @@ class MultisensoryClassifier(MultisensoryTrunk, Classifies):
         norm_decay: float = 0.9997,
         norm_scale: bool = True,
         frontend: str | None = None,
+        moving: bool = False,
         muted: bool = False,
     ):
         norms = Norms(norm_decay, norm_scale)
-        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, norms)
+        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms)
         self.classes = check_classes(classes)
         self.muted = muted
         self.logit = make_logits(widths[-1], len(classes))

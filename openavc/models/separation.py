@@ -176,6 +176,8 @@ class SeparationNet(Separates):
         Hz; the sound is stereo and as long as the frames.
     frontend : str, optional
         Of the Multisensory network: a spectrogram of `frontends`, in place of the waveform.
+    moving : bool
+        Of the Multisensory network.
     norm_decay : float
         Of the running statistics of all BatchNorms.
     """
@@ -194,6 +196,7 @@ class SeparationNet(Separates):
         frame_rate: float = 29.97,
         sample_rate: int = 21_000,
         frontend: str | None = None,
+        moving: bool = False,
         norm_decay: float = 0.9997,
     ):
         check_widths(widths)
@@ -219,6 +222,7 @@ class SeparationNet(Separates):
                 norm_decay=norm_decay,
                 norm_scale=True,
                 frontend=frontend,
+                moving=moving,
             )
         first, second, _, fourth = sync_widths if self.sync else [0] * 4
         self.unet = UNet(widths, (first, second, fourth), self.stft.times)

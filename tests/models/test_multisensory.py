@@ -195,3 +195,25 @@ def test_constant_scales_stay_constant_and_can_be_normalised_over_processes():
     assert not any(not value.requires_grad for value in Multisensory(**SMALL, norm_scale=True).parameters())
     synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     assert {name for name, value in synchronised.named_parameters() if not value.requires_grad} == scales
+
+
+def test_a_network_for_what_moves_sees_the_same_in_faint_and_strong_motion():
+    """Frames without the clip's mean picture, with unit spread: neither the picture behind nor the contrast matters."""
+    torch.manual_seed(0)
+    model = Multisensory(**SMALL, frontend=None, moving=True).eval()
+    motion = torch.randn(2, *model.frames.shape)
+    motion -= motion.mean(dim=1, keepdim=True)
+    behind = torch.rand(2, 1, *model.frames.shape[1:]) / 2
+    seen = model.prepare_frames(0.3 + behind + 0.05 * motion)
+    torch.testing.assert_close(
+        seen,
+        motion.movedim(-1, 1) / motion.square().mean(dim=(1, 2, 3, 4)).sqrt().view(2, 1, 1, 1, 1),
+        rtol=0.06,
+        atol=1e-4,
+    )
+    faint = model.prepare_frames(0.1 + 0.02 * motion)
+    assert (faint / seen)[seen.abs() > 0.5].min() > 0.9
+    noise = model.prepare_frames(0.5 + 1e-4 * motion)  # a fortieth of a grey level
+    assert noise.square().mean().sqrt() < 0.05
+    still = model.prepare_frames(torch.rand(1, 1, *model.frames.shape[1:]).expand(1, *model.frames.shape))
+    assert still.abs().max() < 1e-4
