@@ -320,6 +320,12 @@ def _load_localizing(model, device):
     localizing_model(model, device)
 
 
+def _load_localizing_video(model, device):
+    from .inference.localization import video_localizing_model
+
+    video_localizing_model(model, device)
+
+
 def _score_pair(sound, picture, model, device):
     from .inference.scores import correspondence_score
 
@@ -338,10 +344,16 @@ def _localize_picture(picture, audio, output, model, device):
     return draw_localized_picture(output, picture, audio, model, device)
 
 
-def _localize_video(video, mismatch, output, frame_rate, model, device):
+def _localize_video(video, mismatch, output, frame_rate, maximum, model, device):
     from .drawing import draw_localized_video
 
-    return draw_localized_video(output, video, model, mismatch, frame_rate, device)
+    return draw_localized_video(output, video, model, mismatch, frame_rate, maximum, device)
+
+
+def _measure_peaks(video, mismatch, frame_rate, model, device):
+    from .inference.localization import video_peaks
+
+    return video_peaks(video, model, audio=mismatch, frame_rate=frame_rate, device=device)
 
 
 def _load_synchronizing(model, device):
@@ -390,37 +402,54 @@ def score(inputs, model, frame_rate, device):
     say(f"    mean    {scores.mean():.3f}")
 
 
+_path = Named(path_type=Path)
 _file = Named(path_type=Path, dir_okay=False)
 
 
 @_command(
-    "openavc localize clip.mp4 --output out.mp4\n    openavc localize monster.png --audio growl.wav --output map.png"
+    "openavc localize clip.mp4 --output out.mp4\n    openavc localize monster.png --audio growl.wav --output map.png\n"
+    "    openavc localize clips/ --rank"
 )
-@click.argument("source", metavar="VIDEO | PICTURE", type=_file)
+@click.argument("sources", nargs=-1, required=True, metavar="VIDEO | PICTURE | VIDEOS_OR_FOLDERS...", type=_path)
 @click.option("--audio", type=_file, help="The sound to localise in a picture.")
 @click.option(
     "--mismatch", type=_file, help="A sound to put to a video instead of its own; silence where it has ended."
 )
+@click.option("--output", type=_file, help="Of a video, .mp4; of a picture, a picture, or .npy for the bare map.")
+@click.option("--rank", is_flag=True, help="List videos by their strongest response instead.")
 @click.option(
-    "--output", type=_file, required=True, help="Of a video, .mp4; of a picture, a picture, or .npy for the bare map."
+    "--maximum",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Activation that is drawn as 1, and half of it as 0.  [default: the 97th percentile of a video's]",
 )
 @_frame_rate
 @_model_option("avol-small")
 @_device
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
-def localize(source, audio, mismatch, output, frame_rate, model, device, overwrite):
+def localize(sources, audio, mismatch, output, rank, maximum, frame_rate, model, device, overwrite):
     """Show where in a video or a picture the sound comes from.
 
-    The colours are probabilities, by the bar at the side: 0 leaves the picture as it is.
+    The colours are probabilities, by the bar at the side: 0 leaves the picture as it is. Those of a network that fuses
+    clips with their sound are activations, on the scale of --maximum. With --rank, a line for each video: rank, highest
+    probability or activation, time, file.
     """
     from .drawing import PICTURE_ENDINGS
     from .media.image import EXTENSIONS
 
+    if rank:
+        if output or audio or maximum:
+            raise click.UsageError("--rank draws nothing: leave --output, --audio and --maximum out")
+        _rank(sources, mismatch, frame_rate, model, device)
+    source = sources[0]
+    if len(sources) > 1 or source.is_dir():
+        raise click.UsageError("give one video or picture; --rank takes several, and folders")
+    if output is None:
+        raise click.UsageError("give --output, where to draw, or --rank")
     is_picture = source.suffix.lower() in EXTENSIONS
     if is_picture and audio is None:
         raise click.UsageError(f"{source} is a picture: give its sound as --audio")
-    if is_picture and (mismatch or frame_rate):
-        raise click.UsageError(f"{source} is a picture: --mismatch and --frame-rate go with videos")
+    if is_picture and (mismatch or frame_rate or maximum):
+        raise click.UsageError(f"{source} is a picture: --mismatch, --frame-rate and --maximum go with videos")
     if not is_picture and audio:
         raise click.UsageError(f"--audio goes with a picture; to put {audio} to the video {source}, use --mismatch")
     endings = PICTURE_ENDINGS if is_picture else (".mp4",)
@@ -432,13 +461,33 @@ def localize(source, audio, mismatch, output, frame_rate, model, device, overwri
         peak = _apart(_load_localizing, _localize_picture, source, audio, output, files=[source, audio], **named)
         say(f"highest probability {peak:.3f}; {output}")
         return
-    peaks = _apart(
-        _load_localizing, _localize_video, source, mismatch, output, frame_rate, files=[source, mismatch], **named
-    )
-    time, highest = max(peaks, key=lambda peak: peak[1])
-    mean = sum(peak for _, peak in peaks) / len(peaks)
-    average = f"{len(peaks)} frames, highest probability {highest:.3f} at {time:.2f} s, {mean:.3f} on average"
-    say(f"{average}; {output}")
+    arguments, files = (source, mismatch, output, frame_rate, maximum), [source, mismatch]
+    frames, peaks = _apart(_load_localizing_video, _localize_video, *arguments, files=files, **named)
+    value, time = peaks.highest
+    average = f"highest {peaks.quantity} {value:.3f} at {time:.2f} s, {peaks.values.mean():.3f} on average"
+    say(f"{frames} frames, {average}; {output}")
+
+
+def _rank(sources, mismatch, frame_rate, model, device):
+    """List videos by the highest value of their maps, the highest first, and exit with the right status."""
+    from .extraction.extraction import EXTENSIONS
+    from .extraction.results import find_files
+
+    videos, found = _found(find_files, sources, EXTENSIONS["video"]), []
+    if not videos:
+        raise click.UsageError(f"no videos found in {', '.join(map(str, sources))}")
+    with _worker() as worker:
+        _load(worker.call, _load_localizing_video, model, device)
+        for video in videos:
+            try:
+                files = [video, mismatch]
+                peaks = _answer(worker, files, _measure_peaks, video, mismatch, frame_rate, model, device)
+                found.append((*peaks.highest, video))
+            except click.ClickException as error:
+                tell(f"failed: {error.message}")
+    for number, (value, time, video) in enumerate(sorted(found, key=lambda item: -item[0]), 1):
+        say(f"{number:>4}  {value:8.3f}  {time:8.2f} s  {video}")
+    sys.exit(0 if len(found) == len(videos) else 1)
 
 
 @_command("openavc sync clip.mp4 --model weights.safetensors --fix fixed.mp4 --plot curve.png")

@@ -15,13 +15,15 @@ import numpy as np
 
 from .atomic import write_atomically
 from .inference.offsets import SyncResult
+from .inference.peaks import Peaks, peaks_of_frames
 from .media.audio import open_audio
 from .media.clips import SoundInput, cut_stretches, model_sound
 from .media.image import enlarge, resize
 from .media.mp4 import SOUND_RATE, write_mp4
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")  # file endings that `write_picture` supports
-_OPACITY = 0.75  # of the colours where the probability is 1
+OPACITY = 0.75  # of the colours where the probability is 1
+ACTIVATION_OPACITY = 0.35  # of the colours where an activation is the highest on its scale, as in the paper's code
 _MARGIN = 32  # grey value around the picture
 _BAND = 256  # rows drawn at once; in floats that takes many times the memory of the picture
 _LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: pictures with fewer rows are enlarged, up to this width
@@ -30,7 +32,7 @@ _LEAST_ROWS, _MOST_COLUMNS = 480, 1920  # pixels: pictures with fewer rows are e
 # -------------------------------------------------------------------------------------------------------- overlays
 
 
-def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
+def overlay(picture: Any, heatmap: np.ndarray, opacity: float = OPACITY) -> np.ndarray:
     """Draw a map over a picture, with a colour bar beside it.
 
     The colour scale is the probability itself, from 0 to 1, and is never stretched to the range of a map: a sound that
@@ -42,6 +44,8 @@ def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
     picture : array or tensor (H, W, 3), or path
     heatmap : ndarray, shape (h, w)
         In [0, 1], of any size; it is enlarged to the picture's.
+    opacity : float
+        Of the colours where the map is 1.
 
     Returns
     -------
@@ -62,12 +66,12 @@ def overlay(picture: Any, heatmap: np.ndarray) -> np.ndarray:
     if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # also catches NaN
         raise ValueError(f"a map must lie in [0, 1], got values from {heatmap.min():g} to {heatmap.max():g}")
     height, width = _shown_size(*picture.shape[:2])
-    bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2))  # high enough for its numbers
+    bar = _colour_bar(max(_even(height), _LEAST_ROWS // 2), opacity)  # high enough for its numbers
     drawn = np.full((len(bar), _even(width) + bar.shape[1], 3), _MARGIN, dtype=np.uint8)
     picture, heatmap = resize(picture, height, width), enlarge(heatmap, height, width)
     for top in range(0, height, _BAND):
         rows = slice(top, min(height, top + _BAND))
-        drawn[rows, :width] = _tint(picture[rows], heatmap[rows])
+        drawn[rows, :width] = _tint(picture[rows], heatmap[rows], opacity)
     drawn[:, _even(width) :] = bar
     return drawn
 
@@ -81,17 +85,17 @@ def _even(number: int) -> int:
     return number + number % 2
 
 
-def _tint(picture: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+def _tint(picture: np.ndarray, heatmap: np.ndarray, opacity: float) -> np.ndarray:
     """Lay the colours of a map over a picture of the same size, in [0, 1]: (H, W, 3) uint8."""
     import cv2
 
     colours = cv2.applyColorMap(np.rint(heatmap * 255).astype(np.uint8), cv2.COLORMAP_PLASMA)[..., ::-1]
-    opacity = _OPACITY * heatmap[..., None]
-    return np.rint((1 - opacity) * 255 * picture + opacity * colours).astype(np.uint8)
+    share = opacity * heatmap[..., None]
+    return np.rint((1 - share) * 255 * picture + share * colours).astype(np.uint8)
 
 
 @functools.lru_cache(maxsize=4)
-def _colour_bar(rows: int) -> np.ndarray:
+def _colour_bar(rows: int, opacity: float) -> np.ndarray:
     """Draw the colours from 0 (bottom) to 1 (top) on the margin's grey, with numbers: (rows, columns, 3) uint8."""
     import cv2
 
@@ -99,7 +103,9 @@ def _colour_bar(rows: int) -> np.ndarray:
     left, thick, top = (round(length * unit) for length in (12, 20, 16))  # pixels
     bar = np.full((rows, _even(round(80 * unit)), 3), _MARGIN, dtype=np.uint8)
     ramp = np.linspace(1, 0, rows - 2 * top, dtype=np.float32)[:, None].repeat(thick, axis=1)
-    bar[top : rows - top, left : left + thick] = _tint(np.full((*ramp.shape, 3), _MARGIN / 255, np.float32), ramp)
+    bar[top : rows - top, left : left + thick] = _tint(
+        np.full((*ramp.shape, 3), _MARGIN / 255, np.float32), ramp, opacity
+    )
     for value in (0, 0.25, 0.5, 0.75, 1):
         line = round(top + (1 - value) * (rows - 2 * top - 1))
         ends = (left + thick, line), (left + thick + round(4 * unit), line)
@@ -136,6 +142,7 @@ def write_video(
     maps: Iterable[tuple[float, np.ndarray, np.ndarray]],
     path: str | os.PathLike,
     audio: str | os.PathLike | None = None,
+    opacity: float = OPACITY,
 ) -> list[tuple[float, float]]:
     """Write a video of overlays, with the sound that was localised.
 
@@ -149,6 +156,8 @@ def write_video(
         What `localize_video` returns for `path` and `audio`.
     path, audio : str or path
         As in `localize_video`. The video's own sound is written in full.
+    opacity : float
+        As in `overlay`.
 
     Returns
     -------
@@ -160,7 +169,7 @@ def write_video(
     def drawn() -> Iterator[tuple[float, np.ndarray]]:
         for time, frame, heatmap in maps:
             peaks.append((time, float(heatmap.max())))
-            yield time, overlay(frame, heatmap)
+            yield time, overlay(frame, heatmap, opacity)
 
     blocks, rate = open_audio(path if audio is None else audio)
     mono = model_sound(blocks, rate, SoundInput(SOUND_RATE, seconds=1.0))
@@ -197,28 +206,40 @@ def draw_localized_video(
     model: Any,
     audio: str | os.PathLike | None = None,
     frame_rate: float | None = None,
+    maximum: float | None = None,
     device: Any = None,
-) -> list[tuple[float, float]]:
+) -> tuple[int, Peaks]:
     """Localise the sound of a video and write a video of overlays, completely or not at all.
 
     Parameters
     ----------
     output : Path
-    path, model, audio, frame_rate, device
+    path, model, audio, frame_rate, maximum, device
         As in `localize_video`. A progress bar is shown if the standard error is a terminal.
 
     Returns
     -------
-    peaks : list of (float, float)
-        Time of each frame, in seconds, and the maximum of its map.
+    frames : int
+        Number of those that were written.
+    peaks : Peaks
+        As of `video_peaks`.
     """
     from tqdm import tqdm
 
-    from .inference.localization import localize_video
+    from .inference.activations import map_frames, video_activations
+    from .inference.localization import check_video, localize_video
+    from .models.contract import LocalizesInTime
 
-    maps = localize_video(path, model, audio=audio, frame_rate=frame_rate, device=device)
+    network = check_video(path, audio, model, device, frame_rate, maximum)
     with write_atomically(output) as partial:
-        return write_video(partial, tqdm(maps, unit="frame", disable=None), path, audio)
+        if isinstance(network, LocalizesInTime):
+            activations = video_activations(path, network, audio)
+            maps = tqdm(map_frames(path, activations, frame_rate, maximum), unit="frame", disable=None)
+            frames = write_video(partial, maps, path, audio, ACTIVATION_OPACITY)
+            return len(frames), activations.peaks()
+        maps = tqdm(localize_video(path, network, audio=audio, frame_rate=frame_rate), unit="frame", disable=None)
+        frames = write_video(partial, maps, path, audio)
+        return len(frames), peaks_of_frames(frames)
 
 
 # ---------------------------------------------------------------------------------------------------------- curves

@@ -66,6 +66,14 @@ def test_colours_mean_probabilities_whatever_else_the_map_holds():
     assert distances[1] > 0
 
 
+def test_colours_and_bar_are_as_opaque_as_asked():
+    black = np.zeros((480, 640, 3), np.uint8)
+    usual, faint = (overlay(black, np.ones((480, 640)), **more).astype(float) for more in ({}, {"opacity": 0.35}))
+    np.testing.assert_allclose(faint[:480, :640], usual[:480, :640] * 0.35 / 0.75, atol=1)
+    assert (faint[:, 640:] != usual[:, 640:]).any()
+    assert overlay(black + 255, np.ones((480, 640)), 0.35)[:480, :640].min() >= 0.65 * 255 - 1
+
+
 def test_the_bar_shows_the_colours_that_the_map_has():
     grey = np.full((480, 640, 3), 32, dtype=np.uint8)  # the margin's
     bar = overlay(grey, np.zeros((480, 640)))[:, 640:]

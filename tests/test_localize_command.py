@@ -11,7 +11,7 @@ from videos import RATE
 
 from openavc.cli import main
 from openavc.drawing import overlay
-from openavc.inference.localization import localize_sound, localize_video
+from openavc.inference.localization import localize_sound, localize_video, video_peaks
 from openavc.media.video import read_frames
 from openavc.weights import build_model
 from training.checkpoint import save_weights
@@ -128,3 +128,82 @@ def test_a_run_that_fails_half_way_leaves_what_was_there(inputs, weights, tmp_pa
     assert "bad.wav holds 1 NaN" in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
     assert (tmp_path / "there.mp4").read_text() == "kept"
+
+
+# ------------------------------------------------------------------------------- networks that fuse clips with sound
+
+
+@pytest.fixture(scope="module")
+def fusing_weights(tmp_path_factory):
+    """Write the weights of an untrained Multisensory network."""
+    torch.manual_seed(0)
+    architecture = {
+        "architecture": "multisensory",
+        "widths": [4, 4, 8, 8],
+        "image_size": 32,
+        "frames": 16,
+        "frame_rate": 10,
+        "sample_rate": 8000,
+    }
+    path = tmp_path_factory.mktemp("fusing") / "multisensory.safetensors"
+    save_weights(path, build_model(architecture), architecture)
+    return path
+
+
+def test_activations_of_a_video_are_drawn_and_told(inputs, fusing_weights):
+    result = run("clip.mkv", "--output", "out.mp4", "--model", fusing_weights)
+    assert result.exit_code == 0, result.output
+    peaks = video_peaks("clip.mkv", fusing_weights)
+    value, time = peaks.highest
+    said = f"highest activation {value:.3f} at {time:.2f} s, {peaks.values.mean():.3f} on average"
+    assert result.stdout == f"{len(TIMES)} frames, {said}; out.mp4\n"
+    maps = localize_video("clip.mkv", fusing_weights)
+    for (_, drawn), (_, frame, heatmap) in zip(read_frames("out.mp4"), maps, strict=True):
+        wanted = overlay(frame, heatmap, 0.35)
+        assert np.abs(drawn.astype(int) - wanted).mean() < 6
+    assert heatmap.max() > 0.5
+
+
+def test_videos_are_ranked_by_their_strongest_response(inputs, weights, fusing_weights, tmp_path):
+    (tmp_path / "clips").mkdir()
+    red_clip(tmp_path / "clips/a.mkv", sound=click())
+    red_clip(tmp_path / "clips/b.mkv", sound=LOUD.repeat(2))
+    for model in (weights, fusing_weights):
+        result = run("clips", "clip.mkv", "--rank", "--model", model)
+        assert result.exit_code == 0, result.output
+        rows = [line.split() for line in result.stdout.splitlines()]
+        values = {path: video_peaks(path, model).highest for path in ("clips/a.mkv", "clips/b.mkv", "clip.mkv")}
+        order = sorted(values, key=lambda path: -values[path][0])
+        assert [row[0] for row in rows] == ["1", "2", "3"]
+        assert [row[-1] for row in rows] == order
+        for row in rows:
+            assert (row[1], row[2]) == (f"{values[row[-1]][0]:.3f}", f"{values[row[-1]][1]:.2f}")
+
+
+def test_videos_that_cant_be_ranked_are_named_and_the_others_listed(inputs, fusing_weights, tmp_path):
+    (tmp_path / "broken.mkv").write_bytes(b"x" * 1000)
+    result = run("broken.mkv", "silent.mkv", "clip.mkv", "--rank", "--model", fusing_weights)
+    assert result.exit_code == 1
+    assert [line.split()[-1] for line in result.stdout.splitlines()] == ["clip.mkv"]
+    failures = [line for line in result.stderr.splitlines() if line.startswith("failed")]
+    assert len(failures) == 2 and "broken.mkv" in failures[0] and "silent.mkv holds no sound" in failures[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["clip.mkv", "silent.mkv", "--output", "out.mp4"], "give one video or picture; --rank takes several"),
+        ([".", "--output", "out.mp4"], "give one video or picture; --rank takes several"),
+        (["clip.mkv", "--rank", "--output", "out.mp4"], "--rank draws nothing"),
+        (["new", "--rank"], "no videos found in new"),
+        (["photo.png", "--audio", "sound.wav", "--output", "map.png"], "not single pictures: give it a video"),
+        (["clip.mkv", "--output", "out.mp4", "--maximum", "0"], "maximum"),
+        (["photo.png", "--audio", "sound.wav", "--output", "map.png", "--maximum", "35"], "go with videos"),
+    ],
+)
+def test_what_cant_be_ranked_or_drawn_is_refused(arguments, said, inputs, fusing_weights, tmp_path):
+    (tmp_path / "new").mkdir()
+    result = run(*arguments, "--model", fusing_weights)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "out.mp4").exists() and not (tmp_path / "map.png").exists()

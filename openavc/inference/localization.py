@@ -1,7 +1,8 @@
 """Maps of where in a picture, or in each frame of a video, the sound comes from.
 
 A map is the model's probability that each position of a picture sounds, from a network that localises, such as
-AVOL-Net. The network sees the entire picture, at the scale it was trained on, whatever its shape.
+AVOL-Net; networks that fuse videos with their sound, such as Multisensory's, give activations instead. The network sees
+the entire picture, at the scale it was trained on, whatever its shape.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media.clips import Clip, video_clips
-from ..media.file_object import BinaryFile, is_file
+from ..media.clips import video_clips
+from ..media.file_object import BinaryFile, as_path, is_file
 from ..media.image import enlarge, to_images, uncropped
-from ..models.contract import Localizes
-from .arguments import check_file, check_frame_rate, get_model, pair_rates
+from ..models.contract import AudioVisualModel, Localizes, LocalizesInTime
+from .activations import advising_another_sound, map_frames, video_activations
+from .arguments import check_file, check_frame_rate, get_model, pair_rates, shortened
 from .batches import batched, inference_of, prepared_audio, prepared_frames, represent_windows, stacked, to_numpy
 from .inputs import audio_windows, read_picture
+from .peaks import Peaks, peaks_of_frames
 
 DEFAULT_MODEL = "avol-small"
 BATCH_SIZE = 8  # uncropped pictures at once
@@ -54,7 +57,8 @@ def localize_sound(
     Raises
     ------
     ValueError, TypeError
-        If the model can't localise, there is more than one picture or recording, or an array is invalid.
+        If the model can't localise sound in single pictures, there is more than one picture or recording, or an array
+        is invalid.
     FileNotFoundError, OSError
         For files that are missing or can't be decoded.
     """
@@ -80,57 +84,112 @@ def localize_video(
     *,
     audio: str | os.PathLike | BinaryFile | None = None,
     frame_rate: float | None = None,
+    maximum: float | None = None,
     device: Any = None,
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Map where the sound comes from in each frame of a video, in constant memory.
 
-    Each frame is mapped independently, with the window of sound centred on its true time, and nothing is smoothed.
+    Each frame is mapped independently, with the window of sound centred on its true time, and nothing is smoothed. A
+    network that fuses clips with their sound, such as Multisensory's, maps clips that overlap by half instead: the
+    video is read to its end before the first map comes, and again for its frames. Between the times of such a network's
+    maps, those of frames are interpolated.
 
     Parameters
     ----------
     path : str, path, or binary file object
     model : str, path, model or None
-        As in `localize_sound`.
+        As in `localize_sound`, or a network that fuses clips with their sound.
     audio : str, path, or binary file object, optional
         Another recording to localise instead of the video's own sound, from the start of the video: the paper's
         mismatched pairs. It is followed by silence if it ends before the video, and cut off if it ends after it.
     frame_rate : float, optional
         Frames per second to map; all frames by default.
+    maximum : float, optional
+        For networks that fuse clips: the activation that becomes 1, while half of it becomes 0; 35 in the paper's
+        figures. By default it is the 97th percentile of the video's activations.
     device : optional
         As in `load_model`.
 
     Returns
     -------
     maps : iterator of (timestamp, frame, heatmap)
-        Presentation time in seconds, the frame, uint8 (H, W, 3), and its map, float32 (H, W) in [0, 1].
+        Presentation time in seconds, the frame, uint8 (H, W, 3), and its map, float32 (H, W) in [0, 1]: probabilities,
+        or, of a network that fuses clips, activations on the scale of `maximum`.
 
     Raises
     ------
     ValueError
-        If the model can't localise, or the frame rate is invalid.
+        If the model can't localise, or the frame rate or the maximum is invalid.
     TypeError
         If `path` or `audio` is neither a path nor a binary file object.
     FileNotFoundError, OSError
         If a file is missing, can't be decoded, or lacks pictures or sound.
     """
+    network = check_video(path, audio, model, device, frame_rate, maximum)
+    if isinstance(network, LocalizesInTime):
+        maps = _map_in_time(network, path, audio, frame_rate, maximum)
+    else:
+        maps = _map_clips(network, path, audio, frame_rate)
+    return itertools.chain([next(maps)], maps)  # a file without pictures or sound fails here, not on first use
+
+
+def video_peaks(
+    path: str | os.PathLike | BinaryFile,
+    model: Any = None,
+    *,
+    audio: str | os.PathLike | BinaryFile | None = None,
+    frame_rate: float | None = None,
+    device: Any = None,
+) -> Peaks:
+    """Measure how strongly a network responds to a video, by which the paper ranks videos (Multisensory, section 4).
+
+    Arguments and errors are those of `localize_video`.
+
+    Returns
+    -------
+    Peaks
+        The highest probability of each frame's map, or, of a network that fuses clips, the highest activation of each
+        of its maps.
+    """
+    network = check_video(path, audio, model, device, frame_rate, None)
+    if isinstance(network, LocalizesInTime):
+        return video_activations(path, network, audio).peaks()
+    maps = localize_video(path, network, audio=audio, frame_rate=frame_rate)
+    return peaks_of_frames([(time, float(heatmap.max())) for time, _, heatmap in maps])
+
+
+def check_video(
+    path: Any, audio: Any, model: Any, device: Any, frame_rate: Any, maximum: Any
+) -> Localizes | LocalizesInTime:
+    """Check the arguments of `localize_video`, and return the network."""
     check_file("path", path)
     if audio is not None:
         check_file("audio", audio)
-    model = localizing_model(model, device)
+    network = video_localizing_model(model, device)
     if frame_rate is not None:
         check_frame_rate(frame_rate)
+    if maximum is not None and not isinstance(network, LocalizesInTime):
+        raise ValueError(f"maximum goes with networks that give activations; {network.name} gives probabilities")
+    if maximum is not None and not (isinstance(maximum, int | float) and 0 < maximum < np.inf):
+        raise ValueError(f"maximum must be an activation above 0, got {shortened(maximum)}")
+    return network
+
+
+def _map_in_time(
+    model: LocalizesInTime, path: Any, audio: Any, frame_rate: float | None, maximum: float | None
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield (time, frame, map) of a file that is read twice, though an object can be read only once."""
+    with as_path(path) as file:
+        yield from map_frames(file, video_activations(file, model, audio), frame_rate, maximum)
+
+
+def _map_clips(
+    model: Localizes, path: Any, audio: Any, frame_rate: float | None
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield (time, frame, map) of each frame by itself."""
     clips = video_clips(path, model.sound, model.frames, frame_rate, audio=audio)
-    try:
-        first = next(clips)  # a file without pictures or sound fails here, not on first use of the iterator
-    except OSError as error:
-        if audio is None and "holds no sound" in str(error):
-            raise OSError(f"{error}; give another to localise: audio=, on the command line --mismatch") from error
-        raise
-    return _map_clips(model, itertools.chain([first], clips))
-
-
-def _map_clips(model: Localizes, clips: Iterable[Clip]) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-    """Yield (time, frame, map) for each clip of one frame."""
+    with advising_another_sound(audio):
+        clips = itertools.chain([next(clips)], clips)
     for batch in batched(clips, BATCH_SIZE):
         seen = represent_uncropped(model, (to_images(clip.frames) for clip in batch))
         with inference_of(model):
@@ -142,13 +201,34 @@ def _map_clips(model: Localizes, clips: Iterable[Clip]) -> Iterator[tuple[float,
 
 
 def localizing_model(model: Any = None, device: Any = None) -> Localizes:
-    """Return the model an argument stands for, by default the one that ships; raise ValueError if it can't localise."""
-    model = get_model(DEFAULT_MODEL if model is None else model, device)
-    if not isinstance(model, Localizes):
+    """Return the model an argument stands for, by default the one that ships.
+
+    Raises
+    ------
+    ValueError
+        If it can't localise sound in single pictures.
+    """
+    network = get_model(DEFAULT_MODEL if model is None else model, device)
+    if isinstance(network, LocalizesInTime) and not isinstance(network, Localizes):
         raise ValueError(
-            f"{model.name} can't localise sound in pictures; {DEFAULT_MODEL} can, which ships with openavc"
+            f"{network.name} takes clips of {network.frames.count} frames with their sound, not single pictures: give "
+            "it a video, to localize_video or openavc localize"
         )
-    return model
+    return _checked(network)
+
+
+def video_localizing_model(model: Any = None, device: Any = None) -> Localizes | LocalizesInTime:
+    """Return the model an argument stands for, by default the one that ships; raise ValueError if it can't localise."""
+    network = get_model(DEFAULT_MODEL if model is None else model, device)
+    return network if isinstance(network, LocalizesInTime) else _checked(network)
+
+
+def _checked(network: AudioVisualModel) -> Localizes:
+    if not isinstance(network, Localizes):
+        raise ValueError(
+            f"{network.name} can't localise sound in pictures; {DEFAULT_MODEL} can, which ships with openavc"
+        )
+    return network
 
 
 def represent_pictures(

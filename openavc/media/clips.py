@@ -323,15 +323,16 @@ def video_clips(
         If a file is missing, can't be decoded, or lacks pictures or sound.
     """
     every = frame_rate if frames.count == 1 else None  # a clip of several frames needs those in between
-    with _streams(path, sound, frames, every, audio) as (timed, heard):
+    with video_streams(path, sound, frames, every, audio) as (timed, heard):
         heard = warn_if_silent(heard, name_of(path if audio is None else audio), sound)
-        yield from _cut_clips(timed, heard, sound, frames, frame_rate, crop)
+        cropped = ((time, crop(frame)) for time, frame in timed)
+        yield from cut_clips(frame_runs(cropped, frames, frame_rate), heard, sound)
         if audio is None:
             collections.deque(heard, maxlen=0)  # read to the end, where silence is noticed
 
 
 @contextlib.contextmanager
-def _streams(
+def video_streams(
     path: str | os.PathLike | BinaryFile,
     sound: SoundInput,
     frames: FramesInput,
@@ -418,25 +419,20 @@ def video_stretches(
                 waiting.append((time, run))
                 yield window_around(time, wide.seconds, wide.sample_rate)[0]
 
-    with _streams(path, sound, frames, None, audio) as (timed, blocks):
+    with video_streams(path, sound, frames, None, audio) as (timed, blocks):
         for (start,), window in cut_stretches(counted(blocks), starts(watched(timed)), wide.samples):
             first, last = max(0, -start), min(len(window), heard - start)
             yield Stretch(*waiting.popleft(), window[first : max(first, last)], start + first)
 
 
-def _cut_clips(
-    timed: Iterator[tuple[float, np.ndarray]],
-    heard: Iterator[np.ndarray],
-    sound: SoundInput,
-    frames: FramesInput,
-    frame_rate: float | None,
-    crop: Callable[[np.ndarray], np.ndarray],
+def cut_clips(
+    runs: Iterable[tuple[float, np.ndarray]], heard: Iterator[np.ndarray], sound: SoundInput
 ) -> Iterator[Clip]:
-    cropped = ((time, crop(frame)) for time, frame in timed)
+    """Give each run of frames (T, H, W, 3), by the time of its middle one, the window of sound around that time."""
     waiting: collections.deque[tuple[float, np.ndarray]] = collections.deque()  # the run whose window is being cut
 
     def starts() -> Iterator[int]:
-        for time, run in frame_runs(cropped, frames, frame_rate):
+        for time, run in runs:
             waiting.append((time, run))
             yield window_around(time, sound.seconds, sound.sample_rate)[0]
 

@@ -27,6 +27,7 @@ __all__ = [
     "HasStreams",
     "HasTowers",
     "Localizes",
+    "LocalizesInTime",
     "Separates",
     "Slices",
     "SoundInput",
@@ -147,6 +148,21 @@ class Localizes(Compares):
     @abstractmethod
     def localize(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits of "this cell sounds" from the outputs of `represent_*`: (B, h, w)."""
+
+
+class LocalizesInTime(Compares):
+    """Tells where and when in a clip its frames and its sound, which it fuses, speak for or against belonging together.
+
+    Takes frames of any size that is a multiple of `map_stride`. A clip's maps, and the cells of each, divide it evenly:
+    the first of `map_times` maps is of the first of as many stretches of the clip.
+    """
+
+    map_stride: int  # pixels from one cell of a map to the next
+    map_times: int  # maps of a clip
+
+    @abstractmethod
+    def activation_maps(self, frames: Tensor, audio: Tensor) -> Tensor:
+        """Return the logits of every place and time, from the outputs of `represent_*`: (B, map_times, h, w)."""
 
 
 class Synchronizes(Compares):

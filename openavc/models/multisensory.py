@@ -14,7 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contract import FramesInput, Fuses, HasStreams, SoundInput, Synchronizes, check_embedding
+from .contract import (
+    FramesInput,
+    Fuses,
+    HasStreams,
+    LocalizesInTime,
+    SoundInput,
+    Synchronizes,
+    check_embedding,
+)
 from .frontends import build_frontend
 from .layers import channels_first, check_widths, square_or_sides
 
@@ -271,7 +279,7 @@ class MultisensoryTrunk(Fuses):
         return maps.mean(dim=(2, 3, 4))
 
 
-class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams):
+class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime):
     """The network of the paper's Table 1 and Figure 2, or a compact one of the same layers.
 
     Parameters
@@ -323,6 +331,7 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams):
         if not 0 < evidence <= 1:
             raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
         self.evidence = evidence
+        self.map_stride, self.map_times = 16 * spatial_stride, math.ceil(frames / 8)
         self.logit = make_logits(widths[-1], 1)
         draw_weights(self)
 

@@ -23,6 +23,7 @@ from openavc.models.contract import (
     HasStreams,
     HasTowers,
     Localizes,
+    LocalizesInTime,
     Separates,
     Slices,
     SoundInput,
@@ -32,7 +33,7 @@ from openavc.models.contract import (
 
 ABILITIES = (
     *(Classifies, Compares, EmbedsAudio, EmbedsFrames, Fuses, HasSimilarity, HasStreams, HasTowers),
-    *(Localizes, Separates, Slices, Synchronizes),
+    *(Localizes, LocalizesInTime, Separates, Slices, Synchronizes),
 )
 TWO_TOWERS = {EmbedsAudio, EmbedsFrames, HasTowers}
 EXPECTED = {
@@ -40,7 +41,7 @@ EXPECTED = {
     "ave": {*TWO_TOWERS, Compares, HasSimilarity, Slices},
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
     "avts": {*TWO_TOWERS, Compares, HasSimilarity, Synchronizes},
-    "multisensory": {Compares, Fuses, HasStreams, Synchronizes},
+    "multisensory": {Compares, Fuses, HasStreams, LocalizesInTime, Synchronizes},
     "multisensory-classifier": {Classifies, Fuses},
     "separation": {Separates},
     "openl3": {*TWO_TOWERS, Compares},
@@ -99,6 +100,16 @@ def test_fused_embeddings_have_the_sizes_that_are_stated(architecture, options):
             assert model.embed_fused(frames, sound, embedding).shape == (2, size)
     with pytest.raises(ValueError, match="no embedding 'other'"):
         model.embed_fused(frames, sound, "other")
+
+
+@pytest.mark.parametrize(("frames", "stride"), itertools.product((8, 15, 33), (1, 2)))
+def test_maps_in_time_have_the_sizes_that_are_stated_for_pictures_of_any_shape(frames, stride):
+    model = build("multisensory", {"frames": frames, "frame_rate": 15.0, "spatial_stride": stride})
+    sound = model.prepare_audio(torch.randn(2, model.sound.samples, model.sound.channels))
+    seen = model.prepare_frames(torch.rand(2, frames, 2 * model.map_stride, 3 * model.map_stride, 3))
+    with torch.no_grad():
+        maps = model.activation_maps(model.represent_frames(seen), model.represent_audio(sound))
+    assert maps.shape == (2, model.map_times, 2, 3)
 
 
 SEPARATING = [

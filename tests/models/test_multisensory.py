@@ -69,14 +69,16 @@ def test_every_layer_has_the_papers_shape():
         assert both.shape == (1, 192, 32, 28, 28)
 
 
-def test_the_network_for_maps_keeps_twice_the_resolution():
+@pytest.mark.parametrize(("stride", "side"), [(2, 7), (1, 14)])
+def test_the_network_for_maps_keeps_twice_the_resolution(stride, side):
     with torch.device("meta"):
-        model = Multisensory(spatial_stride=1).eval()
+        model = Multisensory(spatial_stride=stride).eval()
+        assert (model.map_times, 224 // model.map_stride) == (16, side)
         frames, samples = torch.empty(1, 125, 224, 224, 3), torch.empty(1, 87_588, 2)
         seen = model.represent_frames(model.prepare_frames(frames))
         heard = model.represent_audio(model.prepare_audio(samples))
-        assert model.stages(seen, heard)[-1].shape == (1, 512, 16, 14, 14)
-        assert model.activation_maps(seen, heard).shape == (1, 16, 14, 14)
+        assert model.stages(seen, heard)[-1].shape == (1, 512, 16, side, side)
+        assert model.activation_maps(seen, heard).shape == (1, 16, side, side)
 
 
 def test_companding_is_odd_and_keeps_the_ends():

@@ -1,0 +1,31 @@
+"""The highest values of a video's maps, by which videos are ranked.
+
+PyTorch isn't imported here, as processes that only tell peaks don't need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Peaks(NamedTuple):
+    """The highest value of each map of a video."""
+
+    quantity: str  # "probability", or "activation" of networks that fuse clips
+    timestamps: np.ndarray  # (T,) seconds
+    values: np.ndarray  # (T,)
+
+    @property
+    def highest(self) -> tuple[float, float]:
+        """The highest value of all, and its time."""
+        index = int(self.values.argmax())
+        return float(self.values[index]), float(self.timestamps[index])
+
+
+def peaks_of_frames(peaks: Sequence[tuple[float, float]]) -> Peaks:
+    """Return the (time, highest probability) pairs of frames as `Peaks`."""
+    times, values = np.array(peaks).T
+    return Peaks("probability", times, values)
