@@ -71,7 +71,7 @@ class Activations:
         weights = np.minimum(time - self.times[:, 0], self.times[:, -1] - time)
         if weights.max() <= 0:  # at an end of the video
             weights = np.where(np.arange(len(weights)) == weights.argmax(), 1.0, 0.0)
-        covering = np.flatnonzero(weights > 0)
+        covering = np.flatnonzero(weights > 0).tolist()
         maps = [self._within(clip, time) for clip in covering]
         return np.average(maps, axis=0, weights=weights[covering]).astype(np.float32)
 

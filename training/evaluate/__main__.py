@@ -13,6 +13,8 @@ python -m training.evaluate table1 --model runs/l3_small/weights.safetensors --d
     --supervised runs/l3_small_supervised --pretrained runs/l3_small_pretrained/weights.safetensors
 python -m training.evaluate localization --model avol-small --solo shards/solo-held --duo shards/duo-held
 python -m training.evaluate localization --model avol-small --boxes vggss.json --videos vggsound
+python -m training.evaluate localization --model runs/multisensory_small/weights.safetensors \\
+    --solo shards/solo-sync-held
 python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
 python -m training.evaluate actions --model runs/actions/weights.safetensors --data shards/actions-held \\
     --confusion confusion.png

@@ -1,4 +1,4 @@
-"""Localisation of sound (Objects that Sound, section 4.2): does the map point at the source?"""
+"""Localisation of sound (Objects that Sound, section 4.2; Multisensory): does the map point at the source?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from openavc.inference.localization import DEFAULT_MODEL, localizing_model
+from openavc.inference.localization import DEFAULT_MODEL, video_localizing_model
 from openavc.lines import tell
-from openavc.models.contract import Localizes
+from openavc.models.contract import Localizes, LocalizesInTime
 
 from .networks.capabilities import check_towers
 from .networks.untrained import untrained
@@ -43,10 +43,18 @@ def localization(
     seed: int,
     json_path: Path | None,
 ) -> None:
-    """Does the map point at what sounds? --solo and --duo: rendered monsters; --boxes and --videos: natural videos."""
+    """Does the map point at what sounds? --solo and --duo: rendered monsters; --boxes and --videos: natural videos.
+
+    For a network that fuses clips with their sound, --solo alone: episodes of as many frames a second as it takes.
+    """
+    network = video_localizing_model(model)
+    if isinstance(network, LocalizesInTime):
+        if solo is None or duo or boxes or videos:
+            raise click.UsageError(f"{network.name} fuses clips with their sound: give --solo alone")
+        _rendered_videos(network, solo, per_clip, untrained_seeds, seed, json_path)
+        return
     if (solo is None, boxes is None) != (duo is None, videos is None) or (solo is None) == (boxes is None):
         raise click.UsageError("give both --solo and --duo, or both --boxes and --videos")
-    network = localizing_model(model)
     check_towers(network)  # for the maps of saliency
     fresh = [untrained(network, seed + k) for k in range(untrained_seeds)]
     if solo and duo:
@@ -78,6 +86,20 @@ def _rendered_boxes(
     click.echo(f"\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from the pictures and their sounds")
     click.echo("intervals: 95 %, by drawing whole levels anew")
     write_report("localisation", report.figures, json_path, tables=report.tables)
+
+
+def _rendered_videos(
+    model: LocalizesInTime, solo: Path, per_clip: int, untrained_seeds: int, seed: int, json_path: Path | None
+) -> None:
+    from ..corpora.shards import Shards
+    from .metrics.solo_in_time import measure
+
+    fresh = [untrained(model, seed + k) for k in range(untrained_seeds)]
+    report = measure(model, fresh, Shards(solo), per_clip, seed)
+    click.echo(all_tables(report.tables))
+    click.echo(f"\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from some of the clips")
+    click.echo("intervals: 95 %, by drawing whole levels anew")
+    write_report("localisation in time", report.figures, json_path, tables=report.tables)
 
 
 def _annotated_boxes(

@@ -85,12 +85,18 @@ def read_encounters(
     lacking = {kind for pair in pairs for kind in pair.boxes} - set(kinds)
     if lacking:
         raise ValueError(f"duo pictures show {', '.join(sorted(lacking))}, of which there is no solo recording")
-    if len(set(kinds)) < 2:
-        raise ValueError(f"solo recordings of two kinds of monster are needed, there is only {kinds[0]}")
-    strangers = [rng.choice(np.flatnonzero(kinds != kind)) for kind in kinds]
+    strangers = draw_strangers(sounds, rng)
     prior = rng.choice(len(kinds), PRIOR_SOUNDS)
     played = [[rng.choice(np.flatnonzero(kinds == kind)) for kind in pair.boxes] for pair in pairs]
-    return Encounters(solo, scenes, sounds, np.array(strangers), prior, duo, pairs, np.array(played))
+    return Encounters(solo, scenes, sounds, strangers, prior, duo, pairs, np.array(played))
+
+
+def draw_strangers(sounds: Sequence[Sound], rng: np.random.Generator) -> np.ndarray:
+    """Draw for each sound the number of one of another kind: (sounds,); raise ValueError if all are of one kind."""
+    kinds = np.array([sound.kind for sound in sounds])
+    if len(set(kinds)) < 2:
+        raise ValueError(f"solo recordings of two kinds of monster are needed, there is only {kinds[0]}")
+    return np.array([rng.choice(np.flatnonzero(kinds != kind)) for kind in kinds])
 
 
 def solo_scenes(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openavc.inference.batches import represent_windows
 from openavc.inference.localization import represent_pictures
-from openavc.models.contract import Localizes
+from openavc.models.contract import AudioVisualModel, Localizes
 
 from ...corpora.shards import Shards
 from ..datasets.boxes import area, inside
@@ -48,7 +48,7 @@ def measure(model: Localizes, fresh: list[Localizes], encounters: Encounters, se
 def hear_sounds(model: Localizes, shards: Shards, sounds: list[Sound]) -> list[Tensor]:
     """Represent each sound as `localize` takes it: (windows, D)."""
     windows = (
-        (number, _window(model, shards, sound, middle))
+        (number, read_window(model, shards, sound, middle))
         for number, sound in enumerate(sounds)
         for middle in sound.middles
     )
@@ -63,7 +63,7 @@ def see_scenes(model: Localizes, shards: Shards, scenes: list[Scene]) -> Iterato
     return represent_pictures(model, (shards.frame(scene.clip, scene.frame) for scene in scenes))
 
 
-def _window(model: Localizes, shards: Shards, sound: Sound, middle: float) -> np.ndarray:
+def read_window(model: AudioVisualModel, shards: Shards, sound: Sound, middle: float) -> np.ndarray:
     """Read the window (n, channels) of a recording around a time, as the model takes it."""
     return shards.sound(sound.clip, middle, model.sound.seconds, model.sound.sample_rate, model.sound.channels)
 
@@ -73,7 +73,7 @@ def _examples(network: Localizes, encounters: Encounters, seed: int) -> tuple[li
     chosen = np.random.default_rng(seed).permutation(len(encounters.scenes))[:SETTLING]
     scenes, sounds = ([each[k] for k in chosen] for each in (encounters.scenes, encounters.sounds))
     pictures = [encounters.solo.frame(scene.clip, scene.frame) for scene in scenes]
-    return pictures, [_window(network, encounters.solo, sound, sound.middles[0]) for sound in sounds]
+    return pictures, [read_window(network, encounters.solo, sound, sound.middles[0]) for sound in sounds]
 
 
 def _groups(scenes: list[Scene]) -> np.ndarray:
@@ -117,11 +117,30 @@ def solo_maps(model: Localizes, heard: list[Tensor], encounters: Encounters) -> 
 
 
 def _solo(networks: list[Localizes], heard: list[list[Tensor]], encounters: Encounters, seed: int) -> Report:
-    boxes = [next(iter(scene.boxes.values())) for scene in encounters.scenes]
-    groups = _groups(encounters.scenes)
     maps, *blank = (solo_maps(*each, encounters) for each in zip(networks, heard, strict=True))
+    return solo_report(maps, blank, encounters.scenes, seed, (OWN, "feature norm", "unusual features"))
+
+
+def solo_report(maps: Maps, blank: list[Maps], scenes: list[Scene], seed: int, shared: Sequence[str]) -> Report:
+    """Sum up maps of solo pictures for several sounds, beside those of untrained networks, the centre and chance.
+
+    Parameters
+    ----------
+    maps : dict of str to list of ndarray, shape (h, w)
+        Of each picture; among them are those for "own sound", "another kind's sound" and "silence".
+    blank : list of dict
+        Those of each untrained network.
+    scenes : list of Scene
+        The pictures.
+    seed : int
+        Seed of the intervals.
+    shared : sequence of str
+        Names of maps of which untrained networks have rows of their own, too.
+    """
+    boxes = [next(iter(scene.boxes.values())) for scene in scenes]
+    groups = _groups(scenes)
     hits = {name: box_hits(heatmaps, boxes) for name, heatmaps in maps.items()}
-    for name in (OWN, "feature norm", "unusual features"):
+    for name in shared:
         hits[f"untrained, {name}"] = np.mean([box_hits(run[name], boxes) for run in blank], axis=0)
     hits["centre"] = np.array([inside((0.5, 0.5), box) for box in boxes], float)
     hits[CHANCE] = np.array([area(box) for box in boxes])

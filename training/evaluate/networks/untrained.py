@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -38,16 +39,23 @@ def settle(network: Compares, pictures: Sequence[np.ndarray], sounds: Sequence[n
     sounds : sequence of ndarray, shape (n, channels)
         Windows as the network takes them.
     """
-    for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.reset_running_stats()
-            layer.momentum = None  # the mean over all batches
     height, width = network.frames.height, network.frames.width
     clips = [network.precompute_frames(fit(picture, height, width)[None]) for picture in pictures]
     frames, samples = (torch.from_numpy(np.stack(rows)).to(network.device) for rows in (clips, sounds))
-    network.train()
-    with torch.inference_mode():
+    with settling(network):
         for seen, heard in zip(frames.split(_BATCH), samples.split(_BATCH), strict=True):
             network.represent_frames(prepared_frames(network, seen))
             network.represent_audio(prepared_audio(network, heard))
+
+
+@contextmanager
+def settling(network: AudioVisualModel) -> Iterator[None]:
+    """Give BatchNorm the statistics of what runs through the network meanwhile."""
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+    network.train()
+    with torch.inference_mode():
+        yield
     network.eval()

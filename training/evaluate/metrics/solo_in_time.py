@@ -1,0 +1,88 @@
+"""Localisation on held-out solo episodes, by networks that fuse clips with their sound (Multisensory, section 4).
+
+Each picture with a true box is the middle of a clip, whose frames stay whole; the map of the picture's own time counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from openavc.inference.activations import Activations, clip_logits, whole_frames
+from openavc.inference.batches import prepared_audio, prepared_frames, stacked
+from openavc.models.contract import LocalizesInTime
+
+from ...corpora.shards import Shards, clip_frames
+from ..datasets.encounters import Scene, Sound, draw_strangers, solo_scenes
+from ..networks.untrained import settling
+from .field import Maps, Report
+from .solo_duo import OTHER, OWN, read_window, solo_report
+
+SIGNED = "own sound, logits with their signs"  # which say "in step"; activations are their absolute values
+EXAMPLES = 64  # clips whose statistics untrained networks get
+_BATCH = 8
+
+
+def measure(model: LocalizesInTime, fresh: list[LocalizesInTime], shards: Shards, per_clip: int, seed: int) -> Report:
+    """Measure how often a model's strongest place is in the box, beside untrained networks (`fresh`) and controls.
+
+    Parameters
+    ----------
+    model : LocalizesInTime
+    fresh : list of LocalizesInTime
+        Their BatchNorm statistics are set.
+    shards : Shards
+        Held-out episodes with one kind of monster.
+    per_clip : int
+        Largest number of pictures from an episode.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If no picture is in the middle of a clip that the network can take, or all sounds are of one kind.
+    """
+    scenes, sounds = solo_scenes(shards, model, per_clip, 1, seed)
+    strangers = draw_strangers(sounds, np.random.default_rng(seed))
+    chosen = np.random.default_rng(seed).permutation(len(scenes))[:EXAMPLES]
+    for network in fresh:
+        _settle(network, shards, [scenes[k] for k in chosen], [sounds[k] for k in chosen])
+    maps, *blank = (scene_maps(network, shards, scenes, sounds, strangers) for network in (model, *fresh))
+    return solo_report(maps, blank, scenes, seed, (OWN, SIGNED))
+
+
+def scene_maps(
+    model: LocalizesInTime, shards: Shards, scenes: Sequence[Scene], sounds: Sequence[Sound], strangers: np.ndarray
+) -> Maps:
+    """Map each picture, in its clip, for several sounds: name -> (h, w) of each picture."""
+    maps: Maps = {}
+    for scene, own, stranger in zip(scenes, sounds, strangers, strict=True):
+        windows = [read_window(model, shards, sound, sound.middles[0]) for sound in (own, sounds[stranger])]
+        windows.append(np.zeros_like(windows[0]))
+        logits = clip_logits(model, [_frames(model, shards, scene)] * len(windows), windows)
+        named = dict(zip((OWN, OTHER, "silence"), np.abs(logits), strict=True)) | {SIGNED: logits[0]}
+        for name, heatmaps in named.items():
+            maps.setdefault(name, []).append(in_the_middle(heatmaps, model))
+    return maps
+
+
+def in_the_middle(heatmaps: np.ndarray, model: LocalizesInTime) -> np.ndarray:
+    """Return the map at the time of a clip's middle frame, from the maps (K, h, w) of the clip: (h, w)."""
+    return Activations(np.zeros(1), heatmaps[None], model.frames).at(model.frames.before)
+
+
+def _frames(model: LocalizesInTime, shards: Shards, scene: Scene) -> np.ndarray:
+    """Read the whole frames (T, H, W, 3) of the clip around a picture."""
+    whole, numbers = whole_frames(model), clip_frames(scene.clip, scene.frame, model.frames)
+    return np.stack([whole(frame) for frame in shards.frames(scene.clip, numbers)])
+
+
+def _settle(network: LocalizesInTime, shards: Shards, scenes: Sequence[Scene], sounds: Sequence[Sound]) -> None:
+    with settling(network):
+        for first in range(0, len(scenes), _BATCH):
+            part = slice(first, first + _BATCH)
+            clips = [network.precompute_frames(_frames(network, shards, scene)) for scene in scenes[part]]
+            windows = [read_window(network, shards, sound, sound.middles[0]) for sound in sounds[part]]
+            frames = prepared_frames(network, stacked(network, clips))
+            network(frames, prepared_audio(network, stacked(network, windows)))
