@@ -37,7 +37,7 @@ class Activations:
     ----------
     starts : ndarray, shape (C,)
         Times of the first frame of each clip, in seconds, ascending.
-    maps : ndarray, shape (C, K, h, w)
+    maps : ndarray, shape (C, K, h, w), float32
         Activations at K times of each clip, evenly spaced.
     frames : FramesInput
         Of a clip.
@@ -56,11 +56,11 @@ class Activations:
 
     def adaptive_maximum(self) -> float:
         """Return the 97th percentile of all activations."""
-        return float(np.percentile(self.maps.astype(np.float32), PERCENTILE))
+        return float(np.percentile(self.maps, PERCENTILE))
 
     def peaks(self) -> Peaks:
         """Return the highest activation of each map of each clip."""
-        return Peaks("activation", self.times.ravel(), self.maps.max(axis=(2, 3)).astype(np.float32).ravel())
+        return Peaks("activation", self.times.ravel(), self.maps.max(axis=(2, 3)).ravel())
 
     def at(self, time: float) -> np.ndarray:
         """Return the map of a moment: (h, w), float32.
@@ -76,8 +76,8 @@ class Activations:
         return np.average(maps, axis=0, weights=weights[covering]).astype(np.float32)
 
     def _within(self, clip: int, time: float) -> np.ndarray:
-        """Interpolate a clip's maps; before the first and after the last, it is those: (h, w), float32."""
-        maps = self.maps[clip].astype(np.float32)
+        """Interpolate a clip's maps; before the first and after the last, it is those: (h, w)."""
+        maps = self.maps[clip]
         place = np.interp(time, self.times[clip], np.arange(len(maps)))
         before, part = int(place), place % 1
         after = min(before + 1, len(maps) - 1)
@@ -107,7 +107,7 @@ def video_activations(
         for batch in batched(clips, BATCH_SIZE):
             times += [clip.time - model.frames.before for clip in batch]
             logits = clip_logits(model, [clip.frames for clip in batch], [clip.samples for clip in batch])
-            maps.append(np.abs(logits).astype(np.float16))
+            maps.append(np.abs(logits))
     return Activations(np.array(times), np.concatenate(maps), model.frames)
 
 

@@ -170,7 +170,8 @@ def check_video(
         check_frame_rate(frame_rate)
     if maximum is not None and not isinstance(network, LocalizesInTime):
         raise ValueError(f"maximum goes with networks that give activations; {network.name} gives probabilities")
-    if maximum is not None and not (isinstance(maximum, int | float) and 0 < maximum < np.inf):
+    number = isinstance(maximum, int | float | np.floating) and not isinstance(maximum, bool)
+    if maximum is not None and not (number and 0 < maximum < np.inf):
         raise ValueError(f"maximum must be an activation above 0, got {shortened(maximum)}")
     return network
 
