@@ -18,6 +18,10 @@ period and moves none: at 25, a video of 29.97 frames a second gives times that 
 Where a paper requires a grid (Objects that Sound: sound at multiples of 0.04 s, in positive and negative pairs alike),
 the `grid` of a recipe's [data] rounds the middle of the sound, which stays within half a period of its frame.
 
+    python -m training.prepare --by-class PICTURES SOUNDS --held 0.1 --output shards/natural
+
+packs photographs and recordings in folders by class instead, in one form (`corpora/by_class.py`), for pairs by class.
+
 Sound keeps its channels, at most two, or is mixed to `--channels`. With `--silent keep` the sound of a video that has
 none is zeros, as long as its pictures.
 """
@@ -29,10 +33,11 @@ import hashlib
 import itertools
 import json
 import os
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -46,6 +51,7 @@ from openavc.media.video import Video, read_frames
 from openavc.named import Named
 from openavc.worker import WorkerDied, WorkerKilled
 
+from .corpora.by_class import PICTURE, RECORDING, ClassFile, CommonForm, find_class_files, read_numbers, without
 from .corpora.lists import READERS, ListedVideo, find_videos, is_held, label_by_folders, read_list
 from .corpora.processes import write_in_processes
 from .corpora.shards import encode_clip
@@ -53,6 +59,10 @@ from .corpora.tars import check_writer, is_whole, write_tar
 from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
+CLASS_SIZE = 144  # pixels, of the shorter side of photographs
+CLASS_RATE = 24_000  # Hz, of recordings
+OF_VIDEOS = {"list_path", "kind", "class_folders", "clip_seconds", "shortest", "silent", "frame_rate", "channels"}
+OF_CLASSES = {"about", "leave_out", "held_sources"}
 _MOST_DEATHS = 2  # of workers at one video before it is left out
 
 
@@ -69,6 +79,19 @@ class Settings:
     channels: int | None = None  # of the sound; None: as recorded, at most two
     shortest: float = 2.0  # seconds, of a clip
     silent: str = "refuse"  # or "keep": zeros for a video without a stream of sound
+
+    @property
+    def per_shard(self) -> int:
+        """Videos in a shard."""
+        return VIDEOS_PER_SHARD
+
+    def clips(self, video: ListedVideo) -> Iterator[tuple[np.ndarray, list[bytes], list[float], dict]]:
+        """Cut a video into clips, as `read_clips` does, each with what is known about it."""
+        for samples, frames, times, start in read_clips(video, self):
+            yield samples, frames, times, {"source": video.source, "start": start, "labels": video.labels}
+
+
+Form = Settings | CommonForm
 
 
 class _SoundStream:
@@ -188,7 +211,7 @@ def _encode(frame: np.ndarray, settings: Settings) -> bytes:
     return cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, settings.quality])[1].tobytes()
 
 
-def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Settings, shards: int = 1) -> None:
+def write_shard(path: Path, first: int, videos: Sequence[ListedVideo], settings: Form, shards: int = 1) -> None:
     """Write the clips of some videos into one tar of `shards`, and a list of the failed videos beside it.
 
     Meanwhile `.reading` names the current video; videos that `.died` names twice aren't tried again.
@@ -205,9 +228,8 @@ def write_shard(path: Path, first: int, videos: list[ListedVideo], settings: Set
                 failures.append({"video": video.path, "reason": reason, "clips": 0})
                 continue
             reading.write_text(json.dumps(video.path) + "\n")
-            for samples, frames, times, start in _readable_clips(video, settings, failures):
-                about = {"source": video.source, "start": start, "labels": video.labels}
-                key = f"{number:08d}-{round(start * 1000):09d}"
+            for samples, frames, times, about in _readable_clips(video, settings, failures):
+                key = f"{number:08d}-{round(about['start'] * 1000):09d}"
                 write(encode_clip(key, samples, settings.sample_rate, frames, times, about, settings.sound_format))
         write_bytes(path.with_suffix(".failed"), _as_lines(failures))
 
@@ -216,11 +238,11 @@ def _as_lines(failures: list[dict]) -> bytes:
     return "".join(json.dumps(failure) + "\n" for failure in failures).encode()
 
 
-def _readable_clips(video: ListedVideo, settings: Settings, failures: list[dict]) -> Iterator[tuple]:
+def _readable_clips(video: Any, settings: Form, failures: list[dict]) -> Iterator[tuple]:
     """Yield the clips of a video up to the first error, which is added to `failures`."""
     clips = 0
     try:
-        for clip in read_clips(video, settings):
+        for clip in settings.clips(video):
             yield clip
             clips += 1
     except Exception as error:  # whatever a decoder raises on one video, the others continue
@@ -229,7 +251,7 @@ def _readable_clips(video: ListedVideo, settings: Settings, failures: list[dict]
         failures.append({"video": video.path, "reason": named, "clips": clips})
 
 
-def _work(job: tuple[Path, int, list[ListedVideo], Settings, int]) -> None:
+def _work(job: tuple[Path, int, Sequence[ListedVideo], Form, int]) -> None:
     import cv2
     import torch
 
@@ -244,7 +266,7 @@ def _read_deaths(path: Path) -> list[tuple[str, str]]:
     return [(line, "how isn't known") if isinstance(line, str) else (line["video"], line["reason"]) for line in noted]
 
 
-def note_death(path: Path, videos: list[ListedVideo], death: WorkerDied) -> str:
+def note_death(path: Path, videos: Sequence[ListedVideo], death: WorkerDied) -> str:
     """Record at which video the worker that wrote a shard died, and return a message about it.
 
     If it was killed from outside, nothing is recorded, as the video needn't be the reason.
@@ -267,36 +289,59 @@ def note_death(path: Path, videos: list[ListedVideo], death: WorkerDied) -> str:
     return f"the process of {path} died {when}: {death}; the shard's videos are {names}"
 
 
-def _split(videos: list[ListedVideo], output: Path, held: float) -> dict[Path, list[ListedVideo]]:
+def _split(
+    videos: Sequence[ListedVideo], output: Path, held: float, apart: Sequence[str] = ()
+) -> dict[Path, list[ListedVideo]]:
     """Divide the videos among the output folders; ValueError if a folder gets none."""
-    sides = {output: videos}
-    if held:
-        sides = {
-            output / name: [video for video in videos if is_held(video.source, held) == side]
-            for name, side in (("train", False), ("held", True))
-        }
+    if not (held or apart):
+        return {output: list(videos)}
+    sides: dict[Path, list[ListedVideo]] = {output / "train": []}
+    sides |= {output / "held": []} if held else {}
+    sides |= {output / "held-sources": []} if apart else {}
+    together = {video.source for video in videos if isinstance(video, ClassFile) and video.is_from(apart)}
+    for video in videos:
+        name = "held-sources" if video.source in together else "held" if is_held(video.source, held) else "train"
+        sides[output / name].append(video)
     for folder, inside in sides.items():
         if not inside:
-            raise ValueError(f"no video falls into {folder.name} with held = {held}, of {len(videos)} in all")
+            why = f"with held = {held}" if folder.name != "held-sources" else f"of {', '.join(apart)}"
+            raise ValueError(f"no video falls into {folder.name} {why}, of {len(videos)} in all")
     return sides
 
 
-def _plan(sides: dict[Path, list[ListedVideo]], settings: Settings) -> list[tuple]:
+def _plan(sides: dict[Path, list[ListedVideo]], settings: Form) -> list[tuple]:
     """List the shards to write: path, number of its first video, videos, settings and number of shards of each."""
     jobs = []
     for folder, inside in sides.items():
-        starts = range(0, len(inside), VIDEOS_PER_SHARD)
+        starts = range(0, len(inside), settings.per_shard)
         for number, first in enumerate(starts):
-            videos = inside[first : first + VIDEOS_PER_SHARD]
+            videos = inside[first : first + settings.per_shard]
             jobs.append((folder / f"{number:06d}.tar", first, videos, settings, len(starts)))
     return jobs
 
 
-def describe_corpus(videos: list[ListedVideo], settings: Settings, held: float) -> dict:
+def describe_corpus(videos: Sequence[ListedVideo], settings: Form, held: float, apart: Sequence[str] = ()) -> dict:
     """Describe the origin of shards for `corpus.json`; the videos' paths enter only into the digest."""
     listed = [(video.path, video.start, video.end, video.labels, video.source) for video in videos]
     digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    return {"settings": asdict(settings), "held": held, "videos": len(videos), "sha256": digest}
+    about = {"settings": asdict(settings), "held": held} | ({"held_sources": list(apart)} if apart else {})
+    return about | _count(videos) | {"sha256": digest}
+
+
+def _count(videos: Sequence[ListedVideo]) -> dict:
+    """Count the videos, or the photographs and the recordings by their repositories."""
+    files = [video for video in videos if isinstance(video, ClassFile)]
+    if not files:
+        return {"videos": len(videos)}
+    kinds = Counter(file.kind for file in files)
+    classes = {file.labels[0] for file in files}
+    repositories = dict(sorted(Counter(file.repository for file in files if file.repository).items()))
+    return {
+        "photographs": kinds[PICTURE],
+        "recordings": kinds[RECORDING],
+        "classes": len(classes),
+        "repositories": repositories,
+    }
 
 
 def _write_record(folder: Path, about: dict) -> None:
@@ -306,22 +351,35 @@ def _write_record(folder: Path, about: dict) -> None:
 def _read_record(path: Path) -> dict:
     """Read `corpus.json`; older shards, which don't record all settings, are mono, of 2 s at least, and have sound."""
     about = json.loads(path.read_text())
+    if "videos" not in about:
+        return about
     return about | {"settings": {"channels": 1, "shortest": 2.0, "silent": "refuse"} | about["settings"]}
 
 
-def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers: int, held: float = 0.0) -> list[dict]:
+def prepare(
+    videos: Sequence[ListedVideo],
+    output: Path,
+    settings: Form,
+    workers: int,
+    held: float = 0.0,
+    apart: Sequence[str] = (),
+) -> list[dict]:
     """Write all shards that are missing.
 
     Parameters
     ----------
-    videos : list of ListedVideo
+    videos : sequence of ListedVideo
+        Or of ClassFile, with a `CommonForm`.
     output : Path
         Folder for the shards; with `held`, for their folders `train` and `held`.
-    settings : Settings
+    settings : Settings or CommonForm
     workers : int
         Number of processes.
     held : float
         Share of the videos, in [0, 1), that is held out.
+    apart : sequence of str
+        Repositories, as `ClassFile.is_from` takes them, whose files go into a folder `held-sources`; and so do the
+        others of their origins.
 
     Returns
     -------
@@ -343,16 +401,16 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     if not videos:
         raise ValueError("there are no videos to prepare")
     check_writer()
-    sides = _split(videos, output, held)
+    sides = _split(videos, output, held, apart)
     jobs = _plan(sides, settings)
     with only_user(output):
-        record, mine = output / "corpus.json", describe_corpus(videos, settings, held)
+        record, mine = output / "corpus.json", describe_corpus(videos, settings, held, apart)
         if record.exists() and _read_record(record) != mine:
             raise ValueError(f"{output} holds shards of other videos or settings: take a new folder")
         _write_record(output, mine)
-        for folder, inside in sides.items() if held else ():
+        for folder, inside in sides.items() if held or apart else ():
             folder.mkdir(exist_ok=True)
-            _write_record(folder, describe_corpus(inside, settings, held) | {"side": folder.name})
+            _write_record(folder, describe_corpus(inside, settings, held, apart) | {"side": folder.name})
         for path, *_ in jobs:  # of a run that was killed
             path.with_suffix(".reading").unlink(missing_ok=True)
         died = write_in_processes(_work, [job for job in jobs if not is_whole(job[0])], workers)
@@ -367,7 +425,33 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
 
 
 @click.command(help=__doc__.split("\n")[0])
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="VIDEOS")
+@click.argument(
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="[VIDEOS]", required=False
+)
+@click.option(
+    "--by-class",
+    nargs=2,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="PICTURES SOUNDS",
+    help="Instead of videos: photographs and recordings, each in a folder for each class.",
+)
+@click.option(
+    "--about",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --by-class: a CSV file of columns file, repository, path, group (of the class), origin.",
+)
+@click.option(
+    "--leave-out",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --by-class: numbers of Freesound, one a line, whose sounds are left out.",
+)
+@click.option(
+    "--held-sources",
+    multiple=True,
+    metavar="REPOSITORY",
+    help="With --by-class and --about: goes to OUTPUT/held-sources, whole; a name, or a pattern such as 'owner/*', of "
+    "`repository` or `repository:path`. Several may be given.",
+)
 @click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder for the shards.")
 @click.option(
     "--list",
@@ -395,8 +479,18 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     help="What to do with a video without sound: leave it out, or keep it with zeros.",
 )
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True)
-@click.option("--size", type=click.IntRange(min=16), default=256, show_default=True, help="Shorter side, in pixels.")
-@click.option("--sample-rate", type=click.IntRange(8000, 192_000), default=48_000, show_default=True)
+@click.option(
+    "--size",
+    type=click.IntRange(min=16),
+    default=None,
+    help=f"Shorter side, in pixels; default: 256, with --by-class {CLASS_SIZE}.",
+)
+@click.option(
+    "--sample-rate",
+    type=click.IntRange(8000, 192_000),
+    default=None,
+    help=f"Default: 48000, with --by-class {CLASS_RATE}.",
+)
 @click.option(
     "--channels", type=click.IntRange(1, 2), default=None, help="Of the sound; default: as recorded, at most 2."
 )
@@ -412,28 +506,79 @@ def prepare(videos: list[ListedVideo], output: Path, settings: Settings, workers
     "file of any other name is a video of its own.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=os.cpu_count(), help="Processes; default: all cores.")
-def main(folder, output, list_path, kind, class_folders, held, workers, **settings):
+@click.pass_context
+def main(context, folder, by_class, output, held, workers, **options):
     tell_warnings()
     try:
-        if settings["shortest"] > settings["clip_seconds"]:
-            raise ValueError(f"no clip of {settings['clip_seconds']:g} s has --shortest {settings['shortest']:g} s")
-        if list_path and class_folders:
-            raise ValueError("--list gives the labels, and so do --class-folders: take one of the two")
-        videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
-        if class_folders:
-            videos = label_by_folders(videos, folder)
-        failures = prepare(videos, output, Settings(**settings), workers, held)
+        check_command(context, folder, by_class)
+        given = {name: value for name, value in options.items() if value is not None}
+        chosen = choose_files(*by_class, **given) if by_class else choose_videos(folder, **given)
+        videos, missing, settings = chosen
+        failures = prepare(videos, output, settings, workers, held, options["held_sources"])
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     except (OSError, RuntimeError) as error:
         raise click.ClickException(str(error)) from None
     for failure in failures:
         tell(f"failed: {failure['reason']}")
+    kind = "files" if by_class else "videos"
     click.echo(
-        f"{len(videos) - len(failures)} videos done, {len(failures)} failed, {len(missing)} of the list not found; "
-        f"shards in {output}"
+        f"{len(videos) - len(failures)} {kind} done, {len(failures)} failed, {len(missing)} "
+        f"{'left out' if by_class else 'of the list not found'}; shards in {output}"
     )
     raise SystemExit(1 if failures else 0)
+
+
+def check_command(context: click.Context, folder: Path | None, by_class: tuple[Path, Path] | None) -> None:
+    """Raise ValueError unless there are either videos or photographs and recordings, with options of their own."""
+    if (folder is None) == (by_class is None):
+        raise ValueError("give a folder of VIDEOS, or photographs and recordings with --by-class: one of the two")
+    given = {
+        name for name in context.params if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    }
+    other = given & (OF_VIDEOS if by_class else OF_CLASSES)
+    if other:
+        names = ", ".join(sorted(f"--{name.removesuffix('_path').replace('_', '-')}" for name in other))
+        raise ValueError(f"{names} {'is' if len(other) == 1 else 'are'} for {'videos' if by_class else '--by-class'}")
+
+
+def choose_videos(
+    folder: Path,
+    kind: str,
+    class_folders: bool,
+    held_sources: tuple[str, ...],
+    list_path: Path | None = None,
+    size: int = 256,
+    sample_rate: int = 48_000,
+    **settings: Any,
+) -> tuple[list[ListedVideo], list[str], Settings]:
+    """Return the videos that the command names, those of the list that are missing, and the settings."""
+    form = Settings(size=size, sample_rate=sample_rate, **settings)
+    if form.shortest > form.clip_seconds:
+        raise ValueError(f"no clip of {form.clip_seconds:g} s has --shortest {form.shortest:g} s")
+    if list_path and class_folders:
+        raise ValueError("--list gives the labels, and so do --class-folders: take one of the two")
+    videos, missing = (find_videos(folder), []) if list_path is None else read_list(list_path, kind, folder)
+    return label_by_folders(videos, folder) if class_folders else videos, missing, form
+
+
+def choose_files(
+    pictures: Path,
+    sounds: Path,
+    sound_format: str,
+    quality: int,
+    about: Path | None = None,
+    leave_out: Path | None = None,
+    size: int = CLASS_SIZE,
+    sample_rate: int = CLASS_RATE,
+    **_: Any,
+) -> tuple[list[ClassFile], list[ClassFile], CommonForm]:
+    """Return the photographs and recordings that the command names, those that are left out, and their form."""
+    found = find_class_files(pictures, sounds, about)
+    kept = without(found, read_numbers(leave_out)) if leave_out else found
+    names = {file.path for file in kept}
+    dropped = [file for file in found if file.path not in names]
+    return kept, dropped, CommonForm(size, sample_rate, sound_format, quality)
 
 
 if __name__ == "__main__":

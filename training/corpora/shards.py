@@ -196,6 +196,10 @@ class Shards:
         """List the shards with their sizes in bytes: [name, size] of each."""
         return [[path.name, path.stat().st_size] for path in self.paths]
 
+    def about(self, clip: StoredClip) -> dict:
+        """Read everything that is known about a clip, as `encode_clip` was given it and more."""
+        return json.loads(self._bytes(clip.shard, clip.members["json"]))
+
     def objects(self, clip: StoredClip) -> list[list[list]]:
         """Read the boxes of the objects in each frame of a rendered clip.
 
@@ -209,7 +213,7 @@ class Shards:
         ValueError
             If the clip has no boxes, which only `training.simulate` writes.
         """
-        about = json.loads(self._bytes(clip.shard, clip.members["json"]))
+        about = self.about(clip)
         if "objects" not in about:
             raise ValueError(f"{self.paths[clip.shard]}: {clip.key} has no boxes of objects, as rendered episodes do")
         return about["objects"]

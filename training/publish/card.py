@@ -36,6 +36,11 @@ def _describe_corpus(corpus: dict, lengths: dict) -> str:
         scene = corpus.get("scene", "roam")  # the only scene when it wasn't recorded yet
         what = f"{scene}, split {corpus['split']}, seed {corpus['seed']}"
         return f"{corpus['episodes']} episodes of {corpus['seconds']:g} s rendered with ViZDoom ({what})"
+    if "photographs" in corpus:
+        return (
+            f"{corpus['photographs']} photographs and {corpus['recordings']} recordings of {corpus['classes']} "
+            "classes, paired by their class, not learned from video"
+        )
     if "videos" in corpus:
         return f"{corpus['videos']} videos, {_describe_clips(corpus, lengths)}"
     return _UNKNOWN
