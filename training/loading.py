@@ -13,6 +13,7 @@ from openavc.models.contract import AudioVisualModel, Classifies
 from openavc.parent import end_with_parent
 
 from . import distributed
+from .class_pairs import ClassPairs
 from .corpora.shards import Shards
 from .objectives import OBJECTIVES, check_capabilities
 from .pairs import Pairs, concatenate
@@ -46,7 +47,7 @@ class Parts:
                 yield range(start, start + size)
 
 
-def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualModel) -> Pairs:
+def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualModel) -> Pairs | ClassPairs:
     """Make the pairs of a stage; ValueError unless the network and the shards have what it requires."""
     name = stage.objective["name"]
     check_capabilities(name, model)
@@ -57,13 +58,17 @@ def make_pairs(recipe: Recipe, stage: Stage, shards: Shards, model: AudioVisualM
         check_classes(model, shards)
         classes = model.classes
     drawn, share = build_objective(stage).drawn, OBJECTIVES[name].negative_share
-    pairs = Pairs(shards, model, stage.data, stage.seed, share, stage.negatives, drawn, classes)
+    pairs: Pairs | ClassPairs
+    if stage.data.by_class:
+        pairs = ClassPairs(shards, model, stage.data, stage.seed, classes)
+    else:
+        pairs = Pairs(shards, model, stage.data, stage.seed, share, stage.negatives, drawn, classes)
     check_batch(recipe, stage, pairs.group_size)
     return pairs
 
 
 def make_loader(
-    recipe: Recipe, stage: Stage, pairs: Pairs, device: torch.device, first_step: int, last_step: int
+    recipe: Recipe, stage: Stage, pairs: Pairs | ClassPairs, device: torch.device, first_step: int, last_step: int
 ) -> DataLoader:
     """Load this process's parts of the batches of steps `first_step` to `last_step`, as an uninterrupted run would."""
     import cv2

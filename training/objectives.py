@@ -35,6 +35,7 @@ class Objective(nn.Module):
     negative_share = 0.0
     drawn = 0  # negatives drawn for each true pair, as the recipe's negatives say
     needs: tuple[type[AudioVisualModel], ...] = (Compares,)
+    takes_classes = False  # whether items of one class are never each other's negatives
 
     def forward(
         self, model: AudioVisualModel, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
@@ -79,20 +80,41 @@ class Contrastive(Objective):
     neighbouring clips, without moving the embeddings, so that scores are probabilities at even odds.
     With gradient accumulation the negatives come from the same part of the batch.
 
+    Pairs by class (`by_class` in a recipe's [data]) need `same_class`: with "positive" each picture must find all
+    sounds of its class, by the mean of their cross-entropies (Khosla et al. 2020, arXiv 2004.11362, equation 2, here
+    between pictures and sounds); with "ignored" only its own, and the others of its class aren't compared. The decision
+    is then fitted on sounds of other classes.
+
     Parameters
     ----------
     temperature : float
         Initial value.
     distractors : bool
         Whether pictures also search among silence and white noise, to learn that neither is their own sound.
+    same_class : {None, "positive", "ignored"}
+        What pairs of one class are to each other; None: negatives, as all others.
     windows_per_clip : int
         Number of neighbouring pairs from one clip.
+
+    Raises
+    ------
+    ValueError
+        If `same_class` is something else.
     """
 
     needs = (Compares, HasSimilarity)
 
-    def __init__(self, temperature: float = 0.1, distractors: bool = False, windows_per_clip: int = 1):
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        distractors: bool = False,
+        same_class: str | None = None,
+        windows_per_clip: int = 1,
+    ):
         super().__init__()
+        if same_class not in (None, "positive", "ignored"):
+            raise ValueError(f"same_class must be 'positive' or 'ignored', or left out, got {same_class!r}")
+        self.same_class, self.takes_classes = same_class, same_class is not None
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.distractors = distractors
         self.shift = windows_per_clip  # from a pair to one of another clip
@@ -110,11 +132,22 @@ class Contrastive(Objective):
             all_frames, all_audio = distributed.gather(frames), distributed.gather(audio)  # of all processes
             others = batch["group"][:, None] != distributed.gather(batch["group"])  # (B, world * B)
             by_frames = torch.cat([model.similarity(frames, all_audio), model.similarity(frames, strange)], dim=1)
-            contrast, right = self.contrast(by_frames, model.similarity(all_frames, audio).T, others)
-            other = distributed.own_rows(all_audio.detach().roll(self.shift, dims=0))  # (B, D)
+            by_audio = model.similarity(all_frames, audio).T
+            if self.same_class:
+                classes = distributed.gather(batch["target"])
+                same = batch["target"][:, None] == classes  # (B, world * B)
+                contrast, right = self.contrast(by_frames, by_audio, others, same)
+                rows, chosen = of_other_classes(classes)
+                other, seen = all_audio.detach()[chosen], distributed.own_rows(rows)
+                frames, audio, other = frames[seen], audio[seen], distributed.own_rows(other)[seen]
+            else:
+                contrast, right = self.contrast(by_frames, by_audio, others)
+                other = distributed.own_rows(all_audio.detach().roll(self.shift, dims=0))  # (B, D)
             return contrast + self._decision(model, frames.detach(), audio.detach(), other), right
 
-    def contrast(self, by_frames: Tensor, by_audio: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    def contrast(
+        self, by_frames: Tensor, by_audio: Tensor, others: Tensor, same: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Measure how well pictures and sounds find their partners.
 
         Parameters
@@ -125,25 +158,64 @@ class Contrastive(Objective):
             Similarity of this process's sounds to the pictures of all processes.
         others : Tensor of bool, shape (B, world * B)
             True where the two are of different groups, and so aren't compared.
+        same : Tensor of bool, shape (B, world * B), optional
+            True where the two are of one class.
 
         Returns
         -------
         loss : Tensor
             Mean cross-entropy of both directions.
         right : Tensor
-            Share of pictures that find their sound.
+            Share of pictures that find their sound, or one of their class.
         """
+        target = torch.arange(len(by_frames), device=by_frames.device) + distributed.rank() * len(by_frames)
+        partners = F.one_hot(target, others.shape[1]).bool()
+        if same is not None and self.same_class == "positive":
+            partners = same & ~others
+        elif same is not None:
+            others = others | (same & ~partners)
         scale, more = self.log_scale.clamp(max=math.log(100)).exp(), by_frames.shape[1] - others.shape[1]
         by_frames = (scale * by_frames).masked_fill(F.pad(others, (0, more)), -math.inf)
         by_audio = (scale * by_audio).masked_fill(others, -math.inf)
-        target = torch.arange(len(by_frames), device=by_frames.device) + distributed.rank() * len(by_frames)
-        loss = (F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target)) / 2
-        return loss, (by_frames.argmax(dim=1) == target).float().mean()
+        found = F.pad(partners, (0, more)).gather(1, by_frames.argmax(dim=1, keepdim=True))
+        if same is None:
+            loss = (F.cross_entropy(by_frames, target) + F.cross_entropy(by_audio, target)) / 2
+        else:
+            loss = (find_partners(by_frames, F.pad(partners, (0, more))) + find_partners(by_audio, partners)) / 2
+        return loss, found.float().mean()
 
     def _decision(self, model: Compares, frames: Tensor, audio: Tensor, other: Tensor) -> Tensor:
         logits = model.compare(torch.cat([frames, frames]), torch.cat([audio, other])).float()
+        if len(logits) == 0:  # a batch of one class
+            return logits.sum()
         label = torch.arange(2, device=frames.device).flip(0).repeat_interleave(len(frames))  # 1s, then 0s
         return F.cross_entropy(logits, label)
+
+
+def find_partners(logits: Tensor, partners: Tensor) -> Tensor:
+    """Return the mean over rows (B, N) of the mean cross-entropy of a row's partners, of which it has at least one."""
+    chances = logits.log_softmax(dim=1).masked_fill(~partners, 0)
+    return -(chances.sum(dim=1) / partners.sum(dim=1)).mean()
+
+
+def of_other_classes(classes: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose for each item of a batch the last one before it, in a circle, of another class.
+
+    Parameters
+    ----------
+    classes : Tensor of int, shape (B,)
+
+    Returns
+    -------
+    exist : Tensor of bool, shape (B,)
+        False only if all are of one class.
+    chosen : Tensor of int, shape (B,)
+    """
+    number = torch.arange(len(classes), device=classes.device)
+    circle = (number[:, None] - number) % len(classes)  # from each item back
+    different = classes[circle] != classes[:, None]
+    steps = number.expand_as(different).masked_fill(~different, len(classes)).amin(dim=1)
+    return steps < len(classes), (number - steps) % len(classes)
 
 
 class Margin(Objective):
@@ -216,6 +288,8 @@ class Classification(Objective):
     features : int
         Size of the towers' representations.
     """
+
+    takes_classes = True
 
     def __init__(self, classes: int, features: int, windows_per_clip: int = 1):
         super().__init__()

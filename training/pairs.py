@@ -161,11 +161,15 @@ def augment(frames: np.ndarray, height: int, width: int, data: Data, rng: np.ran
     shrunk = [shrink_to(frame, height, width) for frame in frames]
     rows, columns = shrunk[0].shape[:2]
     top, left = rng.integers(rows - height + 1), rng.integers(columns - width + 1)
+    return flip_and_recolour(np.stack([frame[top : top + height, left : left + width] for frame in shrunk]), data, rng)
+
+
+def flip_and_recolour(frames: np.ndarray, data: Data, rng: np.random.Generator) -> np.ndarray:
+    """Flip and recolour frames (T, H, W, 3) at random, all alike."""
     step = -1 if data.flip and rng.random() < 0.5 else 1
     saturation = np.float32(rng.uniform(*data.saturation))
     brightness = np.float32(rng.uniform(-1, 1) * data.brightness)
-    cropped = np.stack([frame[top : top + height, left : left + width][:, ::step] for frame in shrunk])
-    return _recoloured(cropped, saturation, brightness)
+    return _recoloured(np.ascontiguousarray(frames[:, :, ::step]), saturation, brightness)
 
 
 def _recoloured(frames: np.ndarray, saturation: np.float32, brightness: np.float32) -> np.ndarray:

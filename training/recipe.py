@@ -25,6 +25,8 @@ else:
 
 from .negatives import Negatives, OtherClip, to_negatives, to_tables
 from .objectives import OBJECTIVES
+from .picture_augmentation import PictureAugmentation
+from .sound_augmentation import SoundAugmentation
 
 PRECISIONS = {"float32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -34,6 +36,7 @@ SCHEDULES = {  # keys that each needs in [optimizer]
     "step": {"decay", "decay_steps"},
     "plateau": {"decay", "patience"},
 }
+BY_CLASS = ("uniform", "square_root", "count")  # share of each class: the same, or by its number of recordings
 REQUIRED = {"seed", "batch_size", "steps", "precision", "checkpoint_every", "model", "objective", "optimizer"}
 
 
@@ -58,6 +61,9 @@ class Data:
     saturation: tuple[float, float] = (0.5, 1.5)
     flip: bool = True
     workers: int = 0  # processes that make batches
+    by_class: str | None = None  # of BY_CLASS: pairs are a photograph and a recording of a class, see `class_pairs`
+    sound: SoundAugmentation | None = None  # of pairs by class; None: only their gain
+    picture: PictureAugmentation | None = None  # of pairs by class; None: crops and colours
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Recipe:
 # --------------------------------------------------------------------------------------------------------- reading
 
 _STAGE_KEYS = ("seed", "objective", "data", "optimizer", "negatives", "frozen")  # that a stage may override
+_AUGMENTATIONS = {"sound": SoundAugmentation, "picture": PictureAugmentation}
 # table -> key that decides which options it holds
 _KIND = {"model": "architecture", "objective": "name", "optimizer": "name", "negatives": "kind"}
 _COUNTS = {
@@ -304,7 +311,11 @@ def _shared_parts(tables: dict) -> dict:
     negatives = [negatives] if isinstance(negatives, dict) else negatives
     if not (isinstance(negatives, list) and all(isinstance(table, dict) for table in negatives)):
         raise ValueError(f"negatives must be a list of tables, [[negatives]], got {negatives!r}")
-    data = {key: tuple(value) if isinstance(value, list) else value for key, value in tables["data"].items()}
+    data = _with_tuples(tables["data"]) | {
+        key: _augmentation(key, kind, tables["data"][key])
+        for key, kind in _AUGMENTATIONS.items()
+        if tables["data"].get(key) is not None
+    }
     return {
         "objective": tables["objective"],
         "data": Data(**data),
@@ -312,6 +323,21 @@ def _shared_parts(tables: dict) -> dict:
         "negatives": to_negatives(negatives),
         "frozen": _parts_of_the_network("frozen", tables),
     }
+
+
+def _with_tuples(table: dict) -> dict:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+
+
+def _augmentation(key: str, kind: type, table: Any) -> Any:
+    """Build the augmentation of sound or picture from its table."""
+    if not isinstance(table, dict):
+        raise ValueError(f"{key} must be a table, [data.{key}], got {table!r}")
+    _check_keys(f"[data.{key}]", table, set(), {option.name for option in fields(kind)})
+    try:
+        return kind(**_with_tuples(table))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"[data.{key}]: {error}") from None
 
 
 def _parts_of_the_network(key: str, tables: dict) -> tuple[str, ...]:
@@ -325,7 +351,7 @@ def _plain(value: Any) -> Any:
     """Turn a value of a recipe back into plain TOML, defaults included."""
     if isinstance(value, Negatives):
         return to_tables(value)
-    if isinstance(value, Data | Optimizer):
+    if isinstance(value, Data | Optimizer | SoundAugmentation | PictureAugmentation):
         return {key: _plain(own) for key, own in vars(value).items() if own is not None}
     return list(value) if isinstance(value, tuple) else value
 
@@ -380,7 +406,22 @@ def _check_stage(recipe: Recipe, stage: Stage) -> None:
         raise ValueError(f"largest_gradient must be a norm above 0, got {largest!r}")
     if optimizer.schedule == "plateau" and recipe.validate_every is None:
         raise ValueError("schedule 'plateau' needs validate_every")
+    _check_by_class(stage)
     _check_objective(stage)
+
+
+def _check_by_class(stage: Stage) -> None:
+    """Raise ValueError unless the options of pairs by class, and those of others, stand alone."""
+    data, default = stage.data, Data()
+    if data.by_class is None:
+        if lost := [name for name in _AUGMENTATIONS if vars(data)[name] is not None]:
+            raise ValueError(f"[data.{lost[0]}] is for pairs by class: give by_class, one of {', '.join(BY_CLASS)}")
+        return
+    if data.by_class not in BY_CLASS:
+        raise ValueError(f"by_class must be one of {', '.join(BY_CLASS)}, got {data.by_class!r}")
+    for name in ("windows_per_clip", "misalignment", "grid", "grouped", "mask"):
+        if vars(data)[name] != vars(default)[name]:
+            raise ValueError(f"{name} = {vars(data)[name]!r} has no meaning with by_class: leave it out")
 
 
 def _check_objective(stage: Stage) -> None:
@@ -394,5 +435,10 @@ def _check_objective(stage: Stage) -> None:
     except TypeError as error:
         has = ", ".join(sorted(known)) or "none"
         raise ValueError(f"objective {name!r}: {error}; its options are: {has}") from None
+    if stage.data.by_class and not objective.takes_classes:
+        raise ValueError(
+            f"with by_class, an objective must know classes: 'contrastive' with same_class = 'positive' or 'ignored', "
+            f"or 'classification'; got {name!r}, to which another item of the same class may be a negative"
+        )
     if not (kind.negative_share or objective.drawn) and stage.negatives != OtherClip():
         raise ValueError(f"objective {name!r} takes its negatives from the batch: leave negatives out")

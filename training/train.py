@@ -32,6 +32,7 @@ from openavc.weights import load_model, locate
 
 from . import PARENT, distributed
 from .checkpoint import load_checkpoint, save_checkpoint, save_weights, steps_done
+from .class_pairs import ClassPairs
 from .corpora.shards import Shards
 from .loading import check_batch, kill_workers, make_loader, make_pairs
 from .pairs import Pairs
@@ -183,7 +184,13 @@ def alone_in(run: Path) -> Iterator[None]:
 
 
 def take_stages(
-    recipe: Recipe, run: Path, state: State, pairs: list[Pairs], first: int, last: int, validate: Validation | None
+    recipe: Recipe,
+    run: Path,
+    state: State,
+    pairs: Sequence[Pairs | ClassPairs],
+    first: int,
+    last: int,
+    validate: Validation | None,
 ) -> int:
     """Take the steps `first` to `last` of all stages, with log and checkpoints, and return how many are done."""
     done, stopping = first, False
@@ -211,7 +218,13 @@ def take_stages(
 
 
 def stage_steps(
-    recipe: Recipe, stage: Stage, state: State, pairs: Pairs, first: int, last: int, validate: Validation | None
+    recipe: Recipe,
+    stage: Stage,
+    state: State,
+    pairs: Pairs | ClassPairs,
+    first: int,
+    last: int,
+    validate: Validation | None,
 ) -> Iterator[tuple[int, dict[str, float | None]]]:
     """Take the steps `first` to `last` of a stage: how many steps of the recipe are done, and what the log shows."""
     batches = iter(make_loader(recipe, stage, pairs, state.device, first, last))

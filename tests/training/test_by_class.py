@@ -1,4 +1,4 @@
-"""Photographs and recordings by class to shards: one form, origins on one side, what is left out and what is refused."""
+"""Photographs and recordings by class to shards: one form, origins on one side, what is left out or refused."""
 
 import json
 from pathlib import Path
