@@ -20,6 +20,9 @@ python -m training.evaluate actions --model runs/actions/weights.safetensors --d
     --confusion confusion.png
 python -m training.evaluate separation --model runs/separation_small/weights.safetensors \\
     --model runs/separation_small_sound/weights.safetensors --data shards/held --mixtures 200
+python -m training.evaluate by-class --model runs/ave_natural/weights.safetensors --data shards/natural/held \\
+    --apart shards/natural/held-sources
+python -m training.evaluate shortcuts --data shards/natural/train --held shards/natural/held
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from openavc.threads import VARIABLE, use_threads
 
 from .actions import actions
 from .avc import avc
+from .by_class import by_class
 from .dcase import dcase
 from .esc import esc
 from .images import images
@@ -40,6 +44,7 @@ from .localization import localization
 from .ndcg import ndcg
 from .retrieval import retrieval
 from .separation import separation
+from .shortcuts import shortcuts
 from .sync import sync
 from .table1 import table1
 from .units import units
@@ -57,7 +62,22 @@ def main(threads: int | None) -> None:
     tell_warnings()
 
 
-for command in (avc, retrieval, ndcg, table1, esc, dcase, images, units, localization, sync, actions, separation):
+for command in (
+    avc,
+    retrieval,
+    ndcg,
+    table1,
+    esc,
+    dcase,
+    images,
+    units,
+    localization,
+    sync,
+    actions,
+    separation,
+    by_class,
+    shortcuts,
+):
     main.add_command(command)
 
 

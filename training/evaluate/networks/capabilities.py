@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from openavc.models.contract import AudioVisualModel, Classifies, Compares, HasTowers
+from openavc.models.contract import AudioVisualModel, Classifies, Compares, HasSimilarity, HasTowers
 
 
 def check_compares(model: AudioVisualModel) -> None:
     """Raise ValueError unless the model compares sounds with pictures."""
     if not isinstance(model, Compares):
         raise ValueError(f"{model.name} doesn't compare sounds with pictures; choose another of openavc.list_models()")
+
+
+def check_similarity(model: AudioVisualModel) -> HasSimilarity:
+    """Return the model; raise ValueError unless it compares any sound with any picture by one similarity."""
+    if not isinstance(model, HasSimilarity):
+        raise ValueError(f"{model.name} has no similarity of any sound with any picture; choose an AVE-Net or AVOL-Net")
+    return model
 
 
 def check_classifies(model: AudioVisualModel) -> Classifies:
