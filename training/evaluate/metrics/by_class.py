@@ -80,7 +80,7 @@ def _is_among(of_classes: np.ndarray, queries: np.ndarray, count: int) -> np.nda
 def balanced_share(values: np.ndarray, classes: np.ndarray, origins: np.ndarray, seed: int, draws: int = 1000) -> Share:
     """Return the mean over classes of the mean of their values, in percent, with its 95 % interval.
 
-    Origins are drawn anew, with all that is of them; classes that a draw lacks are left out of it.
+    Each class's origins are drawn anew, with all that is of them; a class with one origin adds nothing to the interval.
 
     Parameters
     ----------
@@ -91,17 +91,14 @@ def balanced_share(values: np.ndarray, classes: np.ndarray, origins: np.ndarray,
     seed : int
     draws : int
     """
-    _, number = np.unique(origins.astype(str), return_inverse=True)
-    shape = number.max() + 1, classes.max() + 1
-    totals, counts = np.zeros(shape), np.zeros(shape)
-    np.add.at(totals, (number, classes), 100 * values)
-    np.add.at(counts, (number, classes), 1)
-    drawn = np.random.default_rng(seed).multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=draws)
-    means = [_mean_of_classes(weights @ totals, weights @ counts) for weights in drawn]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Share(_mean_of_classes(totals.sum(axis=0), counts.sum(axis=0)), float(low), float(high))
-
-
-def _mean_of_classes(totals: np.ndarray, counts: np.ndarray) -> float:
-    there = counts > 0
-    return float(np.mean(totals[there] / counts[there]))
+    rng = np.random.default_rng(seed)
+    means, drawn = [], []
+    for number in np.unique(classes):
+        inside = classes == number
+        _, origin = np.unique(origins[inside].astype(str), return_inverse=True)
+        totals, counts = np.bincount(origin, 100 * values[inside]), np.bincount(origin)
+        weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
+        means.append(totals.sum() / counts.sum())
+        drawn.append((weights @ totals) / (weights @ counts))
+    low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
+    return Share(float(np.mean(means)), float(low), float(high))
