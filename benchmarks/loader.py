@@ -170,7 +170,8 @@ def measure(recipe: Recipe, shards: Shards, device: torch.device, least: float) 
 
 def own_corpus(recipe: Recipe, folder: Path) -> Shards:
     """Make shards of noise that suit a recipe."""
-    model, classes = build_model(recipe.model), recipe.stages[0].objective.get("classes", 1)
+    model, stage = build_model(recipe.model), recipe.stages[0]
+    classes = stage.objective.get("classes", 2 if stage.data.by_class else 1)
     sound, rate = model.sound, model.frames.rate
     write_corpus(folder, sound.sample_rate, classes=classes, frame_rate=rate, channels=sound.channels)
     return Shards(folder)

@@ -3,9 +3,9 @@
     python benchmarks/planning.py --videos FOLDER
 
 FLOPs are counted by PyTorch on the full-size networks, without running them. Hours and money follow from the options.
-Measured per second of CPU time of one core are the loader and a step of the recipes called small; if `--videos` names a
-folder of some videos, the storage that training.prepare needs for them is also measured. The tables of docs/planning.md
-are its output.
+Measured per second of CPU time of one core are the loader and a step of the recipes called small or natural; if
+`--videos` names a folder of some videos, the storage that training.prepare needs for them is also measured. The tables
+of docs/planning.md are its output.
 """
 
 import math
@@ -137,6 +137,11 @@ def count(name: str, recipe: Recipe) -> Work:
     return Work(name, recipe.precision, parameters, pair, recipe.steps * recipe.batch_size, size)
 
 
+def is_small(name: str) -> bool:
+    """Whether a recipe is for a few cores, by its name."""
+    return "small" in name or "natural" in name
+
+
 # ------------------------------------------------------------------------------------------------------- measures
 
 
@@ -153,6 +158,7 @@ def measure_core(recipe: Recipe, seconds: float, step: bool) -> tuple[float, flo
 def prepare_settings() -> prepare.Settings:
     """Return the default settings of the command."""
     defaults = {parameter.name: parameter.default for parameter in prepare.main.params}
+    defaults |= {"size": prepare.VIDEO_SIZE, "sample_rate": prepare.VIDEO_RATE}
     return prepare.Settings(**{field.name: defaults[field.name] for field in fields(prepare.Settings)})
 
 
@@ -274,7 +280,7 @@ def main(gpus, share, seconds, videos):
     torch.set_num_threads(1)
     recipes = {path.stem: read_recipe(path) for path in RECIPES}
     works = [count(name, recipe) for name, recipe in recipes.items()]
-    large, small = ([work for work in works if ("small" in work.name) == kind] for kind in (False, True))
+    large, small = ([work for work in works if is_small(work.name) == kind] for kind in (False, True))
     click.echo(f"Work\n\n{work_table(works)}\n")
     click.echo(f"GPU-hours and dollars at {share:.0%} of the peak\n\n{gpu_table(large, gpus, share)}\n")
     measured = {work.name: measure_core(recipes[work.name], seconds, work in small) for work in works}

@@ -137,13 +137,13 @@ class Contrastive(Objective):
                 classes = distributed.gather(batch["target"])
                 same = batch["target"][:, None] == classes  # (B, world * B)
                 contrast, right = self.contrast(by_frames, by_audio, others, same)
-                rows, chosen = of_other_classes(classes)
-                other, seen = all_audio.detach()[chosen], distributed.own_rows(rows)
-                frames, audio, other = frames[seen], audio[seen], distributed.own_rows(other)[seen]
+                exist, chosen = of_other_classes(classes)
+                other, known = all_audio.detach()[chosen], distributed.own_rows(exist)
             else:
                 contrast, right = self.contrast(by_frames, by_audio, others)
-                other = distributed.own_rows(all_audio.detach().roll(self.shift, dims=0))  # (B, D)
-            return contrast + self._decision(model, frames.detach(), audio.detach(), other), right
+                other, known = all_audio.detach().roll(self.shift, dims=0), None
+            decision = self._decision(model, frames.detach(), audio.detach(), distributed.own_rows(other), known)
+            return contrast + decision, right
 
     def contrast(
         self, by_frames: Tensor, by_audio: Tensor, others: Tensor, same: Tensor | None = None
@@ -184,12 +184,14 @@ class Contrastive(Objective):
             loss = (find_partners(by_frames, F.pad(partners, (0, more))) + find_partners(by_audio, partners)) / 2
         return loss, found.float().mean()
 
-    def _decision(self, model: Compares, frames: Tensor, audio: Tensor, other: Tensor) -> Tensor:
+    def _decision(self, model: Compares, frames: Tensor, audio: Tensor, other: Tensor, known: Tensor | None) -> Tensor:
+        """Fit the decision on pairs and on others; pairs are left out of which it isn't `known` that others differ."""
         logits = model.compare(torch.cat([frames, frames]), torch.cat([audio, other])).float()
-        if len(logits) == 0:  # a batch of one class
-            return logits.sum()
         label = torch.arange(2, device=frames.device).flip(0).repeat_interleave(len(frames))  # 1s, then 0s
-        return F.cross_entropy(logits, label)
+        if known is None:
+            return F.cross_entropy(logits, label)
+        weights = known.float().repeat(2)
+        return (F.cross_entropy(logits, label, reduction="none") * weights).sum() / weights.sum().clamp(min=1)
 
 
 def find_partners(logits: Tensor, partners: Tensor) -> Tensor:

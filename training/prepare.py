@@ -59,6 +59,7 @@ from .corpora.tars import check_writer, is_whole, write_tar
 from .record import read_lines
 
 VIDEOS_PER_SHARD = 20
+VIDEO_SIZE, VIDEO_RATE = 256, 48_000  # pixels, of the shorter side; Hz
 CLASS_SIZE = 144  # pixels, of the shorter side of photographs
 CLASS_RATE = 24_000  # Hz, of recordings
 OF_VIDEOS = {"list_path", "kind", "class_folders", "clip_seconds", "shortest", "silent", "frame_rate", "channels"}
@@ -483,13 +484,13 @@ def prepare(
     "--size",
     type=click.IntRange(min=16),
     default=None,
-    help=f"Shorter side, in pixels; default: 256, with --by-class {CLASS_SIZE}.",
+    help=f"Shorter side, in pixels; default: {VIDEO_SIZE}, with --by-class {CLASS_SIZE}.",
 )
 @click.option(
     "--sample-rate",
     type=click.IntRange(8000, 192_000),
     default=None,
-    help=f"Default: 48000, with --by-class {CLASS_RATE}.",
+    help=f"Default: {VIDEO_RATE}, with --by-class {CLASS_RATE}.",
 )
 @click.option(
     "--channels", type=click.IntRange(1, 2), default=None, help="Of the sound; default: as recorded, at most 2."
@@ -548,8 +549,8 @@ def choose_videos(
     class_folders: bool,
     held_sources: tuple[str, ...],
     list_path: Path | None = None,
-    size: int = 256,
-    sample_rate: int = 48_000,
+    size: int = VIDEO_SIZE,
+    sample_rate: int = VIDEO_RATE,
     **settings: Any,
 ) -> tuple[list[ListedVideo], list[str], Settings]:
     """Return the videos that the command names, those of the list that are missing, and the settings."""
