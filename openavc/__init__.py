@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .inference.separation import Separation as Separation
     from .inference.separation import separate_sources as separate_sources
     from .inference.sync import sync_offset as sync_offset
+    from .inference.text import get_text_embedding as get_text_embedding
     from .library.index import index_embeddings as index_embeddings
     from .library.search import search as search
     from .weights import list_models as list_models
@@ -41,6 +42,7 @@ _MODULES = {
     "get_image_embedding": "inference.embedding",
     "get_video_embedding": "inference.embedding",
     "stream_audio_embedding": "inference.embedding",
+    "get_text_embedding": "inference.text",
     "VideoEmbedding": "inference.embedding",
     "FusedEmbedding": "inference.embedding",
     "correspondence_score": "inference.scores",

@@ -58,7 +58,7 @@ class Extraction:
     modality: str
     model: Any = None
     embedding: str = "features"
-    hop_size: float = 0.1
+    hop_size: float | None = None
     center: bool = True
     frame_rate: float | None = None
     batch_size: int = 32
@@ -115,12 +115,17 @@ class Extraction:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Options that a result depends on besides source and model; another run with the same ones may skip it."""
+        """Options, the model's own where none is given, that a result depends on besides source and model.
+
+        Another run with the same ones may skip it.
+        """
         options: dict[str, Any] = {"modality": self.modality, "embedding": self.embedding}
         if self.modality == "audio":
-            options |= {"hop_size": self.hop_size, "center": self.center}
+            hop_size = self.load().sound.hop if self.hop_size is None else self.hop_size
+            options |= {"hop_size": hop_size, "center": self.center}
         if self.modality == "video":
-            options |= {"frame_rate": self.frame_rate}
+            hop = self.load().frames.hop if self.frame_rate is None else None
+            options |= {"frame_rate": 1 / hop if hop else self.frame_rate}
         if self.dtype is not None:
             options |= {"dtype": str(self.dtype)}
         return options
@@ -151,7 +156,7 @@ class Extraction:
             check_video_embedding(model, self.embedding)
         else:
             check_embedding(model, self.modality, self.embedding)
-        if self.modality == "image" and model.frames.count > 1:
+        if self.modality == "image" and not model.frames.takes_pictures:
             raise ValueError(f"{model.name} takes clips of {model.frames.count} frames, not pictures: embed videos")
         if self.modality == "audio":
             check_hop(self.hop_size, model.sound)
@@ -160,4 +165,5 @@ class Extraction:
         """Return what is stored about the model and the options beside each result."""
         model = self.load()
         about = {"model": model.name, "weights_sha256": model.sha256, "parameters": self.parameters}
+        about |= {"model_revision": model.revision} if model.revision else {}
         return about | ({"model_options": model.options} if model.options else {})

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..media.arrays import check_array
 from ..media.audio import check_sample_rate
-from ..media.clips import SoundInput
+from ..media.clips import FramesInput, SoundInput
 from ..media.file_object import described, is_file
 from ..models.contract import AudioVisualModel, check_embedding
 from ..weights import choose_device, load_model, to_dtype
@@ -35,13 +35,18 @@ def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> Audio
     """
     if isinstance(model, AudioVisualModel):
         return _converted(model, device, dtype)
-    stamp = None
-    if model is not None and Path(str(model)).is_file():
-        stamp = os.stat(model).st_mtime_ns
-    key = (None if model is None else str(model), choose_device(device), to_dtype(dtype), stamp)
+    key = (None if model is None else str(model), choose_device(device), to_dtype(dtype), _stamp(model))
     if key not in _loaded:
         _loaded[key] = load_model(model, device=device, dtype=dtype)
     return _loaded[key]
+
+
+def _stamp(model: Any) -> int | None:
+    """Return when a file, or a file in a folder, was last written; None for a name."""
+    path = Path(str(model))
+    if model is None or not path.exists():
+        return None
+    return max(os.stat(each).st_mtime_ns for each in (path, *(path.iterdir() if path.is_dir() else ())))
 
 
 def _converted(model: AudioVisualModel, device: Any, dtype: Any) -> AudioVisualModel:
@@ -62,7 +67,12 @@ def check_batch_size(batch_size: Any) -> None:
 
 
 def check_hop(hop_size: Any, sound: SoundInput) -> float:
-    """Return the hop as a Python float, as NumPy's narrow types drift; raise ValueError if it is below one sample."""
+    """Return the hop as a Python float, as NumPy's narrow types drift; raise ValueError if it is below one sample.
+
+    None stands for the model's own.
+    """
+    if hop_size is None:
+        return sound.hop
     least, hop = 1 / sound.sample_rate, hop_size.item() if isinstance(hop_size, np.generic) else hop_size
     if not (_is_real(hop) and least * (1 - 1e-9) <= hop <= _LONGEST_HOP):
         raise ValueError(f"hop_size must be in seconds, at least one sample ({least:.3g} s), got {shortened(hop_size)}")
@@ -77,6 +87,14 @@ def check_frame_rates(frame_rate: Any, items: int) -> list:
     for rate in rates if frame_rate is not None else []:
         check_frame_rate(rate)
     return rates
+
+
+def check_moments(frame_rate: Any, frames: FramesInput) -> float | None:
+    """Return the moments a second of a video to embed, None for all frames; None stands for the model's own."""
+    if frame_rate is None:
+        return None if frames.hop is None else 1 / frames.hop
+    check_frame_rate(frame_rate)
+    return frame_rate
 
 
 def check_frame_rate(rate: Any) -> None:

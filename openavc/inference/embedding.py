@@ -22,9 +22,9 @@ from ..models.contract import AudioVisualModel, Fuses, check_embedding
 from .arguments import (
     check_batch_size,
     check_file,
-    check_frame_rate,
     check_frame_rates,
     check_hop,
+    check_moments,
     get_model,
     pair_rates,
     shown,
@@ -39,7 +39,7 @@ def get_audio_embedding(
     model: Any = None,
     *,
     embedding: str = "features",
-    hop_size: float = 0.1,
+    hop_size: float | None = None,
     center: bool = True,
     batch_size: int = 32,
     device: Any = None,
@@ -59,8 +59,9 @@ def get_audio_embedding(
         A name from `list_models()`, a weights file, a model from `load_model`, or None for the default.
     embedding : {"features", "joint"}
         Pooled convolutional features, or vectors in the space that sound and pictures share.
-    hop_size : float
-        Time between two windows, in seconds.
+    hop_size : float, optional
+        Time between two windows, in seconds. By default the model's own, `model.sound.hop`: 0.1 for all but PE-AV,
+        whose windows of 2 s are 1 s apart.
     center : bool
         Whether window k is centred on its timestamp; otherwise it begins there.
     batch_size : int
@@ -96,7 +97,7 @@ def measured_audio_embedding(
     model: AudioVisualModel,
     *,
     embedding: str,
-    hop_size: float,
+    hop_size: float | None,
     center: bool,
     batch_size: int = 32,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,7 +113,7 @@ def _embed_recordings(
     sr: Any,
     model: Any,
     embedding: str,
-    hop_size: float,
+    hop_size: float | None,
     center: bool,
     batch_size: int,
     progress: bool = False,
@@ -148,7 +149,7 @@ def stream_audio_embedding(
     model: Any = None,
     *,
     embedding: str = "features",
-    hop_size: float = 0.1,
+    hop_size: float | None = None,
     center: bool = True,
     batch_size: int = 32,
     device: Any = None,
@@ -212,8 +213,8 @@ def get_image_embedding(
     Parameters
     ----------
     image : array or tensor (H, W, 3) or (N, H, W, 3), path, binary file object, or list of these
-        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion doesn't take single
-        pictures: one image is a stack of exactly as many consecutive frames as its clips have.
+        uint8, uint16, or floats in [0, 1]; grey and RGBA are converted. A model that sees motion, other than PE-AV,
+        doesn't take single pictures: one image is a stack of exactly as many consecutive frames as its clips have.
     frame_rate : float, or list of float for a list
         If given, in Hz, pictures are frames of a video, and their times are also returned.
     model, embedding, batch_size, device, dtype, progress
@@ -284,7 +285,8 @@ def get_video_embedding(
     ----------
     path : str, path, or binary file object
     frame_rate : float, optional
-        Frames per second to embed; all frames by default.
+        Frames per second to embed. By default all frames; with PE-AV, which sees clips of 2 s, one clip a second
+        (`model.frames.hop`).
     model, embedding, batch_size, device, dtype, progress
         As in `get_audio_embedding`.
 
@@ -306,8 +308,7 @@ def get_video_embedding(
     model = get_model(model, device, dtype)
     check_video_embedding(model, embedding)
     check_batch_size(batch_size)
-    if frame_rate is not None:
-        check_frame_rate(frame_rate)
+    frame_rate = check_moments(frame_rate, model.frames)
     clips = shown(model_clips(path, model, frame_rate), progress, "frame")
     return _embed_moments(clips, model, embedding, batch_size)
 
@@ -318,8 +319,7 @@ def measured_video_embedding(
     """Embed a video as `get_video_embedding` does, and measure the loudness (T,) of the sounds, in dBFS."""
     check_video_embedding(model, embedding)
     check_batch_size(batch_size)
-    if frame_rate is not None:
-        check_frame_rate(frame_rate)
+    frame_rate = check_moments(frame_rate, model.frames)
     loudnesses: list[float] = []
     found = _embed_moments(model_clips(path, model, frame_rate), model, embedding, batch_size, loudnesses)
     return found, np.array(loudnesses)

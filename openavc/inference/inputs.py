@@ -14,7 +14,6 @@ from ..media.arrays import is_array
 from ..media.audio import open_audio, to_samples
 from ..media.clips import (
     Clip,
-    FramesInput,
     SoundInput,
     count_windows,
     cut_stretches,
@@ -24,8 +23,8 @@ from ..media.clips import (
     window_start,
 )
 from ..media.file_object import BinaryFile, as_path, is_file, name_of
-from ..media.image import fit, read_image, to_images, to_stack
-from ..models.contract import Compares, EmbedsAudio, EmbedsFrames, Slices
+from ..media.image import read_image, to_images, to_stack
+from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames, Slices
 from .arguments import shortened
 
 
@@ -100,30 +99,30 @@ def _chunks(source: Iterable, dtype: str) -> Iterator[np.ndarray]:
         raise ValueError("there is no sound in the stream: no chunk held a sample")
 
 
-def crop_to(frames: FramesInput) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that crops a frame (H, W, 3), uint8, to what a network sees, float32 in [0, 1]."""
-    return lambda frame: fit(to_images(frame)[0], frames.height, frames.width)
+def crop_to(model: AudioVisualModel) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that brings a frame (H, W, 3), uint8, to what a network sees."""
+    return lambda frame: model.fit_frame(to_images(frame)[0])
 
 
 def model_clips(path: str | os.PathLike | BinaryFile, model: Any, frame_rate: float | None) -> Iterator[Clip]:
     """Cut a video into clips that the model takes, with frames cropped to its size."""
-    return video_clips(path, model.sound, model.frames, frame_rate, crop_to(model.frames))
+    return video_clips(path, model.sound, model.frames, frame_rate, crop_to(model))
 
 
 def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarray]:
     """Yield the precomputed frames of clips (T, H, W, 3) from a file, a picture or a stack of pictures.
 
-    For a model that sees single pictures, each picture is a clip; for one that sees motion, a stack of exactly as many
-    frames is one.
+    For a model that takes single pictures, each picture is a clip; for another one, which sees motion, a stack of
+    exactly as many frames is one.
     """
-    if model.frames.count > 1:
+    if not model.frames.takes_pictures:
         yield model.precompute_frames(_crop_run(item, model))
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
     pictures = [read_picture(item)] if is_file(item) else (to_images(picture)[0] for picture in _split_stack(item))
     for picture in pictures:
-        yield model.precompute_frames(fit(picture, model.frames.height, model.frames.width)[None])
+        yield model.precompute_frames(model.fit_frame(picture)[None])
 
 
 def read_picture(file: Any) -> np.ndarray:
@@ -149,4 +148,4 @@ def _crop_run(item: Any, model: EmbedsFrames | Compares) -> np.ndarray:
             f"(get_video_embedding, video_scores), or a stack ({count}, H, W, 3); got "
             f"{f'shape {shape}' if shape else shortened(item)}"
         )
-    return np.stack([fit(picture, model.frames.height, model.frames.width) for picture in to_images(item)])
+    return np.stack([model.fit_frame(picture) for picture in to_images(item)])

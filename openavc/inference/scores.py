@@ -149,7 +149,7 @@ def _comparing_model(model: Any, device: Any) -> Compares:
 
 
 def _is_stack(image: Any, model: Compares) -> bool:
-    return isinstance(image, list) or (getattr(image, "ndim", 0) == 4 and model.frames.count == 1)
+    return isinstance(image, list) or (getattr(image, "ndim", 0) == 4 and model.frames.takes_pictures)
 
 
 def _pictures(image: Any, model: Compares) -> list[np.ndarray]:

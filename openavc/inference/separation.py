@@ -15,7 +15,7 @@ import torch
 
 from ..media.file_object import BinaryFile
 from ..media.windows import Overlap, VideoWindows, Window
-from ..models.contract import FramesInput, Separates
+from ..models.contract import Separates
 from .arguments import check_file, get_model, shortened
 from .batches import batched, inference_of, prepared_audio, prepared_frames, stacked, to_numpy
 from .inputs import crop_to
@@ -81,7 +81,7 @@ def separate_blocks(
         Some samples of the sound on screen and off screen.
     """
     check_file("video", video)
-    crop = _crop(model.frames, side)
+    crop = _crop(model, side)
     overlap = Overlap(model.sound.samples, model.edge)
     windows = VideoWindows(video, model.sound, model.frames, overlap, crop)
     yield from overlap.joined(separate_windows(model, windows), lambda: windows.samples)
@@ -110,11 +110,11 @@ def separating_model(model: Any = None, device: Any = None) -> Separates:
     return network
 
 
-def _crop(frames: FramesInput, side: str | None) -> Callable[[np.ndarray], np.ndarray]:
+def _crop(model: Separates, side: str | None) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that hides the other side of a frame (H, W, 3) and crops it to what a network sees."""
     if side not in (None, *SIDES):
         raise ValueError(f"side must be {' or '.join(map(repr, SIDES))}, or None for both, got {shortened(side)}")
-    crop = crop_to(frames)
+    crop = crop_to(model)
 
     def cropped(frame: np.ndarray) -> np.ndarray:
         if side is None:

@@ -81,7 +81,7 @@ def sync_offset(
         )
     offsets = candidates(max_offset)
     clips = video_stretches(
-        video, network.sound, network.frames, hop_size(network), float(offsets[-1]), crop_to(network.frames), audio
+        video, network.sound, network.frames, hop_size(network), float(offsets[-1]), crop_to(network), audio
     )
     blocks = list(to_blocks(network, clips, offsets))
     if not blocks:

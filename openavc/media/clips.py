@@ -34,6 +34,7 @@ class SoundInput:
     seconds: float  # of a window
     channels: int = 1
     dtype: str = "float32"
+    hop: float = 0.1  # seconds from one window to the next, unless another hop is asked for
 
     @property
     def samples(self) -> int:
@@ -49,10 +50,17 @@ class FramesInput:
     width: int
     count: int = 1  # frames in a clip; 1 for networks that see single pictures
     rate: float | None = None  # frames per second; None for single pictures
+    hop: float | None = None  # seconds from one clip to the next, unless told otherwise; None: a clip around each frame
+    single: bool = False  # whether a network that takes clips takes single pictures, too
 
     def __post_init__(self) -> None:
         if self.count > 1 and not self.rate:
             raise ValueError(f"clips of {self.count} frames need a rate, in frames a second, got {self.rate!r}")
+
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether a clip may be a single picture."""
+        return self.count == 1 or self.single
 
     @property
     def before(self) -> float:

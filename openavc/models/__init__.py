@@ -1,4 +1,4 @@
-"""The papers' networks: `l3`, `openl3`, `ave`, `avol`, `avts`, `multisensory` with its classifier and `separation`."""
+"""The papers' networks: `l3`, `openl3`, `ave`, `avol`, `avts`, `multisensory` and what builds on it, and `pe_av`."""
 
 from .ave import AVENet
 from .avol import AVOLNet
@@ -7,6 +7,7 @@ from .l3 import L3Net
 from .multisensory import Multisensory
 from .multisensory_classifier import MultisensoryClassifier
 from .openl3 import OpenL3Net, OpenL3Towers
+from .pe_av import PEAV
 from .separation import SeparationNet
 
 ARCHITECTURES = {
@@ -20,3 +21,4 @@ ARCHITECTURES = {
     "openl3": OpenL3Net,
     "openl3-towers": OpenL3Towers,
 }
+FOLDERS = {"pe_audio_video": PEAV}  # networks of folders in transformers' layout, by the type that config.json states

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..media.clips import FramesInput, SoundInput
+from ..media.image import fit
 
 __all__ = [
     "AudioVisualModel",
@@ -21,6 +22,7 @@ __all__ = [
     "Compares",
     "EmbedsAudio",
     "EmbedsFrames",
+    "EmbedsText",
     "FramesInput",
     "Fuses",
     "HasSimilarity",
@@ -64,6 +66,7 @@ class AudioVisualModel(nn.Module, ABC):
         self.embedding_sizes = embedding_sizes
         self.name = type(self).__name__  # `load_model` sets it to the manifest's, and sets the two below
         self.sha256 = ""  # of the weights file
+        self.revision = ""  # commit of the Hub's repository, of a folder that comes from there
         self.architecture: dict = {}  # for `build_model`
         self.options: dict = {}  # options of the architecture that `load_model` was given
         self.constants: frozenset[str] = frozenset()  # names of parameters that are never trained
@@ -83,6 +86,12 @@ class AudioVisualModel(nn.Module, ABC):
     def prepare_audio(self, samples: Tensor) -> Tensor:
         """Turn samples (B, n, channels) into the input of the sound tower."""
         raise self._unprepared("sound", self.sound, "prepare_audio")
+
+    def fit_frame(self, frame: np.ndarray) -> np.ndarray:
+        """Bring a picture (H, W, 3), floats in [0, 1], to the height and width that the network sees."""
+        if self.frames is None:
+            raise ValueError(f"{self.name} takes no pictures")
+        return fit(frame, self.frames.height, self.frames.width)
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
         """Turn frames (B, T, H, W, 3), uint8 or floats in [0, 1], into the input of the picture tower.
@@ -115,6 +124,16 @@ class EmbedsFrames(AudioVisualModel):
     @abstractmethod
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
         """Embed the output of `prepare_frames`: (B, D)."""
+
+
+class EmbedsText(AudioVisualModel):
+    """Turns text into a vector of the space that it shares with sound and pictures; its sizes are those of "text"."""
+
+    compared_with: tuple[str, ...]  # modalities that text has a vector to compare with
+
+    @abstractmethod
+    def embed_text(self, texts: list[str], modality: str) -> Tensor:
+        """Embed texts to compare them with joint embeddings of a modality of `compared_with`: (B, D)."""
 
 
 class Compares(AudioVisualModel):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..regular import check_regular
 from . import keras
 from .digests import sha256_of
+from .folders import commit_of, digest_of, is_folder, read_folder
 from .manifest import list_models
 from .networks import build_model, outline
 from .sources import fetch
@@ -38,8 +39,8 @@ def load_model(
     ----------
     name_or_path : str, path or None
         A name of `list_models()`, fetched and verified on first use; a safetensors file that `training` or
-        `openavc import-openl3` wrote; an .h5 or .h5.gz file of OpenL3 or EdgeL3; or None for the default, which ships
-        with the package.
+        `openavc import-openl3` wrote; an .h5 or .h5.gz file of OpenL3 or EdgeL3; a folder of PE-AV in transformers'
+        layout; or None for the default, which ships with the package.
     device : str or torch.device, optional
         By default CUDA if there is one, otherwise the CPU.
     dtype : torch.dtype or str, optional
@@ -48,12 +49,13 @@ def load_model(
         Options of the architecture, such as `embedding_size=512` for L3-Net and OpenL3, `frontend="kapre-0.3.5"` for
         OpenL3, and `input_repr="mel256"` for a file of OpenL3 whose name doesn't include it. Those that the weights fix
         (`input_repr`, `widths`, `modalities`, `rectified`, `motion`, `frames`, `frame_rate`, `classes`) must be as in
-        the file.
+        the file. PE-AV takes `seconds=2.0` of a window and `frames=16` of a clip; its hop is half a window.
 
     Returns
     -------
     model : AudioVisualModel
-        With `name`, `sha256` (of the file) and `architecture` (the options it was built with).
+        With `name`, `sha256` (of the file, or of the list of a folder's files), `revision` (of a folder from the Hub,
+        its commit) and `architecture` (the options it was built with).
 
     Raises
     ------
@@ -64,11 +66,18 @@ def load_model(
         If `name_or_path` is neither a string nor a path.
     FileNotFoundError, OSError
         If the file is missing, damaged or can't be downloaded.
+    ImportError
+        If a package that the model needs, such as transformers for PE-AV, isn't installed.
     """
     from ..models.layers import weights_channels_last
 
     device, dtype = choose_device(device), to_dtype(dtype)
     name, path = locate(name_or_path)
+    if path.is_dir():
+        model = read_folder(path, dtype, options)
+        model.name, model.sha256, model.revision = name, digest_of(path), commit_of(path)
+        model.options = options
+        return model.to(device=device, dtype=dtype).eval().requires_grad_(False)
     if path.name.endswith(keras.ENDINGS):
         architecture, tensors = keras.read_openl3(path, input_repr=options.get("input_repr"))
     else:
@@ -87,7 +96,7 @@ def load_model(
 
 
 def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
-    """Return the name and the verified file of a model.
+    """Return the name and the verified file, or folder, of a model.
 
     Parameters
     ----------
@@ -97,7 +106,7 @@ def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
     Returns
     -------
     name : str
-        Name in the manifest, or the file's name without its ending.
+        Name in the manifest, or the file's name without its ending, or the folder's.
     path : Path
 
     Raises
@@ -116,13 +125,15 @@ def locate(name_or_path: str | os.PathLike | None = None) -> tuple[str, Path]:
     path = Path(name_or_path)
     endings = (".safetensors", *keras.ENDINGS)
     looks_like_path = isinstance(name_or_path, os.PathLike) or path.name.endswith(endings) or len(path.parts) > 1
-    if name_or_path in list_models() or not (looks_like_path or path.is_file()):
+    if name_or_path in list_models() or not (looks_like_path or path.is_file() or is_folder(path)):
         return str(name_or_path), fetch(str(name_or_path))  # the error for an unknown name lists the nearest ones
     if path.is_file():
         ending = next((ending for ending in endings if path.name.endswith(ending)), path.suffix)
         return path.name.removesuffix(ending), path
+    if is_folder(path):
+        return path.resolve().name, path
     if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name the weights file in it")
+        raise IsADirectoryError(f"{path} is a folder without config.json; name the weights file in it")
     if path.exists():
         check_regular(path)
     raise FileNotFoundError(f"there is no weights file {path}; named models are {', '.join(list_models())}")
