@@ -87,8 +87,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         hub, start = self.server, int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
         hub.requests.append(("GET", start))
-        if match := re.fullmatch("/api/models/([^/]+/[^/]+)(/revision/main)?", self.path):
-            return self._describe(match[1])
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/?]+)(?:/revision/([^/?]+))?(?:\?.*)?", self.path):
+            return self._describe(match[1], match[2] or "main")
         if not self._found():
             return
         body, half = hub.served(self.path)[start:], len(hub.served(self.path)) // 2
@@ -172,10 +172,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.repos.setdefault(repo, [])
         self._json(409 if exists else 200, {"url": f"{self.server.url}/{repo}", "name": repo})
 
-    def _describe(self, repo: str):
+    def _describe(self, repo: str, revision: str):
+        """Tell the commit of a revision, and size and digest of its files as when they are asked for."""
+        if self.server.behaviour == "overloaded":
+            return self._json(503, {})
         if not self.server.repos.get(repo):
             return self._json(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
-        return self._json(200, {"id": repo, "sha": self.server.repos[repo][-1][0], "siblings": []})
+        commits = dict(self.server.repos[repo])
+        commit = self.server.repos[repo][-1][0] if revision == "main" else revision
+        if commit not in commits:
+            return self._json(404, {"error": "Revision not found"}, {"X-Error-Code": "RevisionNotFound"})
+        files = [_about(name, content) for name, content in commits[commit].items()]
+        return self._json(200, {"id": repo, "sha": commit, "siblings": files})
 
     def _validate(self, body: bytes):
         found = yaml.safe_load(json.loads(body)["content"].split("---\n")[1])
@@ -234,6 +242,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         """Log nothing."""
+
+
+def _about(name: str, content: bytes) -> dict:
+    """Return what the Hub tells of a file; of a large one, its SHA-256 too."""
+    about = {"rfilename": name, "size": len(content), "blobId": _digest(content, "regular")}
+    if not name.endswith(".safetensors"):
+        return about
+    return about | {"lfs": {"sha256": _digest(content, "lfs"), "size": len(content), "pointerSize": 134}}
 
 
 def _digest(content: bytes, mode: str) -> str:

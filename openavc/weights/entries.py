@@ -1,7 +1,7 @@
 """What a model's entry in a manifest must hold before anything is read, downloaded or written by it.
 
 Files stay inside their folders, and each has a digest: in the entry itself, or, if openavc converts it from others, in
-the source that names those.
+the source that names those. Folders of the Hub alone have none here: their files have those that the Hub states.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ def _is_address(value: Any) -> bool:
 _NAME: _Rules = {"name": (is_plain, "a file's name, without folders")}
 _ENTRY: _Rules = {
     "file": (is_plain, "a file's name, without folders"),
-    "bytes": (_is_size, "a number of bytes"),
     "modalities": (_are_texts, "a list of names"),
     "embedding_size": (lambda value: isinstance(value, dict), "sizes by name"),
     "license": (_is_text, "a text"),
     "sources": (_are_dicts, "a list of sources"),
 }
 _INSIDE = (_is_inside, "names without steps upwards")
-_HUB: _Rules = {"repo": _INSIDE, "revision": _INSIDE, "filename": _INSIDE}
+_FOLDER: _Rules = {"repo": _INSIDE, "revision": _INSIDE}
+_HUB: _Rules = _FOLDER | {"filename": _INSIDE}
 _CONVERSION: _Rules = {  # of an entry whose file openavc converts
     "file": (lambda value: value.endswith(".safetensors"), "a name that ends with .safetensors"),
     "attribution": (_is_text, "a text"),
@@ -77,7 +77,7 @@ _URL: _Rules = {"files": (_are_dicts, "a list of files")}
 _FILE: _Rules = {"url": (_is_address, "a web address that ends with a file's name")}
 
 
-def check_entry(entry: Any, kinds: tuple[str, ...] = ("package", "own", "hub", "url")) -> None:
+def check_entry(entry: Any, kinds: tuple[str, ...] = ("package", "own", "hub", "url", "hub-folder")) -> None:
     """Check a model's entry in a manifest.
 
     Parameters
@@ -101,10 +101,16 @@ def check_entry(entry: Any, kinds: tuple[str, ...] = ("package", "own", "hub", "
         _check(source, {"type": (kinds.__contains__, " or ".join(kinds))}, f"a source of {name}")
         if source["type"] == "hub":
             _check(source, _HUB, f"a source of {name}")
+        if source["type"] == "hub-folder":
+            _check(source, _FOLDER, f"a source of {name}")
         if source["type"] == "url":
             _check(entry, _CONVERSION, name)
             _check_files(source, name)
-    converted = all(source["type"] == "url" for source in entry["sources"])
+    kinds_given = {source["type"] for source in entry["sources"]}
+    if kinds_given == {"hub-folder"}:
+        return  # sizes and digests are those that the Hub states
+    _check(entry, {"bytes": (_is_size, "a number of bytes")}, name)
+    converted = kinds_given == {"url"}
     if not (converted and entry.get("sha256", "") is None):
         _check(entry, {"sha256": (_is_digest("sha256"), "64 hexadecimal digits")}, name)
 

@@ -64,7 +64,7 @@ def read_shipped(path: Path | None = None) -> list[dict]:
         if not isinstance(entries, list) or not entries:
             raise ValueError("it holds no list of models")
         for entry in entries:
-            check_entry(entry, ("package", "hub", "url"))
+            check_entry(entry, ("package", "hub", "url", "hub-folder"))
         if len({entry["name"] for entry in entries}) < len(entries):
             raise ValueError("it holds two models of one name")
     except ValueError as error:

@@ -17,14 +17,16 @@ from ..regular import check_regular
 from . import keras
 from .digests import digests_of, sha256_of
 from .entries import DIGESTS, check_entry
+from .hub import from_hub, verified
 from .manifest import model_info, own_folder
+from .snapshots import from_hub_folder
 from .tensors import read_origin
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
 def fetch(name: str) -> Path:
-    """Return the path of a model's verified file, which is downloaded on first use.
+    """Return the path of a model's verified file, or folder, which is downloaded on first use.
 
     Parameters
     ----------
@@ -91,20 +93,6 @@ def verify_local(name: str) -> Path | None:
     return None
 
 
-def _verified(path: Path, entry: dict, advice: str) -> Path:
-    """Return `path` if it has the entry's SHA-256; otherwise raise OSError with the advice."""
-    try:
-        actual = sha256_of(path)
-    except OSError as error:
-        raise OSError(f"{error}. {advice}") from error
-    if actual != entry["sha256"]:
-        raise OSError(
-            f"{path} is damaged or was replaced and is not used: it has {path.stat().st_size} bytes and SHA-256 "
-            f"{actual}, expected are {entry['bytes']} bytes and {entry['sha256']}. {advice}"
-        )
-    return path
-
-
 # ----------------------------------------------------------------------------------------------------- the package
 
 
@@ -113,7 +101,7 @@ def _from_package(entry: dict, source: dict, local_only: bool = False) -> Path:
     path = PRETRAINED / entry["file"]
     if not path.exists():
         raise FileNotFoundError(f"{path}, which the package should hold, is missing: install openavc again")
-    return _verified(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
+    return verified(path, entry, "Install openavc again: pip install --force-reinstall --no-deps openavc.")
 
 
 # ------------------------------------------------------------------------------------------- the user's own folder
@@ -124,76 +112,7 @@ def _from_own_folder(entry: dict, source: dict, local_only: bool = False) -> Pat
     path = own_folder() / entry["file"]
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: export the model again")
-    return _verified(path, entry, "Export the model again with --overwrite, or delete both of its files.")
-
-
-# --------------------------------------------------------------------------------------------------------- the Hub
-
-
-def cache_folder() -> Path | None:
-    """Return the folder of downloads: OPENAVC_HOME/hub if that is set, otherwise None for the Hub's own (HF_HOME)."""
-    home = os.environ.get("OPENAVC_HOME")
-    return Path(home).expanduser() / "hub" if home else None
-
-
-def _from_hub(entry: dict, source: dict, local_only: bool = False) -> Path:
-    """Download a file, or take it from the cache; a damaged one is deleted and downloaded once more."""
-    if local_only:
-        path = Path(_download_from_hub(entry, source, local_only=True))
-        return _verified(path, entry, f"Run: openavc download {entry['name']}, which replaces it.")
-    damage, remains = "", False
-    for _ in range(2):
-        try:
-            path = Path(_download_from_hub(entry, source, anew=remains))
-        except OSError as error:
-            raise OSError(damage + str(error)) from error
-        try:
-            return _verified(path, entry, "It was deleted.")
-        except OSError as error:
-            damage = f"{error} "
-            remains = _delete_from_hub_cache(path)
-    raise OSError(f"{damage}Try again: openavc download {entry['name']}.")
-
-
-def _delete_from_hub_cache(path: Path) -> bool:
-    """Delete a file, and what it links to unless that lies outside of the cache; return whether the latter remains."""
-    from huggingface_hub import constants
-
-    blob, cache = path.resolve(), cache_folder() or Path(constants.HF_HUB_CACHE)
-    if blob.is_relative_to(cache.resolve()):
-        blob.unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
-    return blob.exists()
-
-
-def _download_from_hub(
-    entry: dict, source: dict, local_only: bool = False, anew: bool = False, broke: bool = False
-) -> str:
-    """Return the cached path of a file from the Hub, downloading it if necessary, or whatever is there (`anew`).
-
-    hf_hub_download locks, resumes and renames, so two processes may fetch the same file at once. Before version 1.20
-    it resumes only when it is called again, which is done unless the connection `broke` before.
-    """
-    from huggingface_hub import constants, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    address = f"{source['repo']}/{source['filename']} at {constants.ENDPOINT}"
-    options = {"revision": source["revision"], "cache_dir": cache_folder(), "local_files_only": local_only}
-    unreachable = (LocalEntryNotFoundError, ValueError) if anew else LocalEntryNotFoundError
-    try:
-        return hf_hub_download(source["repo"], source["filename"], force_download=anew, **options)
-    except unreachable as error:
-        state = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub can't be reached"
-        raise FileNotFoundError(
-            f"{address} is not in the cache and {state}: run `openavc download {entry['name']}` with a network, "
-            f"or copy the cache of another machine ({error})"
-        ) from error
-    except HfHubHTTPError as error:
-        raise OSError(f"{address} can't be downloaded: {error}") from error
-    except Exception as error:  # a broken connection raises any error of the HTTP library
-        if not broke:
-            return _download_from_hub(entry, source, local_only, anew, broke=True)
-        raise OSError(f"{address} can't be downloaded: {type(error).__name__}: {error}. Try again.") from error
+    return verified(path, entry, "Export the model again with --overwrite, or delete both of its files.")
 
 
 # ------------------------------------------------------------------------------------------ OpenL3's authors' files
@@ -341,4 +260,10 @@ def _download(file: dict, folder: Path, name: str) -> Path:
     return path
 
 
-_FETCHERS = {"package": _from_package, "own": _from_own_folder, "hub": _from_hub, "url": _from_url}
+_FETCHERS = {
+    "package": _from_package,
+    "own": _from_own_folder,
+    "hub": from_hub,
+    "hub-folder": from_hub_folder,
+    "url": _from_url,
+}

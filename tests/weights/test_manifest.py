@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import openavc
-from openavc.models import ARCHITECTURES
+from openavc.models import ARCHITECTURES, FOLDERS
 from openavc.weights import read_shipped
 
 PACKAGE = {"type": "package"}
@@ -18,6 +18,7 @@ SOURCE_FIELDS = {
     "package": {"type"},
     "hub": {"type", "repo", "revision", "filename"},
     "url": {"type", "files"},
+    "hub-folder": {"type", "repo", "revision"},
 }
 PUBLISHED = read_shipped()
 each = partial(pytest.mark.parametrize, "entry", ids=lambda entry: entry["name"])
@@ -37,10 +38,10 @@ def is_digest(text: str, length: int) -> bool:
 @each(PUBLISHED)
 def test_every_entry_of_the_manifest_has_its_fields(entry):
     assert set(FIELDS) <= set(entry)
-    assert entry["architecture"] in ARCHITECTURES
+    assert entry["architecture"] in (*ARCHITECTURES, *FOLDERS)
     assert entry["license"] and entry["trained_on"]
     assert entry["sources"]
-    made_here = all(source["type"] == "url" for source in entry["sources"])  # converted from upstream's files
+    made_here = all(source["type"] in ("url", "hub-folder") for source in entry["sources"])  # of upstream's files
     assert entry["sha256"] is None if made_here else is_digest(entry["sha256"], 64)
     for source in entry["sources"]:
         assert SOURCE_FIELDS[source["type"]] <= set(source)
