@@ -124,13 +124,13 @@ _many = _options(
     click.option("--overwrite", is_flag=True, help="Recompute results that already exist."),
 )
 _frame_rate = click.option(
-    "--frame-rate", type=click.FloatRange(min=0, min_open=True), help="Frames a second.  [default: all]"
+    "--frame-rate", type=click.FloatRange(min=0, min_open=True), help="Frames a second.  [default: all; PE-AV 1]"
 )
 
 
 @_command("openavc audio *.wav recordings/ --output emb/")
 @_many
-@click.option("--hop-size", type=float, default=0.1, show_default=True, help="Seconds between two windows.")
+@click.option("--hop-size", type=float, help="Seconds between two windows.  [default: 0.1; PE-AV 1]")
 @click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
 def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_size, center):
     """Embed recordings, or the sound of videos. One .npz each: embedding (T, D), timestamps and metadata."""
@@ -250,6 +250,8 @@ def _load(load, *arguments):
         return load(*arguments)
     except (ValueError, FileNotFoundError) as error:
         raise click.UsageError(str(error)) from None
+    except ImportError as error:
+        raise click.ClickException(str(error)) from None
     except WorkerDied as error:
         raise click.ClickException(f"the model can't be loaded: {error}") from None
     except OSError as error:
@@ -647,19 +649,23 @@ def index(inputs, db, prune):
     sys.exit(1 if counts["failed"] else 0)
 
 
-@_command("openavc search --db library/ --image monster.png --html results.html")
+@_command(
+    "openavc search --db library/ --image monster.png --html results.html\n"
+    '    openavc search --db library/ --text "a dog barks"'
+)
 @_library
 @click.option("--image", "picture", type=click.Path(), help="Picture to search for.")
 @click.option("--audio", "recording", type=click.Path(), help="Sound, or video with sound, to search for.")
+@click.option("--text", help="What to search for, in a library of a model that knows text, such as pe-av-small.")
 @click.option("--modality", type=click.Choice(["audio", "image"]), help="What to search.  [default: both]")
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Hits wanted.")
 @click.option("--moments", is_flag=True, help="Show every moment, not only the best of each file.")
 @click.option("--exact", is_flag=True, help="Compare with every vector; by default large libraries are approximate.")
 @click.option("--html", type=Named(path_type=Path, dir_okay=False), help="Write a page of the hits, too.")
-@click.option("--model", help="The library's weights file, if it isn't one of `openavc models`.")
+@click.option("--model", help="The library's weights, if it isn't one of `openavc models`.")
 @_device
-def search(db, picture, recording, modality, k, moments, exact, html, model, device):
-    """Find what is nearest to a picture or a sound. Printed are rank, cosine similarity, modality, time and file.
+def search(db, picture, recording, text, modality, k, moments, exact, html, model, device):
+    """Find what is nearest to a picture, a sound or a text. Printed are rank, cosine similarity, modality, time, file.
 
     A sound longer than the model's window is searched for by the mean of its windows' embeddings. Vectors of the
     query's own modality are usually nearer than the other's: --modality searches only one.
@@ -667,20 +673,22 @@ def search(db, picture, recording, modality, k, moments, exact, html, model, dev
     from .library.page import thumbnail, write_page
     from .worker import patience
 
-    if (picture is None) == (recording is None):
-        raise click.UsageError("give either --image or --audio")
-    query, kind = (recording, "audio") if picture is None else (picture, "image")
+    queries = {"image": picture, "audio": recording, "text": text}
+    given = [(query, kind) for kind, query in queries.items() if query is not None]
+    if len(given) != 1:
+        raise click.UsageError("give one of --image, --audio and --text")
+    (query, kind), files = given[0], [] if text else [given[0][0]]
     options = {"modality": modality, "k": k, "moments": moments, "exact": exact}
     with _worker() as worker:
         _load(worker.call, _load_given, model, device)
         _answer(worker, [db], _load_of_library, db, model, device, watched=False)  # which may have to be downloaded
-        hits = _answer(worker, [query], _find_nearest, query, kind, db, options, model, device)
+        hits = _answer(worker, files or [db], _find_nearest, query, kind, db, options, model, device)
         for rank, hit in enumerate(hits, 1):
             time = "" if hit.timestamp is None else f"{hit.timestamp:.2f} s"
             say(f"{rank:>4}  {hit.score:6.3f}  {hit.modality}  {time:>10}  {hit.source}")
         if html is not None:
             try:
-                write_page(html, query, hits, partial(worker.call, thumbnail, limit=patience()))
+                write_page(html, query, hits, partial(worker.call, thumbnail, limit=patience()), kind == "text")
             except OSError as error:
                 raise click.ClickException(f"the page {html} can't be written: {error}") from None
 
@@ -695,12 +703,11 @@ def models(as_json):
         click.echo(json.dumps(read_manifest(), indent=2))
         return
     for entry in read_manifest():
-        place = " or ".join(source["type"] for source in entry["sources"])
+        place = " or ".join(source["type"].removesuffix("-folder") for source in entry["sources"])
         sizes = ", ".join(f"{kind} {_size(size)}" for kind, size in entry["embedding_size"].items())
-        say(
-            f"{entry['name']:<19} {'+'.join(entry['modalities'])}; {sizes}; {entry['bytes'] / 1e6:.1f} MB; "
-            f"{entry['license']}; {place}"
-        )
+        bytes_ = f"{entry['bytes'] / 1e6:.1f} MB" if entry.get("bytes") else ""
+        about = ("+".join(entry["modalities"]), sizes, bytes_, entry["license"], place)
+        say(f"{entry['name']:<19} {'; '.join(filter(None, about))}")
 
 
 def _size(size) -> str:

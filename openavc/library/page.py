@@ -47,9 +47,13 @@ def thumbnail(source: Path, time: float | None, side: int) -> str:
 
 
 def write_page(
-    path: str | Path, query: str | Path, hits: list[Hit], draw: Callable[[Path, float | None, int], str] = thumbnail
+    path: str | Path,
+    query: str | Path,
+    hits: list[Hit],
+    draw: Callable[[Path, float | None, int], str] = thumbnail,
+    is_text: bool = False,
 ) -> None:
-    """Write a page with the query, a file, on top, followed by its hits, the best first.
+    """Write a page with the query, a file or a text, on top, followed by its hits, the best first.
 
     Each hit shows its score, file and time; pictures and frames of videos are thumbnails, and sounds and videos have a
     player for the hit's moment. Missing files are reported on the page.
@@ -59,22 +63,25 @@ def write_page(
     path : str or Path
         The page to write; its folder is created.
     query : str or Path
-        The picture or the sound that was searched for.
+        The picture, the sound or the text that was searched for.
     hits : list of Hit
     draw : callable
         Called as `thumbnail`, which may be in another process.
+    is_text : bool
+        Whether the query is the text itself.
 
     Raises
     ------
     OSError
         If the page can't be written.
     """
-    name = escape(Path(query).name)
+    name = escape(str(query) if is_text else Path(query).name)
+    shown = "" if is_text else _media(Path(query), None, _QUERY, draw)
     items = "\n".join(_hit(rank, hit, draw) for rank, hit in enumerate(hits, 1)) or "<li>nothing was found</li>"
     page = (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}: search</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>Nearest to {name}</h1>\n"
-        f"{_media(Path(query), None, _QUERY, draw)}\n<ol>\n{items}\n</ol>\n</body>\n</html>\n"
+        f"{shown}\n<ol>\n{items}\n</ol>\n</body>\n</html>\n"
     )
     # A name that isn't UTF-8 has surrogates, which can't be written.
     write_bytes(path, page.encode("utf-8", errors="xmlcharrefreplace"))

@@ -5,6 +5,7 @@ PyTorch is imported only when a query is embedded, since another process may do 
 
 from __future__ import annotations
 
+import itertools
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,6 +45,7 @@ def search(
     *,
     image: Any = None,
     audio: Any = None,
+    text: str | None = None,
     sr: int | None = None,
     modality: str | None = None,
     k: int = 10,
@@ -52,17 +54,20 @@ def search(
     model: Any = None,
     device: str | torch.device | None = None,
 ) -> list[Hit]:
-    """Find the moments of a library that are nearest to a picture or to a sound.
+    """Find the moments of a library that are nearest to a picture, to a sound or to a text.
 
     Parameters
     ----------
     db : str or path
         Folder of a library made by `index_embeddings` or `openavc index`.
     image : array or tensor (H, W, 3), path, or binary file object
-        The picture to search for; either this or `audio`.
+        The picture to search for; this, `audio` or `text`.
     audio : array or tensor (n,) or (n, channels), path, or binary file object
         The sound to search for. For a sound longer than the model's window, the query is the mean of the joint
         embeddings of its windows, which overlap by half, scaled to length 1; windows below -42 dBFS are left out.
+    text : str
+        What to search for, in a library of a model that embeds text (PE-AV). Sounds and pictures are compared with the
+        vector that text has for each of the two.
     sr : int or None
         Sample rate in Hz; None for a file.
     modality : {"audio", "image"}, optional
@@ -92,14 +97,17 @@ def search(
     ImportError
         If LanceDB isn't installed.
     """
-    if (image is None) == (audio is None):
-        raise ValueError("give either image or audio to search for")
+    if sum(query is not None for query in (image, audio, text)) != 1:
+        raise ValueError("give one of image, audio and text to search for")
     if modality is not None and modality not in MODALITIES:
         raise ValueError(f"modality must be 'audio', 'image' or None for both, got {modality!r}")
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
-    vector = _query_vector(image, audio, sr, model_of_library(db, model, device))
-    return nearest(open_library(db), vector, modality, int(k), moments, exact)
+    loaded = model_of_library(db, model, device)
+    if text is not None:
+        vectors = _text_vectors(text, modality, loaded)
+        return nearest_of_each(open_library(db), vectors, int(k), moments, exact)
+    return nearest(open_library(db), _query_vector(image, audio, sr, loaded), modality, int(k), moments, exact)
 
 
 def nearest(
@@ -127,6 +135,20 @@ def nearest(
         The best first, of one version of the library.
     """
     return ask(table, lambda seen: _nearest(seen, vector, modality, k, moments, exact))
+
+
+def nearest_of_each(
+    table: Table, vectors: dict[str, np.ndarray], k: int = 10, moments: bool = False, exact: bool = False
+) -> list[Hit]:
+    """Find the moments of a library that are nearest to the vector for their modality; the rest is as in `nearest`."""
+
+    def of_each(seen: Table) -> list[Hit]:
+        found = (_nearest(seen, vector, modality, k, moments, exact) for modality, vector in vectors.items())
+        hits = sorted(itertools.chain.from_iterable(found), key=lambda hit: -hit.score)
+        best = {(hit if moments else hit.source): hit for hit in reversed(hits)}  # the last one, the best, stays
+        return list(reversed(best.values()))[:k]
+
+    return ask(table, of_each)
 
 
 def _nearest(table: Table, vector: np.ndarray, modality: str | None, k: int, moments: bool, exact: bool) -> list[Hit]:
@@ -157,6 +179,17 @@ def _fetch(table: Table, vector: np.ndarray, conditions: list[str], limit: int, 
     rows = query.select(["source", "modality", "timestamp", "_distance"]).to_arrow().to_pylist()
     # LanceDB's distance is 1 - the scalar product.
     return [Hit(row["source"], row["modality"], row["timestamp"], 1 - row["_distance"]) for row in rows]
+
+
+def _text_vectors(text: str, modality: str | None, model: AudioVisualModel) -> dict[str, np.ndarray]:
+    """Return the vector (D,), of length 1, of a text for each modality to search."""
+    from ..inference.text import check_text, get_text_embedding
+
+    known = check_text(model).compared_with
+    wanted = known if modality is None else (modality,)
+    if not isinstance(text, str):
+        raise TypeError(f"one text is searched for at a time, got {type(text).__name__}")
+    return {each: to_unit_length(get_text_embedding(text, model, modality=each))[0] for each in wanted}
 
 
 def _query_vector(image: Any, audio: Any, sr: int | None, model: Any) -> np.ndarray:
