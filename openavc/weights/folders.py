@@ -42,10 +42,12 @@ def is_read(name: str) -> bool:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise FileNotFoundError if a folder lacks a file that a model is read from."""
+    """Raise FileNotFoundError if a folder lacks a file that a model is read from, OSError if one is damaged JSON."""
     for names in _NEEDED:
         if not any((folder / name).is_file() for name in names):
             raise FileNotFoundError(f"{folder} lacks {' or '.join(names)}, which a model in transformers' layout has")
+    for path in sorted(folder.glob("*.json")):
+        _parsed(path)
     if not (folder / _WEIGHTS).is_file():
         for name in sorted(set(_json(folder / _INDEX).get("weight_map", {}).values())):
             if not (folder / str(name)).is_file():
@@ -102,13 +104,18 @@ def read_folder(folder: Path, dtype: torch.dtype, options: dict[str, Any]) -> Au
     return model
 
 
-def _json(path: Path) -> dict:
-    """Return the object in a file of JSON; raise OSError if it isn't one."""
+def _parsed(path: Path) -> Any:
+    """Return what a file of JSON holds; raise OSError if it isn't JSON."""
     check_regular(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise OSError(f"{path} is damaged: it is not JSON: {error}") from None
+
+
+def _json(path: Path) -> dict:
+    """Return the object in a file of JSON; raise OSError if it isn't one."""
+    found = _parsed(path)
     if not isinstance(found, dict):
         raise OSError(f"{path} is damaged: it holds no JSON object")
     return found

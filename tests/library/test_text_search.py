@@ -50,9 +50,7 @@ def library(folder, media, tmp_path_factory):
     root = tmp_path_factory.mktemp("library")
     for kind in ("audio", "image"):
         assert embed(media, root / "emb" / kind, kind, str(folder)) == ["done"] * 3
-        assert (
-            embed(media, root / "emb" / kind, kind, str(folder)) == ["skipped"] * 3
-        )
+        assert embed(media, root / "emb" / kind, kind, str(folder)) == ["skipped"] * 3
     assert openavc.index_embeddings(root / "emb", root / "db")[:3] == (6, 0, {})
     return root
 

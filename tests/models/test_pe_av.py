@@ -1,5 +1,6 @@
 """PE-AV equals transformers' own processor and model: sound, frames, text and scores, however they come in."""
 
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -261,3 +262,45 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(folder, mo
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ImportError, match=r'pip install "openavc\[pe-av\]".*timm'):
         openavc.load_model(folder)
+
+
+def cut(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def without_a_tensor(folder):
+    change_tensors(folder, lambda tensors: tensors.pop("audio_video_logit_scale"))
+
+
+def not_a_number(folder):
+    change_tensors(folder, lambda tensors: tensors["audio_video_logit_bias"].fill_(float("nan")))
+
+
+def change_tensors(folder, change):
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "words"),
+    [
+        (lambda folder: (folder / "tokenizer.json").write_text("{"), OSError, "tokenizer.json is damaged"),
+        (lambda folder: (folder / "model.safetensors").unlink(), FileNotFoundError, "lacks model.safetensors or"),
+        (lambda folder: (folder / "processor_config.json").unlink(), FileNotFoundError, "lacks processor_config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), OSError, "config.json is damaged"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), ValueError, "type 'bert'"),
+        (cut, OSError, "not safetensors, or are cut short"),
+        (without_a_tensor, ValueError, "missing tensor audio_video_logit_scale"),
+        (not_a_number, ValueError, "audio_video_logit_bias' holds NaN"),
+    ],
+)
+def test_damaged_folders_are_refused(folder, tmp_path, harm, error, words):
+    copy = shutil.copytree(folder, tmp_path / "tiny")
+    harm(copy)
+    with pytest.raises(error, match=words) as caught:
+        openavc.load_model(copy, device="cpu")
+    assert str(copy) in str(caught.value)
