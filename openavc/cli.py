@@ -492,7 +492,7 @@ def _rank(sources, mismatch, frame_rate, model, device):
     sys.exit(0 if len(found) == len(videos) else 1)
 
 
-@_command("openavc sync clip.mp4 --model weights.safetensors --fix fixed.mp4 --plot curve.png")
+@_command("openavc sync clip.mp4 --fix fixed.mp4 --plot curve.png")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEOS_OR_FOLDERS...")
 @click.option("--audio", type=_file, help="Another file, whose sound is compared with one video.")
 @click.option(
@@ -505,7 +505,7 @@ def _rank(sources, mismatch, frame_rate, model, device):
 @click.option("--fix", type=_file, help="Write one video with its sound moved into step; nothing is encoded anew.")
 @click.option("--plot", type=_file, help="Draw the scores of one video's offsets, as .png, .svg or .pdf.")
 @click.option("--csv", "table", type=_file, help="Write a table with a line for each segment of each video.")
-@click.option("--model", required=True, help="Weights of a network that tells sync; none ships yet.")
+@_model_option("multisensory-small")
 @_device
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):

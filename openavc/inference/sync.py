@@ -25,6 +25,7 @@ from .batches import batched, inference_of, represent_clips, represent_windows, 
 from .inputs import crop_to
 from .offsets import Block, SyncResult, candidates, conclude
 
+DEFAULT_MODEL = "multisensory-small"
 BLOCK = 5.0  # seconds of video within which the offset doesn't change
 _QUIETEST = -60.0  # dBFS; quieter sound tells nothing
 _STILLEST = 0.5 / 255  # mean change of a pixel over a clip; stiller pictures tell nothing
@@ -47,8 +48,8 @@ def sync_offset(
     video : str, path, or binary file object
         Of any length.
     model : str, path, model or None
-        As in `get_audio_embedding`, trained to tell sound in step from sound that isn't, such as by
-        `training/configs/multisensory_small.toml`. None such ships with the package yet, so it must be named.
+        As in `get_audio_embedding`, trained to tell sound in step from sound that isn't. By default
+        `multisensory-small`, which knows talking faces and a computer game.
     max_offset : float
         Seconds, largest offset that is looked for, both ways.
     audio : str, path, or binary file object, optional
@@ -91,15 +92,13 @@ def sync_offset(
 
 
 def synchronizing_model(model: Any = None, device: Any = None) -> Synchronizes:
-    """Return the model that an argument stands for; raise ValueError if it can't tell sync."""
-    if model is None:
-        raise ValueError(
-            "no network that tells sync ships with openavc yet: give the weights of one that was trained with "
-            "training/configs/multisensory_small.toml"
-        )
-    network = get_model(model, device)
+    """Return the model an argument stands for, by default the one that ships, which must tell sync."""
+    network = get_model(DEFAULT_MODEL if model is None else model, device)
     if not isinstance(network, Synchronizes):
-        raise ValueError(f"{network.name} wasn't trained to tell whether sound is in step with pictures")
+        raise ValueError(
+            f"{network.name} wasn't trained to tell whether sound is in step with pictures; {DEFAULT_MODEL} was, which "
+            "ships with openavc"
+        )
     return network
 
 

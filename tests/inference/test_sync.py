@@ -154,7 +154,5 @@ def test_a_video_without_sound_or_pictures_is_refused(tmp_path):
 
 
 def test_models_that_werent_trained_for_it_are_refused():
-    with pytest.raises(ValueError, match="fake wasn't trained to tell"):
+    with pytest.raises(ValueError, match=r"fake wasn't trained to tell .*; multisensory-small was"):
         openavc.sync_offset(__file__, FakeModel())
-    with pytest.raises(ValueError, match=r"ships with openavc yet: .*multisensory_small\.toml"):
-        openavc.sync_offset(__file__)

@@ -96,8 +96,8 @@ def test_few_partitions_are_probed_unless_they_hold_too_few(lancedb, tmp_path, m
 
 def test_queries_that_make_no_sense_are_refused(tmp_path):
     for options, said in (
-        ({}, "either image or audio"),
-        ({"image": "a.png", "audio": "a.wav"}, "either image or audio"),
+        ({}, "one of image, audio and text"),
+        ({"image": "a.png", "audio": "a.wav"}, "one of image, audio and text"),
         ({"image": "a.png", "modality": "smell"}, "'smell'"),
         ({"image": "a.png", "k": 0}, "got 0"),
     ):
@@ -124,7 +124,7 @@ def test_a_library_that_is_not_there_is_named_and_not_made(lancedb, tmp_path):
 def test_the_public_name_is_the_function_whatever_is_imported_first(code):
     call = "\ntry:\n    openavc.search('db')\nexcept ValueError as error:\n    print(error)"
     said = subprocess.run([sys.executable, "-c", code + call], capture_output=True, text=True, check=True).stdout
-    assert said.startswith("give either image or audio")
+    assert said.startswith("give one of image, audio and text")
 
 
 def test_without_lancedb_the_error_says_what_to_install(tmp_path, monkeypatch):

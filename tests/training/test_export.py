@@ -586,3 +586,22 @@ def test_a_name_that_the_hub_would_not_take_is_refused_before_anything_is_writte
     result = CliRunner().invoke(export.main, [str(run), "--name", "tones", "--push", repo])
     assert result.exit_code == 1 and repr(repo) in result.output
     assert not (project / "manifest.json").exists() and not (run / "README.md").exists()
+
+
+def test_the_card_of_a_network_that_tells_sync_says_how_to_use_it(run, project):
+    architecture = {
+        "architecture": "multisensory",
+        "widths": [4, 4, 8, 8],
+        "image_size": 16,
+        "frames": 8,
+        "frame_rate": 10.0,
+        "sample_rate": 8000,
+        "evidence": 0.5,
+    }
+    save_weights(run / "weights.safetensors", build_model(architecture), architecture)
+    config = json.loads((run / "config.json").read_text()) | {"model": architecture}
+    (run / "config.json").write_text(json.dumps(config))
+    packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="")
+    text = (run / "README.md").read_text()
+    assert 'print(openavc.sync_offset("clip.mp4", model))' in text and "get_audio_embedding" not in text
+    assert '"evidence": 0.5' in text and "| sound | 0.8 s at 8000 Hz, stereo |" in text

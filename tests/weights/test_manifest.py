@@ -72,5 +72,10 @@ def test_every_packaged_model_gives_the_embeddings_of_the_manifest(entry):
     assert type(model) is ARCHITECTURES[entry["architecture"]]
     sound = model.prepare_audio(torch.zeros(1, model.sound.samples, model.sound.channels))
     for embedding, size in entry["embedding_size"].items():
-        assert model.embed_audio(sound, embedding).shape == (1, size)
-        assert model.embedding_sizes["audio"][embedding] == size
+        if isinstance(model, Fuses):
+            frames = model.prepare_frames(torch.zeros(1, *model.frames.shape))
+            embedded, modality = model.embed_fused(frames, sound, embedding), "video"
+        else:
+            embedded, modality = model.embed_audio(sound, embedding), "audio"
+        assert embedded.shape == (1, size)
+        assert model.embedding_sizes[modality][embedding] == size

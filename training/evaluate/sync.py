@@ -14,12 +14,12 @@ from .metrics.bootstrap import Share
 from .networks.untrained import untrained
 from .reporting.options import FOLDER, json_option, model_option, seed_option
 from .reporting.report import write_report
-from .reporting.tables import table
+from .reporting.tables import all_tables
 
 
 @click.command()
 @model_option
-@click.option("--data", type=FOLDER, required=True, help="Held-out shards.")
+@click.option("--data", type=FOLDER, required=True, multiple=True, help="Held-out shards; may be given several times.")
 @click.option("--shift", type=click.FloatRange(min=0.0), default=0.5, show_default=True, help="Largest known, seconds.")
 @click.option("--max-offset", type=click.FloatRange(min=0.1), default=1.0, show_default=True, help="Searched, seconds.")
 @click.option("--gap", type=click.FloatRange(min=0.0), default=0.5, show_default=True, help="Of the two-way test.")
@@ -33,7 +33,7 @@ from .reporting.tables import table
 @json_option
 def sync(
     model: str,
-    data: Path,
+    data: tuple[Path, ...],
     shift: float,
     max_offset: float,
     gap: float,
@@ -45,27 +45,29 @@ def sync(
     from ..corpora.shards import Shards
     from .metrics.sync import ask, calibrate, halves, known_shifts, recovered, simple_guesses, two_way
 
-    network, shards = synchronizing_model(model), Shards(data)
+    network, shards = synchronizing_model(model), Shards(*data)
+    names = " and ".join(folder.name for folder in data)
     fresh = untrained(network, seed)
     tests = {name: two_way(each, shards, gap, seed) for name, each in (("trained", network), ("untrained", fresh))}
-    rows = {name: {"decided": str(own), "2AFC": str(pair)} for name, (own, pair) in tests.items()}
-    click.echo(table(f"two-way, {gap:g} s or more, %", rows) + "\n")
+    decided = {name: {"decided": str(own), "2AFC": str(pair)} for name, (own, pair) in tests.items()}
+    tables = {f"two-way, {gap:g} s or more, %": decided}
     answers, weight = ask(network, known_shifts(shards, network, shift, seed), max_offset), network.evidence
     if calibrated:
         chosen_on, answers = halves(answers)
         if not (chosen_on and answers):
-            raise ValueError(f"--calibrate needs videos of at least two places, {data} has one")
+            raise ValueError(f"--calibrate needs videos of at least two places, {names} has one")
         weight = calibrate(chosen_on)
         save_weights(calibrated, network, network.architecture | {"evidence": weight})
         click.echo(f"weight of evidence {weight:.3g}, chosen on one half of the videos; below is the other half")
     found = {network.name: recovered(answers, weight, seed)} | simple_guesses(answers, network, seed)
     title = f"shifts of up to {shift:g} s, {sum(not answer.foreign for answer in answers)} clips, %"
-    click.echo(table(title, {name: {key: _cell(value) for key, value in row.items()} for name, row in found.items()}))
+    tables[title] = {name: {key: _cell(value) for key, value in row.items()} for name, row in found.items()}
+    click.echo(all_tables(tables))
     click.echo("intervals: 95 %, by drawing whole levels or videos anew; chance of both two-way figures is 50")
     figures = {f"{name} decided": own.mean for name, (own, _) in tests.items()}
     figures |= {f"{name} 2AFC": pair.mean for name, (_, pair) in tests.items()}
     figures |= {f"{name} {key}": _number(value) for name, row in found.items() for key, value in row.items()}
-    write_report(f"sync ({data.name})", figures, json_path, evidence=weight)
+    write_report(f"sync ({names})", figures, json_path, tables=tables, evidence=weight)
 
 
 def _cell(value: Share | float) -> str:
