@@ -96,7 +96,7 @@ def export(
     config = json.loads((run / "config.json").read_text())
     model = load_model(weights_of(run, best), device="cpu")
     path, card = run / f"{name}.safetensors", run / "README.md"
-    content = weights_file(model, config["model"], torch.float16)
+    content = weights_file(model, model.architecture, torch.float16)
     check_replaceable(path, card, content, overwrite)
     write_bytes(path, content)
     same = before if before.get("sha256") == sha256_of(path) else {}

@@ -599,9 +599,11 @@ def test_the_card_of_a_network_that_tells_sync_says_how_to_use_it(run, project):
         "evidence": 0.5,
     }
     save_weights(run / "weights.safetensors", build_model(architecture), architecture)
-    config = json.loads((run / "config.json").read_text()) | {"model": architecture}
+    before = {key: value for key, value in architecture.items() if key != "evidence"}
+    config = json.loads((run / "config.json").read_text()) | {"model": before}
     (run / "config.json").write_text(json.dumps(config))
     packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="")
     text = (run / "README.md").read_text()
     assert 'print(openavc.sync_offset("clip.mp4", model))' in text and "get_audio_embedding" not in text
     assert '"evidence": 0.5' in text and "| sound | 0.8 s at 8000 Hz, stereo |" in text
+    assert load_model(run / "tones.safetensors").evidence == 0.5  # which calibration wrote after the training

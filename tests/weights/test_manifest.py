@@ -9,6 +9,7 @@ import torch
 
 import openavc
 from openavc.models import ARCHITECTURES, FOLDERS
+from openavc.models.contract import Fuses
 from openavc.weights import read_shipped
 
 PACKAGE = {"type": "package"}
