@@ -130,7 +130,15 @@ def localize_video(
         maps = _map_in_time(network, path, audio, frame_rate, maximum)
     else:
         maps = _map_clips(network, path, audio, frame_rate)
-    return itertools.chain([next(maps)], maps)  # a file without pictures or sound fails here, not on first use
+    return _begun(next(maps), maps)  # a file without pictures or sound fails here, not on first use
+
+
+def _begun(
+    first: tuple[float, np.ndarray, np.ndarray], others: Iterator[tuple[float, np.ndarray, np.ndarray]]
+) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+    """Yield the first map, which is computed already, and the others; what is closed early lets go of the file."""
+    yield first
+    yield from others
 
 
 def video_peaks(

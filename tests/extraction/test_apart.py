@@ -64,7 +64,7 @@ def embed(folder, overwrite=False):
     (folder / "tried.txt").unlink(missing_ok=True)
     jobs = plan_jobs([folder / "sounds"], folder / "out", {".wav"})
     with Worker() as worker:
-        outcomes = list(embed_files_apart(jobs, Fragile("audio"), overwrite, worker))
+        outcomes = list(embed_files_apart(jobs, Fragile("audio", hop_size=0.1), overwrite, worker))
     assert [outcome.job for outcome in outcomes] == jobs
     tried = folder / "tried.txt"
     return {o.job.source.name: o for o in outcomes}, tried.read_text().split() if tried.exists() else []
