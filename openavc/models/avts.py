@@ -18,6 +18,7 @@ from .frontends import AVTS_FRONTENDS, build_frontend
 from .layers import (
     TwoTowers,
     channels_first,
+    check_evidence,
     check_joint_size,
     check_widths,
     decide_halfway,
@@ -170,8 +171,7 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         check_joint_size(joint_size)
         if first_flat not in (2, 3):
             raise ValueError(f"first_flat must be 3 (MC3) or 2 (MC2), got {first_flat!r}")
-        if not 0 < evidence <= 1:
-            raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
+        check_evidence(evidence)
         spectrogram = build_frontend(frontend, AVTS_FRONTENDS)
         cells = sound_widths[4] * (spectrogram.shape[0] // 16) * (spectrogram.shape[1] // 16)
         sizes = {

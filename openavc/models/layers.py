@@ -173,6 +173,12 @@ def check_joint_size(size: int) -> None:
         raise ValueError(f"joint_size must be a whole number of at least 1, got {shortened(size)}")
 
 
+def check_evidence(evidence: float) -> None:
+    """Raise ValueError unless a window's logit can have that weight beside those of its neighbours."""
+    if not 0 < evidence <= 1:
+        raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
+
+
 def shortened(value: object) -> str:
     """Return a value as text for a message, however long it is."""
     text = repr(value)

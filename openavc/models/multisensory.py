@@ -24,7 +24,7 @@ from .contract import (
     check_embedding,
 )
 from .frontends import build_frontend
-from .layers import channels_first, check_widths, square_or_sides
+from .layers import channels_first, check_evidence, check_widths, square_or_sides
 
 STILL = 0.005  # spread of values in [-1, 1] around a clip's mean picture below which noise isn't to be amplified
 COMPANDING = 255  # of the waveform, as in mu-law telephony
@@ -328,8 +328,7 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
     ):
         norms = Norms(norm_decay, norm_scale)
         super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms)
-        if not 0 < evidence <= 1:
-            raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
+        check_evidence(evidence)
         self.evidence = evidence
         self.map_stride, self.map_times = 16 * spatial_stride, math.ceil(frames / 8)
         self.logit = make_logits(widths[-1], 1)
