@@ -28,6 +28,8 @@ from openavc.models.separation import to_level
 
 from . import distributed
 
+_LEAST_ENERGY = 1e-8  # of a sound and of a difference, so that silence and equality have an SDR
+
 
 class Objective(nn.Module):
     """A loss, and the share of right answers, of a model on a batch of pairs."""
@@ -437,17 +439,20 @@ def with_negatives(model: AudioVisualModel, spectrogram: Tensor, batch: dict[str
 
 
 class Separation(Objective):
-    """L1 distance of the predicted spectrograms from those of the sounds that were mixed: each clip's own and another.
+    """Distance of the predicted parts from the two sounds that were mixed: each clip's own and another.
 
     Multisensory (section 3.4): the clip is on screen, a drawn sound is off screen, and both are as loud.
 
     Parameters
     ----------
+    compared : {"spectrograms", "waveforms"}
+        By the L1 distance of magnitudes and phases, as in the paper, or, ours, by minus the SDR in dB: 10 log10 of the
+        energy of a sound over that of its difference from the part.
     permutation_invariant : bool or "both"
         Whether either part may be the one on screen, so that the nearer assignment counts, as for networks that see
         nothing; "both" adds the two losses up (the paper's "on/off + PIT").
     phase_weight : float
-        Weight of the distance of phases, beside that of magnitudes.
+        Weight of the distance of phases, beside that of magnitudes, where spectrograms are compared.
     windows_per_clip : int
         Number of neighbouring pairs from one clip.
 
@@ -461,14 +466,20 @@ class Separation(Objective):
     needs = (Separates,)
 
     def __init__(
-        self, permutation_invariant: bool | str = False, phase_weight: float = 0.01, windows_per_clip: int = 1
+        self,
+        permutation_invariant: bool | str = False,
+        compared: str = "spectrograms",
+        phase_weight: float = 0.01,
+        windows_per_clip: int = 1,
     ):
         super().__init__()
+        if compared not in ("spectrograms", "waveforms"):
+            raise ValueError(f"compared must be 'spectrograms' or 'waveforms', got {compared!r}")
         if permutation_invariant not in (False, True, "both"):
             raise ValueError(f"permutation_invariant must be true, false or 'both', got {permutation_invariant!r}")
         if not phase_weight >= 0:
             raise ValueError(f"phase_weight must be at least 0, got {phase_weight!r}")
-        self.permutation_invariant, self.phase_weight = permutation_invariant, phase_weight
+        self.permutation_invariant, self.compared, self.phase_weight = permutation_invariant, compared, phase_weight
 
     def forward(
         self, model: Separates, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
@@ -478,14 +489,27 @@ class Separation(Objective):
         Samples come from the batch, since sounds are mixed before they are prepared.
         """
         sources = [to_level(sound, model.source_level) for sound in (batch["samples"], batch["negatives"][:, 0])]
-        targets = torch.stack([model.to_spectrogram(sound) for sound in sources], dim=1)  # (B, 2, 2, bins, times)
-        parts = model.separate_spectrogram(frames, model.prepare_audio(sources[0] + sources[1])).float()
-        level, phase = (parts[:, :, None] - targets[:, None]).abs().mean(dim=(4, 5)).unbind(dim=3)
-        distances = level + self.phase_weight * phase  # (B, parts, sounds)
+        mixture = model.prepare_audio(sources[0] + sources[1])
+        if self.compared == "waveforms":
+            distances = _distances_of_waveforms(model, frames, mixture, sources)
+        else:
+            targets = torch.stack([model.to_spectrogram(sound) for sound in sources], dim=1)
+            parts = model.separate_spectrogram(frames, mixture).float()  # (B, 2, 2, bins, times), as the targets
+            level, phase = (parts[:, :, None] - targets[:, None]).abs().mean(dim=(4, 5)).unbind(dim=3)
+            distances = level + self.phase_weight * phase  # (B, parts, sounds)
         own, swapped = distances[:, 0, 0] + distances[:, 1, 1], distances[:, 0, 1] + distances[:, 1, 0]
         nearer = torch.minimum(own, swapped)
         losses = {False: own, True: nearer, "both": own + nearer}[self.permutation_invariant]
         return losses.mean(), (own < swapped).float().mean()
+
+
+def _distances_of_waveforms(model: Separates, frames: Tensor, mixture: Tensor, sources: list[Tensor]) -> Tensor:
+    """Return minus the SDR, in dB, of each part as each sound, inside of where parts fade out: (B, parts, sounds)."""
+    inside = slice(model.edge, -model.edge)
+    sounds = torch.stack([sound.mean(dim=2) for sound in sources], dim=1)[:, None, :, inside]
+    parts = model.separate(frames, mixture)[:, :, None, inside]
+    energy, error = (each.square().sum(dim=3) + _LEAST_ENERGY for each in (sounds, parts - sounds))
+    return 10 * (error / energy).log10()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {

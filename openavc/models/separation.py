@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from .contract import FramesInput, Separates, SoundInput
 from .layers import check_widths, square_or_sides
 from .multisensory import Multisensory, pad_same
-from .stft import STFT
+from .stft import STFT, masked
 
 KERNEL = 4  # bins and times of each convolution
 MERGED = (2, 3, 4)  # numbers of the convolutions behind which the features of frames and sound are merged
 FEATURES = ("video", "frame", "none")
+ESTIMATES = ("spectrograms", "masks")
 PHASES = ("predicted", "mixture")
 SOURCE_LEVEL = 0.1  # root mean square of each part of the mixtures that are learned from
 _LEAST_LEVEL = 1e-4  # as in the authors' code; what is quieter stays quieter
@@ -74,6 +75,8 @@ class UNet(nn.Module):
         Channels of the features that are merged behind the third, fourth and fifth convolution; 0 for none.
     times : int
         Of the spectrograms.
+    outputs : int
+        Maps of each part.
 
     Raises
     ------
@@ -81,30 +84,30 @@ class UNet(nn.Module):
         If there are too few times for five convolutions.
     """
 
-    def __init__(self, widths: Sequence[int], merged: Sequence[int], times: int):
+    def __init__(self, widths: Sequence[int], merged: Sequence[int], times: int, outputs: int = 2):
         super().__init__()
         if times <= 4:
             raise ValueError(f"the spectrogram of a window must have at least 5 times, got {times}: lower the hop")
         depth = 2 + math.ceil(math.log2(times))  # the first two keep times
         strides = [(2, 1 if level < 2 else 2) for level in range(depth)]
-        outputs = [widths[min(level, 3)] for level in range(depth)]
+        channels = [widths[min(level, 3)] for level in range(depth)]
         extra = dict(zip(MERGED, merged, strict=True))
-        skips = [width + extra.get(level, 0) for level, width in enumerate(outputs)]  # the merged maps
+        skips = [width + extra.get(level, 0) for level, width in enumerate(channels)]  # the merged maps
         self.down = nn.ModuleList(
-            Down(inputs, width, stride) for inputs, width, stride in zip([2, *skips], outputs, strides, strict=False)
+            Down(inputs, width, stride) for inputs, width, stride in zip([2, *skips], channels, strides, strict=False)
         )
-        inputs = [skips[-1], *(below + skip for below, skip in zip(outputs[-2::-1], skips[-2::-1], strict=True))]
+        inputs = [skips[-1], *(below + skip for below, skip in zip(channels[-2::-1], skips[-2::-1], strict=True))]
         self.up = nn.ModuleList(
             Up(width, output, stride)
-            for width, output, stride in zip(inputs, outputs[-2::-1], strides[::-1], strict=False)
+            for width, output, stride in zip(inputs, channels[-2::-1], strides[::-1], strict=False)
         )
-        self.heads = nn.ModuleList(Up(inputs[-1], 2, strides[0], head=True) for _ in ("on screen", "off screen"))
+        self.heads = nn.ModuleList(Up(inputs[-1], outputs, strides[0], head=True) for _ in ("on screen", "off screen"))
         for layer in self.modules():
             if isinstance(layer, Down | Up) and not layer.conv.weight.is_meta:  # shapes have no numbers
                 _initialise(layer)
 
     def forward(self, spectrogram: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """Turn a mixture's spectrogram into those of its parts.
+        """Turn a mixture's spectrogram into maps of its parts.
 
         Parameters
         ----------
@@ -114,8 +117,8 @@ class UNet(nn.Module):
 
         Returns
         -------
-        parts : Tensor, shape (B, 2, 2, bins, times)
-            On screen and off screen, each with magnitudes and phases, in [-1, 1].
+        parts : Tensor, shape (B, 2, outputs, bins, times)
+            On screen and off screen, of any size.
         """
         extra, x, skips = dict(zip(MERGED, features, strict=False)), spectrogram, []
         for level, down in enumerate(self.down):
@@ -127,7 +130,7 @@ class UNet(nn.Module):
         for up in self.up:
             skip = skips.pop()
             x = torch.cat([up(x, *skip.shape[2:]), skip], dim=1)
-        return torch.stack([head(x, *spectrogram.shape[2:]).tanh() for head in self.heads], dim=1)
+        return torch.stack([head(x, *spectrogram.shape[2:]) for head in self.heads], dim=1)
 
 
 def merge(x: Tensor, features: Tensor) -> Tensor:
@@ -162,8 +165,11 @@ class SeparationNet(Separates):
     features : {"video", "frame", "none"}
         What the u-net is given beside the spectrogram. "frame": as if the frame in the middle stood still all the time.
         "none": nothing, so that the parts come in any order, and there is no Multisensory network.
+    estimates : {"spectrograms", "masks"}
+        What the u-net tells of each part: its magnitudes and phases, as in the paper, or, ours, which share of the
+        mixture's spectrogram it is, at each bin and time. With shares, the two parts add up to the mixture.
     phase : {"predicted", "mixture"}
-        The phase of the waveforms.
+        The phase of the waveforms; with masks it is the mixture's in any case.
     window, hop, fft_size : int
         Of the Fourier transform; the paper's are 64 ms, 16 ms and 2048.
     image_size : int or (int, int)
@@ -187,6 +193,7 @@ class SeparationNet(Separates):
         widths: Sequence[int] = (64, 128, 256, 512),
         sync_widths: Sequence[int] = (64, 128, 256, 512),
         features: str = "video",
+        estimates: str = "spectrograms",
         phase: str = "predicted",
         window: int = 1344,
         hop: int = 336,
@@ -201,13 +208,14 @@ class SeparationNet(Separates):
     ):
         check_widths(widths)
         _check_choice("features", features, FEATURES)
+        _check_choice("estimates", estimates, ESTIMATES)
         _check_choice("phase", phase, PHASES)
         super().__init__(
             SoundInput(sample_rate, frames / frame_rate, channels=2),
             FramesInput(*square_or_sides(image_size), count=frames, rate=frame_rate),
             {},
         )
-        self.features, self.phase = features, phase
+        self.features, self.estimates, self.phase = features, estimates, phase
         self.blind, self.source_level = features == "none", SOURCE_LEVEL
         self.stft = STFT(self.sound.samples, window, hop, fft_size)
         self.edge = self.stft.edge
@@ -225,7 +233,7 @@ class SeparationNet(Separates):
                 moving=moving,
             )
         first, second, _, fourth = sync_widths if self.sync else [0] * 4
-        self.unet = UNet(widths, (first, second, fourth), self.stft.times)
+        self.unet = UNet(widths, (first, second, fourth), self.stft.times, 1 if estimates == "masks" else 2)
         for layer in self.unet.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = 1 - norm_decay
@@ -259,7 +267,9 @@ class SeparationNet(Separates):
 
     def separate_spectrogram(self, frames: Tensor, samples: Tensor) -> Tensor:
         """Turn frames, prepared, and a mixture (B, n, 2) at the level of training into (B, 2, 2, bins, times)."""
-        return self.unet(self.to_spectrogram(samples), self.video_features(frames, samples))
+        spectrogram = self.to_spectrogram(samples)
+        parts = self.unet(spectrogram, self.video_features(frames, samples))
+        return masked(spectrogram, parts.float().log_softmax(dim=1)) if self.estimates == "masks" else parts.tanh()
 
     def separate(self, frames: Tensor, samples: Tensor) -> Tensor:
         """Separate mixtures (B, n, 2) of any level into waveforms on and off screen, (B, 2, n), at that level."""

@@ -17,6 +17,19 @@ _LEAST = 10 ** (QUIETEST / 20)  # magnitude
 _LEAST_WEIGHT = 1e-4  # where windows overlap in less, at both ends, waveforms fade out
 
 
+def masked(spectrogram: Tensor, logarithms: Tensor) -> Tensor:
+    """Take shares of a spectrogram (B, 2, bins, times), given as natural logarithms (B, parts, 1, bins, times).
+
+    Returns
+    -------
+    parts : Tensor, shape (B, parts, 2, bins, times)
+        With the phase of the whole.
+    """
+    level, phase = spectrogram[:, None].split(1, dim=2)
+    quieter = level + logarithms * (20 / math.log(10)) * 2 / (LOUDEST - QUIETEST)
+    return torch.cat([quieter.clamp(min=-1), phase.expand_as(quieter)], dim=2)
+
+
 class STFT(nn.Module):
     """Turns mono waveforms of a fixed length into spectrograms with phase, and back; nothing is padded.
 

@@ -113,8 +113,9 @@ def test_maps_in_time_have_the_sizes_that_are_stated_for_pictures_of_any_shape(f
 
 
 SEPARATING = [
-    ("separation", {"features": features, "phase": phase, "sync_widths": (4, 4, 8, 16), "frames": 15})
-    for features, phase in itertools.product(("video", "frame", "none"), ("predicted", "mixture"))
+    ("separation", {"features": features, "sync_widths": (4, 4, 8, 16), "frames": 15} | output)
+    for features in ("video", "frame", "none")
+    for output in ({"phase": "predicted"}, {"phase": "mixture"}, {"estimates": "masks"})
 ]
 
 

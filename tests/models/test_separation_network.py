@@ -10,7 +10,7 @@ from torch import nn
 
 from openavc.models.multisensory import Multisensory
 from openavc.models.separation import SeparationNet, UNet, merge, to_level
-from openavc.models.stft import STFT
+from openavc.models.stft import STFT, masked
 
 DOWN = [  # channels, bins, times of section 3.4; what is merged is in MERGED
     *((64, 512, 128), (128, 256, 128), (256, 128, 64), (512, 64, 32), (512, 32, 16)),
@@ -178,6 +178,29 @@ def test_the_parts_have_the_level_of_the_mixture(small):
     assert (silent == 0).all()
 
 
+def test_masks_share_the_mixture_out():
+    torch.manual_seed(0)
+    model = SeparationNet(**SMALL, estimates="masks").eval()
+    frames, samples = inputs(model)
+    samples = low_noise(2, model.sound.samples)[..., None].expand(-1, -1, 2)
+    with torch.no_grad():
+        parts = model.separate(frames, samples)
+    inside = slice(model.edge, -model.edge)
+    mixture = samples.mean(dim=2)
+    torch.testing.assert_close(parts.sum(dim=1)[:, inside], mixture[:, inside], rtol=0, atol=1e-4)
+    assert (parts[:, 0] - parts[:, 1]).abs().max() > 1e-3  # not half each
+
+
+def test_a_share_of_a_spectrogram_is_as_much_of_the_waveform():
+    stft = STFT(1000, 128, 32, 128)
+    wave = low_noise(1, 1000)
+    part = masked(stft(wave), torch.tensor([0.1, 0.9]).log().reshape(1, 2, 1, 1, 1))
+    inside = slice(stft.edge, -stft.edge)
+    for index, share in enumerate((0.1, 0.9)):
+        back = stft.invert(part[:, index], wave)[:, inside]
+        torch.testing.assert_close(back, share * wave[:, inside], rtol=0, atol=1e-4)
+
+
 def test_a_level_is_a_root_mean_square_and_silence_stays_silent():
     samples = torch.stack([torch.full((10, 2), 0.5), torch.zeros(10, 2)])
     torch.testing.assert_close(to_level(samples, 0.1), torch.stack([torch.full((10, 2), 0.1), torch.zeros(10, 2)]))
@@ -221,6 +244,7 @@ def test_weights_of_multisensory_fit_the_part(small):
     [
         ({"features": "smell"}, "features must be one of 'video', 'frame', 'none', got 'smell'"),
         ({"phase": "zero"}, "phase must be one of"),
+        ({"estimates": "voices"}, "estimates must be one of 'spectrograms', 'masks', got 'voices'"),
         ({"frames": 2, "window": 512, "hop": 256, "fft_size": 512}, "at least 5 times"),
     ],
 )
