@@ -448,6 +448,9 @@ class Separation(Objective):
     compared : {"spectrograms", "waveforms"}
         By the L1 distance of magnitudes and phases, as in the paper, or, ours, by minus the SDR in dB: 10 log10 of the
         energy of a sound over that of its difference from the part.
+    scale_invariant : bool
+        Whether a sound is first brought to the level at which the part fits it best, as in the SDR that is measured.
+        Otherwise a part that isn't sure of anything does best at half of its level, or less.
     permutation_invariant : bool or "both"
         Whether either part may be the one on screen, so that the nearer assignment counts, as for networks that see
         nothing; "both" adds the two losses up (the paper's "on/off + PIT").
@@ -469,6 +472,7 @@ class Separation(Objective):
         self,
         permutation_invariant: bool | str = False,
         compared: str = "spectrograms",
+        scale_invariant: bool = False,
         phase_weight: float = 0.01,
         windows_per_clip: int = 1,
     ):
@@ -479,7 +483,8 @@ class Separation(Objective):
             raise ValueError(f"permutation_invariant must be true, false or 'both', got {permutation_invariant!r}")
         if not phase_weight >= 0:
             raise ValueError(f"phase_weight must be at least 0, got {phase_weight!r}")
-        self.permutation_invariant, self.compared, self.phase_weight = permutation_invariant, compared, phase_weight
+        self.permutation_invariant, self.compared = permutation_invariant, compared
+        self.scale_invariant, self.phase_weight = scale_invariant, phase_weight
 
     def forward(
         self, model: Separates, frames: Tensor, spectrogram: Tensor, batch: dict[str, Tensor]
@@ -490,26 +495,29 @@ class Separation(Objective):
         """
         sources = [to_level(sound, model.source_level) for sound in (batch["samples"], batch["negatives"][:, 0])]
         mixture = model.prepare_audio(sources[0] + sources[1])
-        if self.compared == "waveforms":
-            distances = _distances_of_waveforms(model, frames, mixture, sources)
-        else:
-            targets = torch.stack([model.to_spectrogram(sound) for sound in sources], dim=1)
-            parts = model.separate_spectrogram(frames, mixture).float()  # (B, 2, 2, bins, times), as the targets
-            level, phase = (parts[:, :, None] - targets[:, None]).abs().mean(dim=(4, 5)).unbind(dim=3)
-            distances = level + self.phase_weight * phase  # (B, parts, sounds)
+        between = self._between_waveforms if self.compared == "waveforms" else self._between_spectrograms
+        distances = between(model, frames, mixture, sources)  # (B, parts, sounds)
         own, swapped = distances[:, 0, 0] + distances[:, 1, 1], distances[:, 0, 1] + distances[:, 1, 0]
         nearer = torch.minimum(own, swapped)
         losses = {False: own, True: nearer, "both": own + nearer}[self.permutation_invariant]
         return losses.mean(), (own < swapped).float().mean()
 
+    def _between_spectrograms(self, model: Separates, frames: Tensor, mixture: Tensor, sources: list[Tensor]) -> Tensor:
+        targets = torch.stack([model.to_spectrogram(sound) for sound in sources], dim=1)  # (B, 2, 2, bins, times)
+        parts = model.separate_spectrogram(frames, mixture).float()
+        level, phase = (parts[:, :, None] - targets[:, None]).abs().mean(dim=(4, 5)).unbind(dim=3)
+        return level + self.phase_weight * phase
 
-def _distances_of_waveforms(model: Separates, frames: Tensor, mixture: Tensor, sources: list[Tensor]) -> Tensor:
-    """Return minus the SDR, in dB, of each part as each sound, inside of where parts fade out: (B, parts, sounds)."""
-    inside = slice(model.edge, -model.edge)
-    sounds = torch.stack([sound.mean(dim=2) for sound in sources], dim=1)[:, None, :, inside]
-    parts = model.separate(frames, mixture)[:, :, None, inside]
-    energy, error = (each.square().sum(dim=3) + _LEAST_ENERGY for each in (sounds, parts - sounds))
-    return 10 * (error / energy).log10()
+    def _between_waveforms(self, model: Separates, frames: Tensor, mixture: Tensor, sources: list[Tensor]) -> Tensor:
+        """Return minus the SDR, in dB, inside of where parts fade out."""
+        inside = slice(model.edge, -model.edge)
+        sounds = torch.stack([sound.mean(dim=2) for sound in sources], dim=1)[:, None, :, inside]
+        parts = model.separate(frames, mixture)[:, :, None, inside]
+        if self.scale_invariant:
+            energy = sounds.square().sum(dim=3, keepdim=True) + _LEAST_ENERGY
+            sounds = sounds * (sounds * parts).sum(dim=3, keepdim=True) / energy
+        energy, error = (each.square().sum(dim=3) + _LEAST_ENERGY for each in (sounds, parts - sounds))
+        return 10 * (error / energy).log10()
 
 
 OBJECTIVES: dict[str, type[Objective]] = {

@@ -19,7 +19,8 @@ from ..networks.untrained import settling
 from .field import Maps, Report
 from .solo_duo import OTHER, OWN, read_window, solo_report
 
-SIGNED = "own sound, logits with their signs"  # which say "in step"; activations are their absolute values
+SIGNED = f"{OWN}, logits with their signs"  # which say "in step"; activations are their absolute values
+SIGNED_OTHER = f"{OTHER}, logits with their signs"
 EXAMPLES = 64  # clips whose statistics untrained networks get
 _BATCH = 8
 
@@ -61,7 +62,8 @@ def scene_maps(
         windows = [read_window(model, shards, sound, sound.middles[0]) for sound in (own, sounds[stranger])]
         windows.append(np.zeros_like(windows[0]))
         logits = clip_logits(model, [_frames(model, shards, scene)] * len(windows), windows)
-        named = dict(zip((OWN, OTHER, "silence"), np.abs(logits), strict=True)) | {SIGNED: logits[0]}
+        named = dict(zip((OWN, OTHER, "silence"), np.abs(logits), strict=True))
+        named |= {SIGNED: logits[0], SIGNED_OTHER: logits[1]}
         for name, heatmaps in named.items():
             maps.setdefault(name, []).append(in_the_middle(heatmaps, model))
     return maps
