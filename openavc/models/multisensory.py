@@ -307,6 +307,9 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
     moving : bool
         Whether it sees only what moves, as strong in a still face as in a game: frames without the clip's mean picture,
         with unit spread; ours.
+    pooling : {"mean", "max"}
+        How the logits of all places of a picture become one, before their mean over time. "max" is ours: the network
+        has to find the place that is in step, so that its maps point at it.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
@@ -324,24 +327,35 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
         norm_scale: bool = False,
         frontend: str | None = None,
         moving: bool = False,
+        pooling: str = "mean",
         evidence: float = 1.0,
     ):
         norms = Norms(norm_decay, norm_scale)
         super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms)
         check_evidence(evidence)
-        self.evidence = evidence
+        if pooling not in ("mean", "max"):
+            raise ValueError(f"pooling must be 'mean' or 'max', got {pooling!r}")
+        self.pooling, self.evidence = pooling, evidence
         self.map_stride, self.map_times = 16 * spatial_stride, math.ceil(frames / 8)
         self.logit = make_logits(widths[-1], 1)
         draw_weights(self)
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits (0, z) of (out of step, in step), whose softmax is the sigmoid of z: (B, 2)."""
-        z = self.logit(self.stages(frames, audio)[-1].mean(dim=(2, 3, 4), keepdim=True)).flatten(1)
+        if self.pooling == "max":
+            z = self.activation_maps(frames, audio).amax(dim=(2, 3)).mean(dim=1, keepdim=True)
+        else:
+            z = self.logit(self.stages(frames, audio)[-1].mean(dim=(2, 3, 4), keepdim=True)).flatten(1)
         return torch.cat([torch.zeros_like(z), z], dim=1)
 
     def activation_maps(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logit of every place and time, from the outputs of `represent_*`: (B, T / 8, h, w).
 
-        Their mean is the clip's logit; the paper's class activation maps (Figures 1 and 5) are their absolute values.
+        Their mean is the clip's logit, as in the paper's class activation maps (Figures 1 and 5), or, with `pooling`
+        "max", the mean of each time's largest.
         """
         return self.logit(self.stages(frames, audio)[-1])[:, 0]
+
+    def strengths(self, maps: Tensor) -> Tensor:
+        """Return absolute values of `activation_maps`, or, where the largest counts, the probability of each place."""
+        return maps.sigmoid() if self.pooling == "max" else maps.abs()
