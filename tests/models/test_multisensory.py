@@ -144,6 +144,21 @@ def test_the_strongest_place_of_each_time_can_decide(small):
     assert small.strengths(maps).equal(maps.abs()) and strongest.strengths(maps).equal(maps.sigmoid())
 
 
+def test_places_can_be_by_themselves_behind_the_fusion():
+    """A change of the maps in one place, conv2_2, changes one place of the activations."""
+    torch.manual_seed(0)
+    model = Multisensory(**SMALL | {"image_size": 64}, spatial_kernel=1, spatial_stride=1).eval()
+    frames, sound = inputs(model)
+    with torch.no_grad():
+        seen, heard = model.represent_frames(frames), model.represent_audio(sound)
+        changed = seen.clone()
+        changed[..., 2, 5] += 1
+        difference = (model.activation_maps(changed, heard) - model.activation_maps(seen, heard)).abs()
+    assert seen.shape[3:] == difference.shape[2:] == (8, 8)
+    moved = difference.amax(dim=(0, 1)) > 0
+    assert moved[2, 5] and moved.sum() == 1
+
+
 def test_a_clip_gives_the_same_alone_and_in_a_batch(small):
     frames, sound = inputs(small, batch=3)
     with torch.no_grad():
@@ -178,6 +193,7 @@ def test_batch_norm_learns_a_scale_only_where_asked(scale):
     [
         ({"widths": [8, 4, 8, 8]}, "second of the widths"),
         ({"spatial_stride": 3}, "spatial_stride must be 1 or 2"),
+        ({"spatial_kernel": 5}, "spatial_kernel must be 1 or 3, got 5"),
         ({"pooling": "sum"}, "pooling must be 'mean' or 'max', got 'sum'"),
     ],
 )
