@@ -129,12 +129,13 @@ def test_the_command_compares_models_on_the_same_mixtures(shards, voices, tmp_pa
     assert [line.split("  ")[0] for line in lines[1:4]] == [
         "mixture", "separation_small", "separation_small_sound (best order)",
     ]  # fmt: skip
-    metrics = {
-        metric["name"]: metric["value"] for metric in json.loads((tmp_path / "found.json").read_text())["metrics"]
-    }
-    assert metrics["separation separation_small gain on screen"] == pytest.approx(
-        metrics["separation separation_small SDR on screen"] - metrics["separation mixture SDR on screen"], abs=1e-3
+    report, of = json.loads((tmp_path / "found.json").read_text()), f"separation ({shards.name}, {voices.name})"
+    metrics = {metric["name"]: metric["value"] for metric in report["metrics"]}
+    assert metrics[f"{of} separation_small gain on screen"] == pytest.approx(
+        metrics[f"{of} separation_small SDR on screen"] - metrics[f"{of} mixture SDR on screen"], abs=1e-3
     )
+    ((title, rows),) = report["tables"].items()  # which a model's card shows
+    assert title.startswith(f"{of}, 3 mixtures") and len(rows) == 3
 
 
 def test_models_of_other_inputs_are_measured_apart(shards, tmp_path):

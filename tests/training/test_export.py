@@ -19,6 +19,7 @@ import yaml
 from click.testing import CliRunner, Result
 from hub_server import READER, WRITER, FakeHub
 from safetensors.torch import load_file
+from separating import SMALL
 
 from openavc.weights import build_model, load_model
 from training import export
@@ -607,3 +608,12 @@ def test_the_card_of_a_network_that_tells_sync_says_how_to_use_it(run, project):
     assert 'print(openavc.sync_offset("clip.mp4", model))' in text and "get_audio_embedding" not in text
     assert '"evidence": 0.5' in text and "| sound | 0.8 s at 8000 Hz, stereo |" in text
     assert load_model(run / "tones.safetensors").evidence == 0.5  # which calibration wrote after the training
+
+
+def test_the_card_of_a_network_that_separates_says_how_to_use_it(run, project):
+    architecture = {"architecture": "separation"} | SMALL
+    save_weights(run / "weights.safetensors", build_model(architecture), architecture)
+    config = json.loads((run / "config.json").read_text()) | {"model": architecture}
+    (run / "config.json").write_text(json.dumps(config))
+    packaged(run, "tones", "Apache-2.0", metrics=[], trained_on="", recipe="")
+    assert "off_screen, sample_rate = openavc.separate_sources(" in (run / "README.md").read_text()

@@ -48,9 +48,12 @@ def separation(
         rows[name + (" (best order)" if name in networks and networks[name].blind else "")] = cells
         figures |= {f"{name} {key}": value for key, value in values.items()}
     videos = len(set(own.sources.tolist()))
-    click.echo(table(f"{number} mixtures, {videos} videos on screen, dB", rows))
+    title = f"{number} mixtures, {videos} videos on screen, dB"
+    click.echo(table(title, rows))
     click.echo("gain: SDR above the mixture's own; intervals: 95 %, by drawing whole videos anew")
-    write_report("separation", figures, json_path, mixtures=number, videos=videos)
+    of = f"{data.name}, {voices.name}" if voices else data.name
+    tables = {f"separation ({of}), {title}": rows}
+    write_report(f"separation ({of})", figures, json_path, tables=tables, mixtures=number, videos=videos)
 
 
 def named_networks(models: tuple[str, ...]) -> dict[str, Separates]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from openavc.models.contract import AudioVisualModel, Localizes, Synchronizes
+from openavc.models.contract import AudioVisualModel, Localizes, Separates, Synchronizes
 from openavc.weights import read_manifest
 
 from ..recipe import lineage, read_tables
@@ -175,6 +175,8 @@ def _loading(entry: dict, model: AudioVisualModel, repo: str) -> str:
         use = 'heatmap = openavc.localize_sound("photo.jpg", "sound.wav", None, model)'
     if isinstance(model, Synchronizes):
         use = 'print(openavc.sync_offset("clip.mp4", model))'
+    if isinstance(model, Separates):
+        use = 'on_screen, off_screen, sample_rate = openavc.separate_sources("clip.mp4", model)'
     if not repo:
         load = f'import openavc\n\nmodel = openavc.load_model("{entry["name"]}")'
     else:
