@@ -1,1 +1,1 @@
-"""The interfaces of other packages, on openavc's models; one folder each."""
+"""The interfaces of other projects, on openavc's models; one file or folder each."""
