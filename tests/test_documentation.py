@@ -191,6 +191,14 @@ def test_the_network_on_the_page_of_architecture_is_trained_and_used(tmp_path, m
     assert ((scores > 0) & (scores < 1)).all()
 
 
+def test_the_code_on_the_page_of_interfaces_prints_what_is_shown(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    script: dict = {"__name__": "mine"}
+    exec("".join(blocks("interfaces.md", "python")), script)
+    assert [capsys.readouterr().out] == blocks("interfaces.md", "text")
+    assert script["embedding"].shape == (len(script["timestamps"]), 896)
+
+
 def test_there_are_commands_of_each_kind():
     assert min(map(len, (OURS, MODULES, TRAINING, BENCHMARKS))) >= 4
     assert {"architecture.md", "avol-small.md"} <= {page for page, _ in RECIPES}
