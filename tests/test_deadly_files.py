@@ -62,13 +62,13 @@ def run(tmp_path):
     def call(*arguments, **variables):
         command = [sys.executable, "-m", "openavc", *map(str, arguments)]
         environment = os.environ | paths | variables
-        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=480)
 
     return call
 
 
 def write_sound(path):
-    soundfile.write(path, noise(800), 8000)
+    soundfile.write(path, noise(2400), 24_000)  # the network's rate: new processes needn't import what resamples
 
 
 def write_picture(path):
