@@ -40,7 +40,7 @@ def test_an_error_of_the_work_is_raised(number):
         return 1 / item
 
     with pytest.raises(ZeroDivisionError):
-        list(spread(work, [1, 2, 0, 3], range(number)))
+        list(spread(work, [1, 2, 0, 3], [Worker() for _ in range(number)]))
 
 
 def test_giving_up_ends_the_processes_that_are_still_at_work():
