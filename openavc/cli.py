@@ -621,11 +621,11 @@ def _check_writable(output, overwrite, sources):
         raise click.UsageError(f"{output} is what is to be read: choose another")
 
 
-@_command("openavc separate clip.mp4 --output sep/ --model weights.safetensors")
+@_command("openavc separate clip.mp4 --output sep/")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...")
 @click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder of results.")
 @click.option("--side", type=click.Choice(["left", "right"]), help="Hide the other half of the picture from the model.")
-@click.option("--model", required=True, help="Weights of a network that separates; none ships yet.")
+@_model_option("separation-small")
 @_device
 @click.option("--overwrite", is_flag=True, help="Separate again what is done.")
 def separate(inputs, output, side, model, device, overwrite):

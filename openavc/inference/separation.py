@@ -22,6 +22,7 @@ from .inputs import crop_to
 
 SIDES = ("left", "right")
 BATCH_SIZE = 4  # windows at once
+DEFAULT_MODEL = "separation-small"
 _HIDDEN = 128  # grey value, the middle of what the network sees
 
 
@@ -43,8 +44,7 @@ def separate_sources(
     video : str, path, or binary file object
         Of any length; one that is shorter than the model's window is filled up with silence.
     model : str, path, model or None
-        As in `get_audio_embedding`, such as one trained by `training/configs/separation_small.toml`. None such ships
-        with the package yet, so it must be named.
+        As in `get_audio_embedding`; None for the separating model that ships with the package.
     side : {"left", "right"}, optional
         The half of the picture whose sound is wanted; the other one is hidden from the model, as the paper does to
         tell two speakers apart. All of the picture by default.
@@ -98,15 +98,10 @@ def separate_windows(model: Separates, windows: Iterator[Window] | VideoWindows)
 
 
 def separating_model(model: Any = None, device: Any = None) -> Separates:
-    """Return the model an argument stands for; raise ValueError if it can't separate."""
-    if model is None:
-        raise ValueError(
-            "no network that separates ships with openavc yet: give the weights of one that was trained with "
-            "training/configs/separation_small.toml"
-        )
-    network = get_model(model, device)
+    """Return the model an argument stands for, by default the one that ships; raise ValueError if it can't separate."""
+    network = get_model(DEFAULT_MODEL if model is None else model, device)
     if not isinstance(network, Separates):
-        raise ValueError(f"{network.name} can't separate sounds")
+        raise ValueError(f"{network.name} can't separate sounds; {DEFAULT_MODEL} can, which ships with openavc")
     return network
 
 
