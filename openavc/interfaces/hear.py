@@ -30,6 +30,8 @@ class HearModel(nn.Module):
     sample_rate : int
         Of the sounds to embed, in Hz: the network's own if HEAR has recordings at that rate, otherwise the highest of
         HEAR's, from which they are resampled.
+    own_rate : int
+        Of the sounds that the network hears, in Hz.
     scene_embedding_size, timestamp_embedding_size : int
 
     Raises
@@ -41,8 +43,9 @@ class HearModel(nn.Module):
     def __init__(self, network: AudioVisualModel):
         super().__init__()
         check_embedding(network, "audio", "features")
+        assert network.sound is not None  # as it embeds audio
         self.network = network
-        own = network.sound.sample_rate
+        self.own_rate = own = network.sound.sample_rate
         self.sample_rate = own if own in SAMPLE_RATES else max(SAMPLE_RATES)
         self.scene_embedding_size = self.timestamp_embedding_size = network.embedding_sizes["audio"]["features"]
 
@@ -88,9 +91,8 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
         If `audio` isn't such a tensor or holds NaN or infinity, or `model` isn't a HearModel.
     """
     check_model(model)
-    rate = model.network.sound.sample_rate
-    hop = _HOP * rate // 1000  # in whole samples, for intervals that are all the same
-    return _embed(audio, model, hop / rate)
+    hop = _HOP * model.own_rate // 1000  # in whole samples, for intervals that are all the same
+    return _embed(audio, model, hop / model.own_rate)
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
