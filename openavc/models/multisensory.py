@@ -319,7 +319,7 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
         so that a map's place tells of what is near it; the fourth stage then has no stride over places.
     pooling : {"mean", "max"}
         How the logits of all places of a picture become one, before their mean over time. "max" is ours: the network
-        has to find the place that is in step, so that its maps point at it.
+        has to find the place that is in step.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
