@@ -479,6 +479,8 @@ class Separation(Objective):
         super().__init__()
         if compared not in ("spectrograms", "waveforms"):
             raise ValueError(f"compared must be 'spectrograms' or 'waveforms', got {compared!r}")
+        if scale_invariant and compared != "waveforms":
+            raise ValueError(f"scale_invariant must be false unless waveforms are compared, got {compared!r}")
         if permutation_invariant not in (False, True, "both"):
             raise ValueError(f"permutation_invariant must be true, false or 'both', got {permutation_invariant!r}")
         if not phase_weight >= 0:

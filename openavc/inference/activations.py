@@ -1,8 +1,7 @@
 """Activation maps of whole videos, by networks that fuse frames with their sound (Multisensory, Figures 1 and 5).
 
 A network maps clips of a few seconds, which overlap by half; between their maps, and from each clip to the next, the
-maps of all moments go over smoothly. What an activation is, the network says: the absolute value of a logit, as in the
-paper's code, or the probability of a place.
+maps of all moments go over smoothly. Activations are absolute values of logits, as in the paper's code.
 """
 
 from __future__ import annotations
@@ -107,7 +106,8 @@ def video_activations(
     with advising_another_sound(audio):
         for batch in batched(clips, BATCH_SIZE):
             times += [clip.time - model.frames.before for clip in batch]
-            maps.append(clip_activations(model, [clip.frames for clip in batch], [clip.samples for clip in batch])[1])
+            logits = clip_logits(model, [clip.frames for clip in batch], [clip.samples for clip in batch])
+            maps.append(np.abs(logits))
     return Activations(np.array(times), np.concatenate(maps), model.frames)
 
 
@@ -122,16 +122,14 @@ def advising_another_sound(audio: Any) -> Iterator[None]:
         raise
 
 
-def clip_activations(
-    model: LocalizesInTime, frames: Iterable[np.ndarray], samples: Iterable[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the logits and the activations of clips of whole frames and their sound: (B, K, h, w) each."""
+def clip_logits(model: LocalizesInTime, frames: Iterable[np.ndarray], samples: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the activations, with their signs, of clips of whole frames and their sound: (B, K, h, w)."""
     seen = stacked(model, [model.precompute_frames(clip) for clip in frames])
     heard = stacked(model, list(samples))
     with inference_of(model):
         frames_maps = model.represent_frames(prepared_frames(model, seen))
         maps = model.activation_maps(frames_maps, model.represent_audio(prepared_audio(model, heard)))
-        return to_numpy(maps, model), to_numpy(model.strengths(maps), model)
+    return to_numpy(maps, model)
 
 
 def whole_frames(model: LocalizesInTime) -> Callable[[np.ndarray], np.ndarray]:

@@ -183,10 +183,6 @@ class LocalizesInTime(Compares):
     def activation_maps(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits of every place and time, from the outputs of `represent_*`: (B, map_times, h, w)."""
 
-    def strengths(self, maps: Tensor) -> Tensor:
-        """Turn `activation_maps` into what is drawn, at least 0: absolute values, as in Multisensory's figures."""
-        return maps.abs()
-
 
 class Synchronizes(Compares):
     """Tells sound that is in step with frames from the same sound at other times.

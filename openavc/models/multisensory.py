@@ -317,9 +317,6 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
     spatial_kernel : {3, 1}
         Rows and columns of the convolutions behind the fusion. With 1, ours, each place of conv2_2 goes on by itself,
         so that a map's place tells of what is near it; the fourth stage then has no stride over places.
-    pooling : {"mean", "max"}
-        How the logits of all places of a picture become one, before their mean over time. "max" is ours: the network
-        has to find the place that is in step.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
@@ -338,7 +335,6 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
         frontend: str | None = None,
         moving: bool = False,
         spatial_kernel: int = 3,
-        pooling: str = "mean",
         evidence: float = 1.0,
     ):
         norms = Norms(norm_decay, norm_scale)
@@ -346,9 +342,7 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
             widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms, spatial_kernel
         )
         check_evidence(evidence)
-        if pooling not in ("mean", "max"):
-            raise ValueError(f"pooling must be 'mean' or 'max', got {pooling!r}")
-        self.pooling, self.evidence = pooling, evidence
+        self.evidence = evidence
         self.map_stride = (8 if spatial_kernel == 1 else 16) * spatial_stride
         self.map_times = math.ceil(frames / 8)
         self.logit = make_logits(widths[-1], 1)
@@ -356,20 +350,12 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
 
     def compare(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logits (0, z) of (out of step, in step), whose softmax is the sigmoid of z: (B, 2)."""
-        if self.pooling == "max":
-            z = self.activation_maps(frames, audio).amax(dim=(2, 3)).mean(dim=1, keepdim=True)
-        else:
-            z = self.logit(self.stages(frames, audio)[-1].mean(dim=(2, 3, 4), keepdim=True)).flatten(1)
+        z = self.logit(self.stages(frames, audio)[-1].mean(dim=(2, 3, 4), keepdim=True)).flatten(1)
         return torch.cat([torch.zeros_like(z), z], dim=1)
 
     def activation_maps(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the logit of every place and time, from the outputs of `represent_*`: (B, T / 8, h, w).
 
-        Their mean is the clip's logit, as in the paper's class activation maps (Figures 1 and 5), or, with `pooling`
-        "max", the mean of each time's largest.
+        Their mean is the clip's logit; the paper's class activation maps (Figures 1 and 5) are their absolute values.
         """
         return self.logit(self.stages(frames, audio)[-1])[:, 0]
-
-    def strengths(self, maps: Tensor) -> Tensor:
-        """Return absolute values of `activation_maps`, or, where the largest counts, the probability of each place."""
-        return maps.sigmoid() if self.pooling == "max" else maps.abs()

@@ -9,7 +9,7 @@ import torch
 from spots import CELL, COLUMNS, FRAME_RATE, RATE, ROWS, SpotNet, between_stretches, cells, spots, steady, write_spots
 from videos import write_video
 
-from openavc.inference.activations import Activations, clip_activations, scaled, video_activations
+from openavc.inference.activations import Activations, clip_logits, scaled, video_activations
 from openavc.inference.localization import localize_sound, localize_video, video_peaks
 from openavc.media.image import enlarge
 from openavc.media.video import read_frames
@@ -85,7 +85,7 @@ def test_a_video_has_the_maps_of_its_clips(tmp_path):
     np.testing.assert_allclose(found.starts, np.array(firsts) / FRAME_RATE, atol=1e-9)
     frames = [pictures[first : first + 16].astype(np.float32) / 255 for first in firsts]
     samples = [sound[first * 320 : (first + 16) * 320, None].repeat(2, axis=1) for first in firsts]
-    np.testing.assert_allclose(found.maps, clip_activations(MODEL, frames, samples)[1], atol=1e-3)
+    np.testing.assert_allclose(found.maps, np.abs(clip_logits(MODEL, frames, samples)), atol=1e-3)
     np.testing.assert_allclose(found.times[1], (8 + np.array([1.5, 5.5, 9.5, 13.5])) / FRAME_RATE)
 
 

@@ -131,19 +131,6 @@ def test_maps_average_to_the_logit(small):
     torch.testing.assert_close(probability, logits[:, 1].sigmoid())
 
 
-def test_the_strongest_place_of_each_time_can_decide(small):
-    """As in AVOL-Net (Objects that Sound, section 4.1), for each of a clip's pictures."""
-    strongest = Multisensory(**SMALL | {"image_size": 64}, pooling="max", spatial_stride=1).eval()
-    strongest.load_state_dict(small.state_dict())
-    frames, sound = inputs(strongest)
-    with torch.no_grad():
-        seen, heard = strongest.represent_frames(frames), strongest.represent_audio(sound)
-        maps, logits = strongest.activation_maps(seen, heard), strongest.compare(seen, heard)
-    assert maps.shape[2:] == (4, 4)
-    torch.testing.assert_close(maps.flatten(2).max(dim=2).values.mean(dim=1), logits[:, 1])
-    assert small.strengths(maps).equal(maps.abs()) and strongest.strengths(maps).equal(maps.sigmoid())
-
-
 def test_places_can_be_by_themselves_behind_the_fusion():
     """A change of the maps in one place, conv2_2, changes one place of the activations."""
     torch.manual_seed(0)
@@ -194,7 +181,6 @@ def test_batch_norm_learns_a_scale_only_where_asked(scale):
         ({"widths": [8, 4, 8, 8]}, "second of the widths"),
         ({"spatial_stride": 3}, "spatial_stride must be 1 or 2"),
         ({"spatial_kernel": 5}, "spatial_kernel must be 1 or 3, got 5"),
-        ({"pooling": "sum"}, "pooling must be 'mean' or 'max', got 'sum'"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options, message):

@@ -406,7 +406,8 @@ def test_separation_of_waveforms_is_minus_the_sdr_of_both_parts_by_hand(permutat
 
 
 @pytest.mark.parametrize(
-    "options", [{"permutation_invariant": "some"}, {"phase_weight": -1.0}, {"compared": "pictures"}]
+    "options",
+    [{"permutation_invariant": "some"}, {"phase_weight": -1.0}, {"compared": "pictures"}, {"scale_invariant": True}],
 )
 def test_separation_refuses_values_that_cant_work(options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be .*, got"):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from openavc.inference.activations import Activations, clip_activations, whole_frames
+from openavc.inference.activations import Activations, clip_logits, whole_frames
 from openavc.inference.batches import prepared_audio, prepared_frames, stacked
 from openavc.models.contract import LocalizesInTime
 
@@ -19,7 +19,7 @@ from ..networks.untrained import settling
 from .field import Maps, Report
 from .solo_duo import OTHER, OWN, read_window, solo_report
 
-SIGNED = f"{OWN}, logits with their signs"  # which say "in step"; activations may be absolute values
+SIGNED = f"{OWN}, logits with their signs"  # which say "in step"; activations are their absolute values
 SIGNED_OTHER = f"{OTHER}, logits with their signs"
 EXAMPLES = 64  # clips whose statistics untrained networks get
 _BATCH = 8
@@ -61,8 +61,8 @@ def scene_maps(
     for scene, own, stranger in zip(scenes, sounds, strangers, strict=True):
         windows = [read_window(model, shards, sound, sound.middles[0]) for sound in (own, sounds[stranger])]
         windows.append(np.zeros_like(windows[0]))
-        logits, activations = clip_activations(model, [_frames(model, shards, scene)] * len(windows), windows)
-        named = dict(zip((OWN, OTHER, "silence"), activations, strict=True))
+        logits = clip_logits(model, [_frames(model, shards, scene)] * len(windows), windows)
+        named = dict(zip((OWN, OTHER, "silence"), np.abs(logits), strict=True))
         named |= {SIGNED: logits[0], SIGNED_OTHER: logits[1]}
         for name, heatmaps in named.items():
             maps.setdefault(name, []).append(in_the_middle(heatmaps, model))
