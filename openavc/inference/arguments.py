@@ -23,7 +23,7 @@ _LONGEST_HOP, _HIGHEST_FRAME_RATE = 1e6, 1e6  # seconds, frames per second
 _loaded: dict[tuple, AudioVisualModel] = {}  # models requested by name or path, kept between calls
 
 
-def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> AudioVisualModel:
+def get_model(model: Any = None, device: Any = None, dtype: Any = None, **options: Any) -> AudioVisualModel:
     """Return the model that an argument stands for; a model requested by name or path is loaded only once.
 
     Parameters
@@ -32,12 +32,15 @@ def get_model(model: Any = None, device: Any = None, dtype: Any = None) -> Audio
         None for the default.
     device, dtype : optional
         As in `load_model`; a loaded model with another device or dtype is copied, and itself stays as it is.
+    **options
+        As in `load_model`; a loaded model keeps its own.
     """
     if isinstance(model, AudioVisualModel):
         return _converted(model, device, dtype)
-    key = (None if model is None else str(model), choose_device(device), to_dtype(dtype), _stamp(model))
+    name = None if model is None else str(model)
+    key = (name, choose_device(device), to_dtype(dtype), _stamp(model), tuple(sorted(options.items())))
     if key not in _loaded:
-        _loaded[key] = load_model(model, device=device, dtype=dtype)
+        _loaded[key] = load_model(model, device=device, dtype=dtype, **options)
     return _loaded[key]
 
 

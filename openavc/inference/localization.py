@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -227,9 +227,15 @@ def localizing_model(model: Any = None, device: Any = None) -> Localizes:
 
 
 def video_localizing_model(model: Any = None, device: Any = None) -> Localizes | LocalizesInTime:
-    """Return the model an argument stands for, by default the one that ships; raise ValueError if it can't localise."""
-    network = get_model(DEFAULT_MODEL if model is None else model, device)
-    return network if isinstance(network, LocalizesInTime) else _checked(network)
+    """Return the model an argument stands for, by default the one that ships; raise ValueError if it can't localise.
+
+    A network that fuses clips with their sound has its finest maps, unless it was loaded by the caller.
+    """
+    wanted = DEFAULT_MODEL if model is None else model
+    network = get_model(wanted, device)
+    if not isinstance(network, LocalizesInTime):
+        return _checked(network)
+    return cast(LocalizesInTime, get_model(wanted, device, **network.finest))
 
 
 def _checked(network: AudioVisualModel) -> Localizes:

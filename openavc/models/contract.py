@@ -7,7 +7,8 @@ training both call them. Code checks `isinstance(model, Compares)`, never the na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -178,6 +179,7 @@ class LocalizesInTime(Compares):
 
     map_stride: int  # pixels from one cell of a map to the next
     map_times: int  # maps of a clip
+    finest: ClassVar[Mapping[str, Any]] = {}  # options of `load_model` that give the same weights their finest maps
 
     @abstractmethod
     def activation_maps(self, frames: Tensor, audio: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ and frames are in step. Convolutions and pools pad as TensorFlow's "SAME" does, 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +168,7 @@ class MultisensoryTrunk(Fuses):
 
     Parameters
     ----------
-    widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, spatial_kernel
+    widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving
         As of `Multisensory`.
     norms : Norms
         Makes the BatchNorm layers.
@@ -185,7 +185,6 @@ class MultisensoryTrunk(Fuses):
         frontend: str | None,
         moving: bool,
         norms: Norms,
-        spatial_kernel: int = 3,
     ):
         check_widths(widths)
         first, second, third, fourth = widths
@@ -193,8 +192,6 @@ class MultisensoryTrunk(Fuses):
             raise ValueError(f"the second of the widths must be at least the first, got {list(widths)}")
         if spatial_stride not in (1, 2):
             raise ValueError(f"spatial_stride must be 1 or 2, got {spatial_stride!r}")
-        if spatial_kernel not in (1, 3):
-            raise ValueError(f"spatial_kernel must be 1 or 3, got {spatial_kernel!r}")
         super().__init__(
             SoundInput(sample_rate, frames / frame_rate, channels=2),
             FramesInput(*square_or_sides(image_size), count=frames, rate=frame_rate),
@@ -223,14 +220,10 @@ class MultisensoryTrunk(Fuses):
             )
         self.sound_last = conv_norm(third, second, (3,), (1,), norms)
         self.fusion = Fusion(first, second, fourth, norms)
-        fused = (3, spatial_kernel, spatial_kernel)
-        half = half if spatial_kernel > 1 else (2, 1, 1)
         last = (1, spatial_stride, spatial_stride)
-        self.stage3 = nn.Sequential(
-            Block(second, second, fused, once, norms), Block(second, second, fused, once, norms)
-        )
-        self.stage4 = nn.Sequential(Block(second, third, fused, half, norms), Block(third, third, fused, once, norms))
-        self.stage5 = nn.Sequential(Block(third, fourth, fused, last, norms), Block(fourth, fourth, fused, once, norms))
+        self.stage3 = nn.Sequential(Block(second, second, cube, once, norms), Block(second, second, cube, once, norms))
+        self.stage4 = nn.Sequential(Block(second, third, cube, half, norms), Block(third, third, cube, once, norms))
+        self.stage5 = nn.Sequential(Block(third, fourth, cube, last, norms), Block(fourth, fourth, cube, once, norms))
         self.constants = frozenset(name for name, value in self.named_parameters() if not value.requires_grad)
 
     def prepare_audio(self, samples: Tensor) -> Tensor:
@@ -314,13 +307,12 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
     moving : bool
         Whether it sees only what moves, as strong in a still face as in a game: frames without the clip's mean picture,
         with unit spread; ours.
-    spatial_kernel : {3, 1}
-        Rows and columns of the convolutions behind the fusion. With 1, ours, each place of conv2_2 goes on by itself,
-        so that a map's place tells of what is near it; the fourth stage then has no stride over places.
     evidence : float
         Weight of a window's logit where those of neighbouring windows are added up, as `sync_offset` does; measured by
         `training.evaluate sync` so that confidences are right as often as they say.
     """
+
+    finest: ClassVar[Mapping[str, Any]] = {"spatial_stride": 1}  # the paper's network for figures
 
     def __init__(
         self,
@@ -334,16 +326,13 @@ class Multisensory(MultisensoryTrunk, Synchronizes, HasStreams, LocalizesInTime)
         norm_scale: bool = False,
         frontend: str | None = None,
         moving: bool = False,
-        spatial_kernel: int = 3,
         evidence: float = 1.0,
     ):
         norms = Norms(norm_decay, norm_scale)
-        super().__init__(
-            widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms, spatial_kernel
-        )
+        super().__init__(widths, image_size, frames, frame_rate, sample_rate, spatial_stride, frontend, moving, norms)
         check_evidence(evidence)
         self.evidence = evidence
-        self.map_stride = (8 if spatial_kernel == 1 else 16) * spatial_stride
+        self.map_stride = 16 * spatial_stride
         self.map_times = math.ceil(frames / 8)
         self.logit = make_logits(widths[-1], 1)
         draw_weights(self)

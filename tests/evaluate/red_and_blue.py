@@ -1,14 +1,15 @@
-"""A red thing that whistles and a blue one that hums, and a network that knows both."""
+"""A red thing that whistles and a blue one that hums, and networks that know both."""
 
 import numpy as np
 import torch
 from fake_model import FakeModel
 from torch import nn
 
-from openavc.models.contract import FramesInput, SoundInput
+from openavc.models.contract import FramesInput, LocalizesInTime, SoundInput
 from openavc.models.frontends import build_frontend
 
 RATE, HEIGHT, WIDTH = 24_000, 120, 160
+FRAME_RATE = 10  # of clips
 KINDS = {"Red": (0, 6000), "Blue": (2, 150)}  # colour's channel, and the sound's pitch in Hz
 
 
@@ -46,6 +47,36 @@ class Oracle(FakeModel):
         cells = Cells(blind)
         super().__init__(SoundInput(RATE, 1.0), FramesInput(72, 96), hears=Halves(deaf), sees=cells)
         self.image_tower = cells
+
+
+class KnowsBoth(LocalizesInTime):
+    """Its activations are negative where a thing is red and the sound is high, or blue and low; all of them if deaf."""
+
+    map_stride, map_times = 8, 5
+
+    def __init__(self, deaf=False):
+        super().__init__(SoundInput(RATE, 1.0), FramesInput(72, 96, 10, FRAME_RATE), {})
+        self.unused, self.cells, self.hears = nn.Parameter(torch.zeros(1)), Cells(False), Halves(deaf)
+
+    def prepare_audio(self, samples):
+        return samples
+
+    def prepare_frames(self, frames):
+        return frames
+
+    def represent_audio(self, spectrogram):
+        return self.hears(spectrogram) * (spectrogram.abs().amax(dim=(1, 2)) > 0)[:, None]
+
+    def represent_frames(self, frames):
+        rows = [self.cells(pair.mean(dim=1, keepdim=True)) for pair in frames.split(2, dim=1)]
+        return torch.stack(rows, dim=1)  # (B, 5, 2, h, w)
+
+    def activation_maps(self, frames, audio):
+        return -torch.einsum("btdhw,bd->bthw", frames, audio)
+
+    def compare(self, frames, audio):
+        z = self.activation_maps(frames, audio).mean(dim=(1, 2, 3))
+        return torch.stack([torch.zeros_like(z), z], dim=1)
 
 
 def draw(boxes):

@@ -4,48 +4,15 @@ import json
 
 import numpy as np
 import pytest
-import torch
 import webdataset
 from evaluations import evaluate, save_network
-from red_and_blue import KINDS, RATE, Cells, Halves, draw, tone
+from red_and_blue import FRAME_RATE, KINDS, RATE, KnowsBoth, draw, tone
 from tones import jpeg
-from torch import nn
 
-from openavc.models.contract import FramesInput, LocalizesInTime, SoundInput
 from training.corpora.shards import Shards, encode_clip
 from training.evaluate.metrics.solo_in_time import SIGNED, in_the_middle, measure
 
-FRAME_RATE, SECONDS = 10, 3
-
-
-class KnowsBoth(LocalizesInTime):
-    """Its activations are negative where a thing is red and the sound is high, or blue and low; all of them if deaf."""
-
-    map_stride, map_times = 8, 5
-
-    def __init__(self, deaf=False):
-        super().__init__(SoundInput(RATE, 1.0), FramesInput(72, 96, 10, FRAME_RATE), {})
-        self.unused, self.cells, self.hears = nn.Parameter(torch.zeros(1)), Cells(False), Halves(deaf)
-
-    def prepare_audio(self, samples):
-        return samples
-
-    def prepare_frames(self, frames):
-        return frames
-
-    def represent_audio(self, spectrogram):
-        return self.hears(spectrogram) * (spectrogram.abs().amax(dim=(1, 2)) > 0)[:, None]
-
-    def represent_frames(self, frames):
-        rows = [self.cells(pair.mean(dim=1, keepdim=True)) for pair in frames.split(2, dim=1)]
-        return torch.stack(rows, dim=1)  # (B, 5, 2, h, w)
-
-    def activation_maps(self, frames, audio):
-        return -torch.einsum("btdhw,bd->bthw", frames, audio)
-
-    def compare(self, frames, audio):
-        z = self.activation_maps(frames, audio).mean(dim=(1, 2, 3))
-        return torch.stack([torch.zeros_like(z), z], dim=1)
+SECONDS = 3
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +39,7 @@ def test_a_network_that_knows_sound_and_picture_is_right_with_its_own_sound_alon
     figures = report.figures
     assert (figures["solo own sound"], figures["solo own sound, lower bound"]) == (100, 100)
     assert (figures["solo another kind's sound"], figures["solo silence"]) == (0, 0)
-    assert figures[f"solo {SIGNED}"] == 0  # as all activations are negative
+    assert figures[f"solo own sound, {SIGNED}"] == 0  # as all activations are negative
     assert figures["solo untrained, own sound"] == 100  # which only looks
     assert figures["solo chance (area of the box)"] == pytest.approx(6.25)
     (title,) = [name for name in report.tables if name.startswith("solo, 24 pictures of 8 levels")]
@@ -97,4 +64,4 @@ def test_the_command_prints_a_table_and_writes_json(folder, tmp_path):
     names = {metric["name"] for metric in json.loads((tmp_path / "found.json").read_text())["metrics"]}
     assert {"localisation in time solo own sound, lower bound", "localisation in time solo centre"} <= names
     refused = evaluate("localization", "--model", weights, "--solo", folder, "--duo", folder)
-    assert refused.exit_code == 2 and "give --solo alone" in refused.output
+    assert refused.exit_code == 2 and "give --solo or --side-by-side alone" in refused.output

@@ -22,6 +22,9 @@ from .reporting.tables import all_tables
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="Name or weights file.")
 @click.option("--solo", type=FOLDER, help="Held-out episodes with one kind of monster.")
 @click.option("--duo", type=FOLDER, help="Held-out episodes with two.")
+@click.option("--side-by-side", "row", type=FOLDER, help="Clips, of which some play side by side and one is heard.")
+@click.option("--beside", type=click.IntRange(min=2), default=3, show_default=True, help="Clips side by side.")
+@click.option("--pictures", type=click.IntRange(min=1), default=200, show_default=True, help="Of clips side by side.")
 @click.option("--boxes", type=PATH, help="vggss.json, or Flickr-SoundNet's XML.")
 @click.option("--videos", type=FOLDER, help="With FILE.mp4, or FILE.jpg and FILE.wav, of each annotation.")
 @click.option("--names", type=FILE, help="CSV of those to take.")
@@ -34,6 +37,9 @@ def localization(
     model: str,
     solo: Path | None,
     duo: Path | None,
+    row: Path | None,
+    beside: int,
+    pictures: int,
     boxes: Path | None,
     videos: Path | None,
     names: Path | None,
@@ -45,14 +51,17 @@ def localization(
 ) -> None:
     """Does the map point at what sounds? --solo and --duo: rendered monsters; --boxes and --videos: natural videos.
 
-    For a network that fuses clips with their sound, --solo alone: episodes of as many frames a second as it takes.
+    For a network that fuses clips with their sound, --solo alone, episodes of as many frames a second as it takes, or
+    --side-by-side.
     """
     network = video_localizing_model(model)
     if isinstance(network, LocalizesInTime):
-        if solo is None or duo or boxes or videos:
-            raise click.UsageError(f"{network.name} fuses clips with their sound: give --solo alone")
-        _rendered_videos(network, solo, per_clip, untrained_seeds, seed, json_path)
+        if (solo is None) == (row is None) or duo or boxes or videos:
+            raise click.UsageError(f"{network.name} fuses clips with their sound: give --solo or --side-by-side alone")
+        _clips(network, solo, row, beside, pictures, per_clip, untrained_seeds, seed, json_path)
         return
+    if row:
+        raise click.UsageError(f"--side-by-side is for networks that fuse clips with their sound, not {network.name}")
     if (solo is None, boxes is None) != (duo is None, videos is None) or (solo is None) == (boxes is None):
         raise click.UsageError("give both --solo and --duo, or both --boxes and --videos")
     check_towers(network)  # for the maps of saliency
@@ -88,18 +97,32 @@ def _rendered_boxes(
     write_report("localisation", report.figures, json_path, tables=report.tables)
 
 
-def _rendered_videos(
-    model: LocalizesInTime, solo: Path, per_clip: int, untrained_seeds: int, seed: int, json_path: Path | None
+def _clips(
+    model: LocalizesInTime,
+    solo: Path | None,
+    row: Path | None,
+    beside: int,
+    pictures: int,
+    per_clip: int,
+    untrained_seeds: int,
+    seed: int,
+    json_path: Path | None,
 ) -> None:
     from ..corpora.shards import Shards
-    from .metrics.solo_in_time import measure
+    from .datasets.side_by_side import Rows
+    from .metrics import side_by_side, solo_in_time
 
     fresh = [untrained(model, seed + k) for k in range(untrained_seeds)]
-    report = measure(model, fresh, Shards(solo), per_clip, seed)
+    if solo:
+        report, drawn, kind = solo_in_time.measure(model, fresh, Shards(solo), per_clip, seed), "levels", "in time"
+    else:
+        shards = Shards(row)
+        report = side_by_side.measure(model, fresh, Rows(model, shards, beside, pictures, seed), seed)
+        drawn, kind = "videos", row.name
     click.echo(all_tables(report.tables))
     click.echo(f"\nuntrained: {len(fresh)} seeds, BatchNorm's statistics from some of the clips")
-    click.echo("intervals: 95 %, by drawing whole levels anew")
-    write_report("localisation in time", report.figures, json_path, tables=report.tables)
+    click.echo(f"intervals: 95 %, by drawing whole {drawn} anew")
+    write_report(f"localisation {kind}", report.figures, json_path, tables=report.tables)
 
 
 def _annotated_boxes(

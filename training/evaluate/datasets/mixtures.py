@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,8 +10,8 @@ import numpy as np
 from openavc.media.loudness import QUIETEST
 from openavc.models.contract import AudioVisualModel
 
-from ...corpora.loudness import loud_moments
-from ...corpora.shards import Shards, StoredClip, frames_with_room
+from ...corpora.shards import Shards
+from .moments import loud_window
 
 _TRIES = 1000  # pairs of clips drawn for each mixture that is wanted, before there are too few
 
@@ -67,8 +66,8 @@ class Mixtures:
             order = order if len(order) else rng.permutation(len(self.shards.clips))
             clip, order = self.shards.clips[order[0]], order[1:]
             other = self.voices.clips[rng.integers(len(self.voices.clips))]
-            own = self._loud(self.shards, clip, rng) if other.source != clip.source else None
-            strange = self._loud(self.voices, other, rng) if own else None
+            own = loud_window(self.model, self.shards, clip, rng) if other.source != clip.source else None
+            strange = loud_window(self.model, self.voices, other, rng) if own else None
             if own and strange:
                 frames = self.shards.frames_at(clip, own[0], self.model.frames)
                 yield Mixture(frames, np.stack([self._levelled(own[1]), self._levelled(strange[1])]), clip.source)
@@ -78,17 +77,6 @@ class Mixtures:
                 f"only {made} of {self.number} mixtures could be made: clips of at least two videos are needed, with "
                 f"{self.model.sound.seconds:.2f} s above {QUIETEST:g} dBFS"
             )
-
-    def _loud(self, shards: Shards, clip: StoredClip, rng: np.random.Generator) -> tuple[int, np.ndarray] | None:
-        """Draw a frame of a clip whose sound is loud enough: its number and the sound; None if there is none in 8."""
-        sound, frames = self.model.sound, self.model.frames
-
-        def read(index: int) -> np.ndarray:
-            time = float(clip.frame_times[index])
-            return shards.sound(clip, time, sound.seconds, sound.sample_rate, sound.channels)
-
-        indices = rng.permutation(np.flatnonzero(frames_with_room(clip, sound.seconds, frames)))[:8]
-        return next(itertools.islice(loud_moments(read, indices.tolist(), QUIETEST), 1), None)
 
     def _levelled(self, samples: np.ndarray) -> np.ndarray:
         return samples * np.float32(self.level / np.sqrt(np.mean(np.square(samples, dtype=np.float64))))

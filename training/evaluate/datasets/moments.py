@@ -6,6 +6,7 @@ Times are in seconds.
 from __future__ import annotations
 
 import collections
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,10 +24,12 @@ from openavc.media.clips import (
     window_around,
 )
 from openavc.media.image import fit, to_images
+from openavc.media.loudness import QUIETEST
 from openavc.media.resample import resample
 from openavc.media.video import ROUNDING, Video
 from openavc.models.contract import AudioVisualModel
 
+from ...corpora.loudness import loud_moments
 from ...corpora.shards import Shards, StoredClip, frames_with_room
 
 
@@ -92,6 +95,26 @@ def stored_moment(shards: Shards, clip: StoredClip, time: float, samples: np.nda
     first, last = (frames_around(clip.frame_times, at, 1, None)[0] for at in (time - span.before, time + span.after))
     indices = np.arange(first, last + 1)
     return Moment(time, clip.frame_times[indices], shards.frames(clip, indices), samples, clip.sample_rate)
+
+
+def loud_window(
+    model: AudioVisualModel, shards: Shards, clip: StoredClip, rng: np.random.Generator
+) -> tuple[int, np.ndarray] | None:
+    """Draw a frame of a stored clip whose sound is loud enough, with room for a network's clip.
+
+    Returns
+    -------
+    drawn : (int, ndarray of shape (n, channels)) or None
+        Number of the frame and its sound, as the network takes it; None if there is none among 8.
+    """
+    sound = model.sound
+
+    def read(index: int) -> np.ndarray:
+        time = float(clip.frame_times[index])
+        return shards.sound(clip, time, sound.seconds, sound.sample_rate, sound.channels)
+
+    indices = rng.permutation(np.flatnonzero(frames_with_room(clip, sound.seconds, model.frames)))[:8]
+    return next(itertools.islice(loud_moments(read, indices.tolist(), QUIETEST), 1), None)
 
 
 def video_moments(video: Video, span: Span) -> Iterator[Moment]:

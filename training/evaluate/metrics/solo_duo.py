@@ -148,7 +148,7 @@ def solo_report(maps: Maps, blank: list[Maps], scenes: list[Scene], seed: int, s
     targets = [ciou.target_of([(x, y, x + width, y + height)]) for x, y, width, height in boxes]
     compared = maps | {f"untrained, {OWN}": blank[0][OWN]}
     field = field_report(compared, targets, hits, (OTHER, "silence"), groups, seed)
-    rows, figures = _solo_rows(hits, groups, seed)
+    rows, figures = hit_rows(hits, groups, seed)
     off = int((hits["centre"] == 0).sum())
     title = f"solo, {len(boxes)} pictures of {len(set(groups))} levels, {off} off-centre"
     tables = {title: rows} | {f"solo, {name}": rows for name, rows in field.tables.items()}
@@ -157,17 +157,20 @@ def solo_report(maps: Maps, blank: list[Maps], scenes: list[Scene], seed: int, s
     return Report(tables, figures | telling)
 
 
-def _solo_rows(hits: Hits, groups: np.ndarray, seed: int) -> tuple[Rows, dict[str, float]]:
-    """Make the table's rows and the figures from hits, (pictures,) each."""
+def hit_rows(hits: Hits, groups: np.ndarray, seed: int, kind: str = "solo") -> tuple[Rows, dict[str, float]]:
+    """Make the rows of a table, and the figures of a kind, from hits of several maps: (pictures,) each.
+
+    Among them are those for "own sound", which the others are compared with, and of the centre.
+    """
     off = hits["centre"] == 0
     rows: Rows = {}
     figures: dict[str, float] = {}
     for name, values in hits.items():
         everywhere, aside = share(values, groups, seed), share(values[off], groups[off], seed)
         rows[name] = {"in the box": str(everywhere), "off-centre": str(aside)}
-        figures[f"solo {name}"] = everywhere.mean
+        figures[f"{kind} {name}"] = everywhere.mean
         if name == OWN:
-            figures |= {f"solo {OWN}, lower bound": everywhere.low, f"solo {OWN}, off-centre": aside.mean}
+            figures |= {f"{kind} {OWN}, lower bound": everywhere.low, f"{kind} {OWN}, off-centre": aside.mean}
         elif name != REACHABLE:
             rows[name]["own sound minus this"] = str(share(hits[OWN] - values, groups, seed))
     return rows, figures

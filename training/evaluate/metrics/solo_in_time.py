@@ -19,8 +19,7 @@ from ..networks.untrained import settling
 from .field import Maps, Report
 from .solo_duo import OTHER, OWN, read_window, solo_report
 
-SIGNED = f"{OWN}, logits with their signs"  # which say "in step"; activations are their absolute values
-SIGNED_OTHER = f"{OTHER}, logits with their signs"
+SIGNED = "logits with their signs"  # which say "in step"; activations are their absolute values
 EXAMPLES = 64  # clips whose statistics untrained networks get
 _BATCH = 8
 
@@ -50,7 +49,7 @@ def measure(model: LocalizesInTime, fresh: list[LocalizesInTime], shards: Shards
     for network in fresh:
         _settle(network, shards, [scenes[k] for k in chosen], [sounds[k] for k in chosen])
     maps, *blank = (scene_maps(network, shards, scenes, sounds, strangers) for network in (model, *fresh))
-    return solo_report(maps, blank, scenes, seed, (OWN, SIGNED))
+    return solo_report(maps, blank, scenes, seed, (OWN, f"{OWN}, {SIGNED}"))
 
 
 def scene_maps(
@@ -60,13 +59,24 @@ def scene_maps(
     maps: Maps = {}
     for scene, own, stranger in zip(scenes, sounds, strangers, strict=True):
         windows = [read_window(model, shards, sound, sound.middles[0]) for sound in (own, sounds[stranger])]
-        windows.append(np.zeros_like(windows[0]))
-        logits = clip_logits(model, [_frames(model, shards, scene)] * len(windows), windows)
-        named = dict(zip((OWN, OTHER, "silence"), np.abs(logits), strict=True))
-        named |= {SIGNED: logits[0], SIGNED_OTHER: logits[1]}
-        for name, heatmaps in named.items():
-            maps.setdefault(name, []).append(in_the_middle(heatmaps, model))
+        for name, heatmap in clip_maps(model, _frames(model, shards, scene), *windows, OTHER).items():
+            maps.setdefault(name, []).append(heatmap)
     return maps
+
+
+def clip_maps(
+    model: LocalizesInTime, frames: np.ndarray, own: np.ndarray, other: np.ndarray, name: str
+) -> dict[str, np.ndarray]:
+    """Map the middle of a clip for its own sound, for another one, which has a name, and for silence.
+
+    Returns
+    -------
+    maps : dict of str to ndarray, shape (h, w)
+        The activations for each sound and, for the first two, the logits with their signs.
+    """
+    logits = clip_logits(model, [frames] * 3, [own, other, np.zeros_like(own)])
+    middles = [in_the_middle(heatmaps, model) for heatmaps in np.concatenate([np.abs(logits), logits[:2]])]
+    return dict(zip((OWN, name, "silence", f"{OWN}, {SIGNED}", f"{name}, {SIGNED}"), middles, strict=True))
 
 
 def in_the_middle(heatmaps: np.ndarray, model: LocalizesInTime) -> np.ndarray:
