@@ -30,7 +30,7 @@ from training.recipe import Optimizer, Recipe, merge, read_tables, to_recipe
 from training.record import Progress, read_lines
 from training.state import build
 from training.steps import count_plateaus, learning_rate, train_step
-from training.train import main, train, warn_if_cold
+from training.train import main, train, warn_if_cold, warn_if_slow
 
 CONFIGS = sorted((Path(training.__file__).parent / "configs").glob("*.toml"))
 CPU = torch.device("cpu")
@@ -674,6 +674,21 @@ def test_steps_that_end_within_the_warm_up_are_warned_of(shards, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_if_cold(recipe(steps=5, optimizer={"warmup_steps": 4}))
+
+
+def test_a_processor_that_imitates_bfloat16_is_warned_of(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    file = recipe_file(tmp_path, merge(RECIPE, {"precision": "bf16"}))
+    command = [str(file), "--data", str(shards), "--output", str(tmp_path / "run"), "--steps", "1"]
+    result = CliRunner().invoke(main, [*command, "--precision", "float32"])
+    assert result.exit_code == 0 and "bf16" not in result.stderr
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "float32"
+    with pytest.warns(UserWarning, match="no instructions for bf16 .* give --precision float32"):
+        warn_if_slow(recipe(precision="bf16"), torch.device("cpu"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_if_slow(recipe(precision="bf16"), torch.device("cpu"))
 
 
 def test_labels_that_are_missing_are_told(shards, labelled, tmp_path):
