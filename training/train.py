@@ -75,7 +75,7 @@ def warn_if_slow(recipe: Recipe, device: torch.device) -> None:
     capability = torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and recipe.precision == "bf16" and capability == "AVX2":
         warnings.warn(
-            f"this processor ({capability}) has no instructions for bf16 and is very slow in it: give --precision float32",
+            f"this processor ({capability}) has no instructions for bf16, and is slow in it: give --precision float32",
             UserWarning,
             stacklevel=2,
         )
