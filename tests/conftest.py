@@ -1,4 +1,5 @@
 import os
+import warnings
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,41 @@ def shared():
     if not (folder / "data").is_dir():
         pytest.skip(f"the shared media files are not at {folder}: set OPENAVC_SHARED")
     return folder
+
+
+class Here:
+    """Stands for a worker, and calls in this process; warnings are given as those of a worker."""
+
+    def __init__(self, *_):
+        self.warned = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def start(self):
+        pass
+
+    def call(self, function, *arguments, limit=None):
+        try:
+            with warnings.catch_warnings(record=True) as given:
+                warnings.simplefilter("always")
+                return function(*arguments)
+        finally:
+            for warning in given:
+                place = warning.filename, warning.lineno
+                warnings.warn_explicit(str(warning.message), warning.category, *place, registry=self.warned)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Have commands do in this process, which has imported what they need, what they do in a worker.
+
+    It is for tests of results and messages; those of files that end their process have workers.
+    """
+    monkeypatch.setattr("openavc.worker.Worker", Here)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,8 @@ from openavc.extraction.extraction import Extraction
 from openavc.extraction.results import Job, embed_file, plan_jobs, write_result
 from openavc.weights import sha256_of
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def write_sound(path: Path, seed: int, seconds: float = 1.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
