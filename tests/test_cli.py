@@ -15,6 +15,8 @@ from openavc.cli import main
 EXAMPLE = Path(__file__).parent.parent / "examples" / "freedoom.mp4"
 COMMANDS = sorted(main.commands)
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -16,6 +16,8 @@ from openavc.media.video import read_frames
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):

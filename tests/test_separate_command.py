@@ -19,6 +19,8 @@ from openavc.media.video import read_frames
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 ARCHITECTURE = {"architecture": "separation", **SMALL}
 TIMES = np.arange(20) / 10
 FILES = ["off_screen.mp4", "off_screen.wav", "on_screen.mp4", "on_screen.wav", "separation.json", "spectrograms.png"]

@@ -11,6 +11,8 @@ from openavc.cli import main
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):

@@ -13,6 +13,8 @@ from openavc.library.index import index_embeddings
 from openavc.library.table import open_library
 from openavc.locks import only_user
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 
 @pytest.fixture
 def lancedb():

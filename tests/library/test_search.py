@@ -19,6 +19,8 @@ from openavc.library.search import Hit
 from openavc.library.table import open_library
 from openavc.media.video import read_frame, read_frames
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "freedoom.mp4"
 
 
