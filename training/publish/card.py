@@ -17,7 +17,7 @@ from openavc.weights import read_manifest
 from ..recipe import lineage, read_tables
 
 PROJECT = Path(__file__).parents[2]
-DATA_OPTIONS = ("--data", "--solo", "--duo", "--videos")  # of training.evaluate, which name folders
+DATA_OPTIONS = ("--data", "--solo", "--duo", "--side-by-side", "--videos")  # of training.evaluate, which name folders
 _UNKNOWN = "shards without a record of their making"
 
 
