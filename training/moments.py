@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -55,6 +56,10 @@ class Moments:
         self.reach = max(data.misalignment, data.grid / 2)  # seconds from a frame to the nearest window inside the clip
         self.slack = data.misalignment + data.grid / 2  # seconds from a frame to the middle of its sound, at most
         self.clips = [clip for clip in shards.clips if self.usable(clip).any()]
+
+    def folder(self, clip: StoredClip) -> Path:
+        """Return the folder of shards that holds a clip."""
+        return self.shards.paths[clip.shard].parent
 
     def usable(self, clip: StoredClip) -> np.ndarray:
         """Select the frames that can be seen in positive and negative pairs: (frames,) bool."""

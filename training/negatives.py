@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .corpora.shards import StoredClip
     from .moments import Moments
 
@@ -69,18 +71,41 @@ class Negatives(ABC):
         """Return what a clip needs for it, in words that follow "clips that are long enough"; usually nothing."""
         return ""
 
+    def check(self, moments: Moments) -> None:
+        """Raise ValueError if there are clips without any such negative; by default all have some."""
+        return
+
 
 @dataclass(frozen=True)
 class OtherClip(Negatives):
-    """Takes the sound from a clip of another video."""
+    """Takes the sound from a clip of another video.
+
+    Parameters
+    ----------
+    same_folder : bool
+        Whether it comes from the same folder of shards: where several are given, of voices and of a game, say, voices
+        are told from voices, and not by what they are.
+    """
+
+    same_folder: bool = False
+
+    def check(self, moments: Moments) -> None:
+        """Raise ValueError if a folder from which both sounds are to come holds clips of one video only."""
+        videos: dict[Path, set[str]] = {}
+        for clip in moments.clips if self.same_folder else ():
+            videos.setdefault(moments.folder(clip), set()).add(clip.source)
+        if alone := [str(folder) for folder, sources in videos.items() if len(sources) < 2]:
+            raise ValueError(f"same_folder needs clips of two videos in each folder; {', '.join(alone)} has one")
 
     def draw(
         self, moments: Moments, clip: StoredClip, time: float, rng: np.random.Generator
     ) -> tuple[StoredClip, np.ndarray]:
         """Draw a loud moment of another video."""
-        while (other := moments.clips[rng.integers(len(moments.clips))]).source == clip.source:
-            pass
-        return other, moments.draw(other, moments.usable(other), rng).samples
+        while True:
+            other = moments.clips[rng.integers(len(moments.clips))]
+            fits = not self.same_folder or moments.folder(other) == moments.folder(clip)
+            if fits and other.source != clip.source:
+                return other, moments.draw(other, moments.usable(other), rng).samples
 
     def choose(self, clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Choose, for each of n true pairs, a pair of another clip.
@@ -207,6 +232,11 @@ class Mixture(Negatives):
     def requirement(self) -> str:
         """Join the requirements of all kinds."""
         return "".join(kind.requirement() for kind in self.kinds)
+
+    def check(self, moments: Moments) -> None:
+        """Check each kind."""
+        for kind in self.kinds:
+            kind.check(moments)
 
 
 KINDS: dict[str, type[Negatives]] = {"other_clip": OtherClip, "same_clip": SameClip}

@@ -78,6 +78,7 @@ class Pairs(Dataset):
             self.clips, self.group_size = complete_groups(shards, self.clips)
         if len({clip.source for clip in self.clips}) < 2:
             raise ValueError(self._shortage())
+        self.negatives.check(self.moments)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def _shortage(self) -> str:
