@@ -71,6 +71,26 @@ def test_a_largest_gap_is_kept(corpus):
     assert gaps.min() >= 0.5 - 1e-6 and gaps.max() <= 1.0 + 1e-6
 
 
+def test_sounds_come_from_the_same_folder_if_wanted(tmp_path):
+    for folder, keys in {"one": [0, 1], "other": [2, 3]}.items():
+        (tmp_path / folder).mkdir()
+        for key in keys:
+            write_tones(tmp_path / folder / f"{key}.tar", [key], seconds=4.0, frames=20, source=str(key))
+    both = Shards(tmp_path / "one", tmp_path / "other")
+    keys = [clip.key for clip in both.clips]
+    partners = {(own, given) for own, _, given, _ in moments(both, OtherClip(same_folder=True), items=40)}
+    assert partners == {(keys[a], keys[b]) for a, b in ((0, 1), (1, 0), (2, 3), (3, 2))}
+    assert {given for own, _, given, _ in moments(both, OtherClip(), items=40) if own == keys[0]} == set(keys[1:])
+
+
+def test_a_folder_of_one_video_has_no_other_sound(corpus, tmp_path):
+    write_tones(tmp_path / "0.tar", [7], seconds=4.0, frames=20, source="c")
+    both = Shards(corpus.paths[0].parent, tmp_path)
+    mixture = Mixture((OtherClip(same_folder=True), SameClip()), (0.5, 0.5))
+    with pytest.raises(ValueError, match=r"two videos in each folder; .* has one"):
+        Pairs(both, MODEL, plain(windows_per_clip=2), 0, 1.0, mixture)
+
+
 def test_a_mixture_draws_its_kinds_by_their_shares(corpus):
     mixture = Mixture((OtherClip(), SameClip()), (0.75, 0.25))
     found = moments(corpus, mixture, items=600)
@@ -163,6 +183,7 @@ def test_every_candidate_is_chosen_as_often():
     ("tables", "negatives"),
     [
         ([{"kind": "other_clip"}], OtherClip()),
+        ([{"kind": "other_clip", "same_folder": True}], OtherClip(same_folder=True)),
         ([{"kind": "same_clip", "gap": 1.0}], SameClip(gap=1.0)),
         (
             [{"kind": "other_clip", "share": 0.75}, {"kind": "same_clip", "overlap": 0.25, "share": 0.25}],
