@@ -270,7 +270,7 @@ def test_separation_has_the_papers_numbers_and_starts_from_the_weights_of_multis
 
 
 def test_compact_separation_is_as_small_as_said_and_its_ablations_differ_in_what_they_see():
-    small, sound, frame = map(read, ("separation_small", "separation_small_sound", "separation_small_frame"))
+    small, sound, frame = map(read, ("separation_small_alike", "separation_small_sound", "separation_small_frame"))
     with torch.device("meta"):
         part = build_model(read("multisensory_small").model)
         models = [build_model(recipe.model) for recipe in (small, sound, frame)]
@@ -281,6 +281,7 @@ def test_compact_separation_is_as_small_as_said_and_its_ablations_differ_in_what
     assert [model.features for model in models] == ["video", "none", "frame"]
     assert sound.objective == small.objective | {"permutation_invariant": True}
     assert (frame.objective, frame.optimizer, frame.data) == (small.objective, small.optimizer, small.data)
+    assert small.negatives == frame.negatives == sound.negatives == OtherClip(same_folder=True)
 
 
 def test_no_two_files_share_thirty_lines():
