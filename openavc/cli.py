@@ -597,7 +597,7 @@ def _check_writable(output, overwrite, sources):
 @_command("openavc separate clip.mp4 --output sep/")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...")
 @click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder of results.")
-@click.option("--side", type=click.Choice(["left", "right"]), help="Hide the other half of the picture from the model.")
+@click.option("--side", type=click.Choice(["left", "right"]), help="The half of the picture that the model sees.")
 @_model_option("separation-small")
 @_device
 @click.option("--overwrite", is_flag=True, help="Separate again what is done.")

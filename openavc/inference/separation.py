@@ -23,7 +23,6 @@ from .inputs import crop_to
 SIDES = ("left", "right")
 BATCH_SIZE = 4  # windows at once
 DEFAULT_MODEL = "separation-small"
-_HIDDEN = 128  # grey value, the middle of what the network sees
 
 
 class Separation(NamedTuple):
@@ -46,8 +45,8 @@ def separate_sources(
     model : str, path, model or None
         As in `get_audio_embedding`; None for the separating model that ships with the package.
     side : {"left", "right"}, optional
-        The half of the picture whose sound is wanted; the other one is hidden from the model, as the paper does to
-        tell two speakers apart. All of the picture by default.
+        The half of the picture whose sound is wanted, which is all that the model sees: one of two people who talk at
+        the same time. (The paper hides the other half; a face in a half would then stand at the edge, and be cropped.)
     device : optional
         As in `load_model`.
 
@@ -106,7 +105,7 @@ def separating_model(model: Any = None, device: Any = None) -> Separates:
 
 
 def _crop(model: Separates, side: str | None) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function that hides the other side of a frame (H, W, 3) and crops it to what a network sees."""
+    """Return a function that takes one side of a frame (H, W, 3), or all of it, and crops it to what a network sees."""
     if side not in (None, *SIDES):
         raise ValueError(f"side must be {' or '.join(map(repr, SIDES))}, or None for both, got {shortened(side)}")
     crop = crop_to(model)
@@ -114,9 +113,7 @@ def _crop(model: Separates, side: str | None) -> Callable[[np.ndarray], np.ndarr
     def cropped(frame: np.ndarray) -> np.ndarray:
         if side is None:
             return crop(frame)
-        seen, half = frame.copy(), frame.shape[1] // 2
-        hidden = slice(half, None) if side == "left" else slice(0, frame.shape[1] - half)
-        seen[:, hidden] = _HIDDEN
-        return crop(seen)
+        half = -(-frame.shape[1] // 2)
+        return crop(frame[:, :half] if side == "left" else frame[:, -half:])
 
     return cropped
