@@ -24,4 +24,5 @@ def test_the_voice_of_the_face_is_lifted_above_another(shared, tmp_path):
         mixture = np.repeat(sounds.sum(axis=0)[None], 2, axis=0)
         gains.append((bss(sounds, parts) - bss(sounds, mixture))[0, 0])  # SDR on screen
         np.testing.assert_allclose(parts.sum(axis=0), sounds.sum(axis=0), atol=0.01)
+    print(f"gains {np.round(gains, 2)}, mean {np.mean(gains):.2f} dB")
     assert np.mean(gains) > 0.4  # dB
