@@ -683,7 +683,7 @@ def test_a_processor_that_imitates_bfloat16_is_warned_of(shards, tmp_path, monke
     result = CliRunner().invoke(main, [*command, "--precision", "float32"])
     assert result.exit_code == 0 and "bf16" not in result.stderr
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "float32"
-    with pytest.warns(UserWarning, match="no instructions for bf16 .* give --precision float32"):
+    with pytest.warns(UserWarning, match="no instructions for bf16.* give --precision float32"):
         warn_if_slow(recipe(precision="bf16"), torch.device("cpu"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     with warnings.catch_warnings():
