@@ -271,8 +271,8 @@ def to_tables(negatives: Negatives) -> list[dict]:
         pairs = zip(negatives.kinds, negatives.shares, strict=True)
         return [table | {"share": share} for kind, share in pairs for table in to_tables(kind)]
     name = next(name for name, kind in KINDS.items() if isinstance(negatives, kind))
-    options = {key: value for key, value in dataclasses.asdict(negatives).items() if value is not None}
-    return [{"kind": name} | {key: value for key, value in options.items() if value is not False}]
+    given = dataclasses.asdict(negatives).items()
+    return [{"kind": name} | {key: value for key, value in given if value is not None and value is not False}]
 
 
 def _to_kind(table: dict) -> Negatives:

@@ -309,21 +309,7 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
     help=f"Of the CPU; default: {VARIABLE}, or all cores but one.",
 )
 @click.option("--device", help="cpu, cuda ...; default: CUDA if there is one.")
-def main(
-    config,
-    data,
-    run,
-    validation,
-    start_from,
-    batch_size,
-    steps,
-    accumulate,
-    stop_after,
-    seed,
-    precision,
-    threads,
-    device,
-):
+def main(config, data, run, validation, start_from, stop_after, threads, device, **changes):
     atexit.register(kill_workers)
     tell_warnings()
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -331,8 +317,7 @@ def main(
     cores = (os.cpu_count() or 2) // distributed.processes_here()
     torch.set_num_threads(threads or max(1, cores - 1))
     try:
-        changes = {"batch_size": batch_size, "steps": steps, "accumulate": accumulate, "seed": seed}
-        recipe = read_recipe(config, **changes, precision=precision)
+        recipe = read_recipe(config, **changes)
         done = train(
             recipe,
             list(data),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from openavc.media.loudness import QUIETEST
 from openavc.models.contract import AudioVisualModel
 
 from ...corpora.shards import Shards
-from .moments import loud_window
+from .moments import in_turn, loud_window
 
 _TRIES = 1000  # pairs of clips drawn for each mixture that is wanted, before there are too few
 
@@ -59,12 +60,10 @@ class Mixtures:
             If too few clips have a moment that is loud enough, inside them.
         """
         rng = np.random.default_rng(self.seed)
-        made, order = 0, np.empty(0, dtype=int)
-        for _ in range(_TRIES * self.number):
+        made = 0
+        for clip in itertools.islice(in_turn(self.shards.clips, rng), _TRIES * self.number):
             if made == self.number:
                 return
-            order = order if len(order) else rng.permutation(len(self.shards.clips))
-            clip, order = self.shards.clips[order[0]], order[1:]
             other = self.voices.clips[rng.integers(len(self.voices.clips))]
             own = loud_window(self.model, self.shards, clip, rng) if other.source != clip.source else None
             strange = loud_window(self.model, self.voices, other, rng) if own else None

@@ -97,6 +97,13 @@ def stored_moment(shards: Shards, clip: StoredClip, time: float, samples: np.nda
     return Moment(time, clip.frame_times[indices], shards.frames(clip, indices), samples, clip.sample_rate)
 
 
+def in_turn(clips: Sequence[StoredClip], rng: np.random.Generator) -> Iterator[StoredClip]:
+    """Yield clips without end, in random order, each once before any comes again; nothing if there are none."""
+    while clips:
+        for number in rng.permutation(len(clips)):
+            yield clips[number]
+
+
 def loud_window(
     model: AudioVisualModel, shards: Shards, clip: StoredClip, rng: np.random.Generator
 ) -> tuple[int, np.ndarray] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from openavc.models.contract import AudioVisualModel
 
 from ...corpora.shards import Shards, StoredClip
 from .boxes import Box
-from .moments import loud_window
+from .moments import in_turn, loud_window
 
 _TRIES = 50  # draws for each row that is wanted, before there are too few clips
 
@@ -58,14 +59,11 @@ class Rows:
             If there are too few videos with a loud moment.
         """
         rng = np.random.default_rng(self.seed)
-        order = np.empty(0, dtype=int)
         made = 0
-        for _ in range(_TRIES * self.number):
+        for heard in itertools.islice(in_turn(self.shards.clips, rng), _TRIES * self.number):
             if made == self.number:
                 return
-            order = order if len(order) else rng.permutation(len(self.shards.clips))
-            first, order = self.shards.clips[order[0]], order[1:]
-            if row := self._row(first, rng):
+            if row := self._row(heard, rng):
                 yield row
                 made += 1
         if made < self.number:

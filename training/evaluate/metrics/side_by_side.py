@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from openavc.inference.batches import prepared_audio, prepared_frames, stacked
 from openavc.models.contract import LocalizesInTime
 
 from ..datasets.boxes import inside
 from ..datasets.side_by_side import Row, Rows
-from ..networks.untrained import settling
+from ..networks.untrained import settle_clips
 from .field import Maps, Report
 from .hits import box_hits
 from .solo_duo import CHANCE, OWN, hit_rows
@@ -34,7 +33,7 @@ def measure(model: LocalizesInTime, fresh: list[LocalizesInTime], rows: Rows, se
     """
     made = list(rows)
     for network in fresh:
-        _settle(network, made[:EXAMPLES])
+        settle_clips(network, (([row.frames], [row.own]) for row in made[:EXAMPLES]))
     boxes, groups = [row.box for row in made], np.array([row.source for row in made])
     hits = {name: box_hits(maps, boxes) for name, maps in _maps(model, made).items()}
     blank = [box_hits(_maps(network, made)[OWN], boxes) for network in fresh]
@@ -47,15 +46,4 @@ def measure(model: LocalizesInTime, fresh: list[LocalizesInTime], rows: Rows, se
 
 def _maps(model: LocalizesInTime, rows: list[Row]) -> Maps:
     """Map each row for several sounds: name -> (h, w) of each."""
-    maps: Maps = {}
-    for row in rows:
-        for name, heatmap in clip_maps(model, row.frames, row.own, row.other, OTHER).items():
-            maps.setdefault(name, []).append(heatmap)
-    return maps
-
-
-def _settle(network: LocalizesInTime, rows: list[Row]) -> None:
-    with settling(network):
-        for row in rows:
-            frames = prepared_frames(network, stacked(network, [network.precompute_frames(row.frames)]))
-            network(frames, prepared_audio(network, stacked(network, [row.own])))
+    return clip_maps(model, ((row.frames, row.own, row.other) for row in rows), OTHER)

@@ -5,17 +5,16 @@ Each picture with a true box is the middle of a clip, whose frames stay whole; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from openavc.inference.activations import Activations, clip_logits, whole_frames
-from openavc.inference.batches import prepared_audio, prepared_frames, stacked
 from openavc.models.contract import LocalizesInTime
 
 from ...corpora.shards import Shards, clip_frames
 from ..datasets.encounters import Scene, Sound, draw_strangers, solo_scenes
-from ..networks.untrained import settling
+from ..networks.untrained import settle_clips
 from .field import Maps, Report
 from .solo_duo import OTHER, OWN, read_window, solo_report
 
@@ -56,27 +55,36 @@ def scene_maps(
     model: LocalizesInTime, shards: Shards, scenes: Sequence[Scene], sounds: Sequence[Sound], strangers: np.ndarray
 ) -> Maps:
     """Map each picture, in its clip, for several sounds: name -> (h, w) of each picture."""
-    maps: Maps = {}
-    for scene, own, stranger in zip(scenes, sounds, strangers, strict=True):
-        windows = [read_window(model, shards, sound, sound.middles[0]) for sound in (own, sounds[stranger])]
-        for name, heatmap in clip_maps(model, _frames(model, shards, scene), *windows, OTHER).items():
-            maps.setdefault(name, []).append(heatmap)
-    return maps
+    heard = [read_window(model, shards, sound, sound.middles[0]) for sound in sounds]
+    clips = (
+        (_frames(model, shards, scene), own, heard[stranger])
+        for scene, own, stranger in zip(scenes, heard, strangers, strict=True)
+    )
+    return clip_maps(model, clips, OTHER)
 
 
-def clip_maps(
-    model: LocalizesInTime, frames: np.ndarray, own: np.ndarray, other: np.ndarray, name: str
-) -> dict[str, np.ndarray]:
-    """Map the middle of a clip for its own sound, for another one, which has a name, and for silence.
+def clip_maps(model: LocalizesInTime, clips: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]], other: str) -> Maps:
+    """Map the middles of clips for their own sounds, for others and for silence.
+
+    Parameters
+    ----------
+    model : LocalizesInTime
+    clips : iterable of (frames, own, other)
+        Whole frames (T, H, W, 3), and sounds (n, channels).
+    other : str
+        What the other sounds are called.
 
     Returns
     -------
-    maps : dict of str to ndarray, shape (h, w)
+    maps : dict of str to list of ndarray, shape (h, w)
         The activations for each sound and, for the first two, the logits with their signs.
     """
-    logits = clip_logits(model, [frames] * 3, [own, other, np.zeros_like(own)])
-    middles = [in_the_middle(heatmaps, model) for heatmaps in np.concatenate([np.abs(logits), logits[:2]])]
-    return dict(zip((OWN, name, "silence", f"{OWN}, {SIGNED}", f"{name}, {SIGNED}"), middles, strict=True))
+    maps: Maps = {name: [] for name in (OWN, other, "silence", f"{OWN}, {SIGNED}", f"{other}, {SIGNED}")}
+    for frames, *sounds in clips:
+        logits = clip_logits(model, [frames] * 3, [*sounds, np.zeros_like(sounds[0])])
+        for of_one, heatmaps in zip(maps.values(), [*np.abs(logits), *logits[:2]], strict=True):
+            of_one.append(in_the_middle(heatmaps, model))
+    return maps
 
 
 def in_the_middle(heatmaps: np.ndarray, model: LocalizesInTime) -> np.ndarray:
@@ -91,10 +99,14 @@ def _frames(model: LocalizesInTime, shards: Shards, scene: Scene) -> np.ndarray:
 
 
 def _settle(network: LocalizesInTime, shards: Shards, scenes: Sequence[Scene], sounds: Sequence[Sound]) -> None:
-    with settling(network):
-        for first in range(0, len(scenes), _BATCH):
-            part = slice(first, first + _BATCH)
-            clips = [network.precompute_frames(_frames(network, shards, scene)) for scene in scenes[part]]
-            windows = [read_window(network, shards, sound, sound.middles[0]) for sound in sounds[part]]
-            frames = prepared_frames(network, stacked(network, clips))
-            network(frames, prepared_audio(network, stacked(network, windows)))
+    parts = [slice(first, first + _BATCH) for first in range(0, len(scenes), _BATCH)]
+    settle_clips(
+        network,
+        (
+            (
+                [_frames(network, shards, scene) for scene in scenes[part]],
+                [read_window(network, shards, sound, sound.middles[0]) for sound in sounds[part]],
+            )
+            for part in parts
+        ),
+    )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 
-from openavc.inference.batches import prepared_audio, prepared_frames
+from openavc.inference.batches import prepared_audio, prepared_frames, stacked
 from openavc.media.image import fit
 from openavc.models.contract import AudioVisualModel, Compares
 from openavc.weights import build_model
@@ -46,6 +46,17 @@ def settle(network: Compares, pictures: Sequence[np.ndarray], sounds: Sequence[n
         for seen, heard in zip(frames.split(_BATCH), samples.split(_BATCH), strict=True):
             network.represent_frames(prepared_frames(network, seen))
             network.represent_audio(prepared_audio(network, heard))
+
+
+def settle_clips(network: Compares, batches: Iterable[tuple[list[np.ndarray], list[np.ndarray]]]) -> None:
+    """Set the BatchNorm statistics of an untrained network to those of batches of clips with their sounds.
+
+    Clips are (T, H, W, 3), float32 in [0, 1], those of a batch of one size; sounds are (n, channels).
+    """
+    with settling(network):
+        for clips, sounds in batches:
+            frames = prepared_frames(network, stacked(network, [network.precompute_frames(clip) for clip in clips]))
+            network(frames, prepared_audio(network, stacked(network, sounds)))
 
 
 @contextmanager
