@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -121,6 +121,11 @@ _many = _options(
     click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True),
     click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True),
     _device,
+    click.option(
+        "--jobs",
+        type=click.IntRange(min=1),
+        help="Files at once, each in a process with --threads.  [default: what cores and memory carry; 1 on a GPU]",
+    ),
     click.option("--overwrite", is_flag=True, help="Recompute results that already exist."),
 )
 _frame_rate = click.option(
@@ -132,46 +137,58 @@ _frame_rate = click.option(
 @_many
 @click.option("--hop-size", type=float, help="Seconds between two windows.  [default: 0.1; PE-AV 1]")
 @click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
-def audio(inputs, output, model, embedding, batch_size, device, overwrite, hop_size, center):
+def audio(inputs, output, model, embedding, batch_size, device, jobs, overwrite, hop_size, center):
     """Embed recordings, or the sound of videos. One .npz each: embedding (T, D), timestamps and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, modality="audio", hop_size=hop_size, center=center, **options)
+    _embed(inputs, output, overwrite, jobs, modality="audio", hop_size=hop_size, center=center, **options)
 
 
 @_command("openavc image photos/ --output emb/")
 @_many
-def image(inputs, output, model, embedding, batch_size, device, overwrite):
+def image(inputs, output, model, embedding, batch_size, device, jobs, overwrite):
     """Embed pictures. One .npz each: embedding (1, D), timestamps, which is 0, and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, modality="image", **options)
+    _embed(inputs, output, overwrite, jobs, modality="image", **options)
 
 
 @_command("openavc video clips/ --output emb/ --frame-rate 10")
 @_many
 @_frame_rate
-def video(inputs, output, model, embedding, batch_size, device, overwrite, frame_rate):
+def video(inputs, output, model, embedding, batch_size, device, jobs, overwrite, frame_rate):
     """Embed the frames of videos and the sound around each. One .npz each: audio (T, D), image (T, D), timestamps
     and metadata."""
     options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, modality="video", frame_rate=frame_rate, **options)
+    _embed(inputs, output, overwrite, jobs, modality="video", frame_rate=frame_rate, **options)
 
 
-def _embed(inputs, output, overwrite, **options):
+def _embed(inputs, output, overwrite, at_once, **options):
     """Embed files, report, and exit with the right status."""
     from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
-    from .extraction.results import plan_jobs
+    from .extraction.planning import plan_jobs
 
     extraction = Extraction(**options)
-    _work_on(inputs, output, extraction, plan_jobs, partial(embed_files_apart, extraction=extraction), overwrite)
+    work = partial(embed_files_apart, extraction=extraction)
+    _work_on(inputs, output, extraction, plan_jobs, work, overwrite, partial(_number_of_workers, at_once, extraction))
 
 
-def _work_on(inputs, output, task, plan, work, overwrite):
+def _number_of_workers(given, extraction, jobs, worker):
+    """Return how many workers to use for so many jobs, by default as many as the machine carries."""
+    from .workers import carried_workers
+
+    if given is None and jobs > 1:
+        given = carried_workers() if worker.call(extraction.computes_on_cpu) else 1
+    return max(1, min(jobs, given or 1))
+
+
+def _work_on(inputs, output, task, plan, work, overwrite, number=lambda jobs, worker: 1):
     """Plan, load, work on files with a progress bar, report, and exit with the right status.
 
-    The task knows the endings of its files and checks its model; `plan` finds jobs, `work` does them in a worker.
+    The task knows the endings of its files and checks its model; `plan` finds jobs, `work` does them in workers, of
+    which `number` tells how many there should be once the first has loaded the model.
     """
-    from .extraction.results import counted, passed_over, standing_for_nothing
+    from .extraction.planning import passed_over, standing_for_nothing
+    from .extraction.results import counted
     from .media.clips import SHORT
 
     jobs = _found(plan, inputs, output, task.extensions)
@@ -187,13 +204,14 @@ def _work_on(inputs, output, task, plan, work, overwrite):
         raise click.UsageError(f"the folder {output} can't be made: {error.strerror}") from None
     counts = dict.fromkeys(("done", "skipped", "failed"), 0)
     try:
-        with _worker() as worker, _summed_up(SHORT):
+        with ExitStack() as others_too, _worker() as worker, _summed_up(SHORT):
             _load(worker.call, task.check)  # which loads the model
-            _tell_failures(counted(work(jobs, overwrite=overwrite, worker=worker), counts, len(jobs)))
+            workers = _joined_by_others(worker, number(len(jobs), worker), others_too)
+            _tell_failures(counted(work(jobs, overwrite=overwrite, workers=workers), counts, len(jobs)))
     except KeyboardInterrupt:
         tell(f"stopped with {counts['done']} done; the same command goes on from there")
         sys.exit(130)
-    where = jobs[0].target if len(jobs) == 1 else output
+    where = next(iter(jobs)).target if len(jobs) == 1 else output
     results = f"; results in {where}" if counts["done"] or counts["skipped"] else ""
     say(", ".join(f"{number} {status}" for status, number in counts.items()) + others + results)
     sys.exit(1 if counts["failed"] else 0)
@@ -268,6 +286,15 @@ def _worker():
         return Worker(count_layers)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def _joined_by_others(worker, number, stack):
+    """Return a worker and others like it, so many in all, which share the memory and end with the stack."""
+    worker.share_memory(number)
+    others = [stack.enter_context(_worker()) for _ in range(number - 1)]
+    for other in others:
+        other.share_memory(number)
+    return [worker, *others]
 
 
 def _answer(worker, files, function, *arguments, hint="", watched=True):
@@ -473,7 +500,7 @@ def localize(sources, audio, mismatch, output, rank, maximum, frame_rate, model,
 def _rank(sources, mismatch, frame_rate, model, device):
     """List videos by the highest value of their maps, the highest first, and exit with the right status."""
     from .extraction.extraction import EXTENSIONS
-    from .extraction.results import find_files
+    from .extraction.planning import find_files
 
     videos, found = _found(find_files, sources, EXTENSIONS["video"]), []
     if not videos:
@@ -517,7 +544,7 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
     from tqdm import tqdm
 
     from .extraction.extraction import EXTENSIONS
-    from .extraction.results import find_files
+    from .extraction.planning import find_files
     from .media.remux import CONTAINERS
 
     videos = _found(find_files, inputs, EXTENSIONS["video"])
@@ -626,7 +653,8 @@ def index(inputs, db, prune):
 
     Results that are already in it are skipped; newer ones replace older ones of the same source and kind.
     """
-    from .extraction.results import counted, standing_for_nothing
+    from .extraction.planning import standing_for_nothing
+    from .extraction.results import counted
     from .library.index import add_results, find_results
     from .library.table import count_vectors
 

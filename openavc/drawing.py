@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,7 @@ def write_video(
     path: str | os.PathLike,
     audio: str | os.PathLike | None = None,
     opacity: float = OPACITY,
-) -> list[tuple[float, float]]:
+) -> np.ndarray:
     """Write a video of overlays, with the sound that was localised.
 
     Frames keep their true times, and the sound, in mono as the model hears it, stays in step with them.
@@ -161,20 +162,20 @@ def write_video(
 
     Returns
     -------
-    peaks : list of (float, float)
+    peaks : ndarray, shape (n, 2)
         Time of each frame, in seconds, and the maximum of its map.
     """
-    peaks = []
+    peaks = array("d")  # as of a long video there are many
 
     def drawn() -> Iterator[tuple[float, np.ndarray]]:
         for time, frame, heatmap in maps:
-            peaks.append((time, float(heatmap.max())))
+            peaks.extend((time, float(heatmap.max())))
             yield time, overlay(frame, heatmap, opacity)
 
     blocks, rate = open_audio(path if audio is None else audio)
     mono = model_sound(blocks, rate, SoundInput(SOUND_RATE, seconds=1.0))
     write_mp4(target, drawn(), mono, cut_sound=audio is not None)
-    return peaks
+    return np.array(peaks).reshape(-1, 2)
 
 
 def draw_localized_picture(output: Path, image: Any, audio: Any, model: Any, device: Any = None) -> float:

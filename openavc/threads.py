@@ -27,9 +27,13 @@ def default_threads() -> int:
         return int(given)
     if os.environ.get("OMP_NUM_THREADS", "").isdecimal():
         return max(1, int(os.environ["OMP_NUM_THREADS"]))
+    return max(1, min(MOST_THREADS, usable_cores() // 2))
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # missing on macOS and Windows
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, min(MOST_THREADS, cores // 2))
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def use_threads(number: int | None = None) -> None:

@@ -81,13 +81,18 @@ class Worker:
 
     def __init__(self, setup: Callable[[], None] | None = None, workers: int = 1) -> None:
         self._setup = setup
-        self._workers = workers
-        most = most_memory() or 0  # if nobody knows
-        self._most_memory = max(most // workers, min(most, _ENOUGH))
+        self._stopped = False
         self._process: Any = None
         self._connection: Any = None
         self._warned: dict = {}  # so that a warning is repeated, or not, as in one process
         self._last_words = -1, ""  # descriptor and name of the file of native code's standard error
+        self.share_memory(workers)
+
+    def share_memory(self, workers: int) -> None:
+        """Let so many workers in all share the memory, of which each may take 1 GiB."""
+        most = most_memory() or 0  # if nobody knows
+        self._workers = workers
+        self._most_memory = max(most // workers, min(most, _ENOUGH))
 
     def __enter__(self) -> Worker:
         return self
@@ -100,6 +105,8 @@ class Worker:
 
     def start(self) -> None:
         """Start the process, which then imports what it needs while the caller does something else."""
+        if self._stopped:
+            raise WorkerKilled("the process at work on it was stopped")
         if self._process is not None:
             return
         context = multiprocessing.get_context("spawn")  # a fork would inherit locks of threads
@@ -110,14 +117,26 @@ class Worker:
             os.unlink(name)
             words = _Inherited(descriptor)
         self._connection, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other, words, self._setup), daemon=True)
-        self._process.start()
+        process: Any = context.Process(target=_serve, args=(other, words, self._setup), daemon=True)
+        process.start()
         other.close()
+        self._process = process
+        if self._stopped:  # meanwhile
+            process.kill()
 
-    def call(self, function: Callable, *arguments: Any, limit: float | None = None) -> Any:
+    def stop(self) -> None:
+        """Kill the process, from any thread; a call that waits for it raises WorkerKilled, and no other is taken."""
+        self._stopped = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def call(
+        self, function: Callable, *arguments: Any, limit: float | None = None, warned: list[dict] | None = None
+    ) -> Any:
         """Return what `function(*arguments)` returns in the process, or raise what it raises.
 
-        Warnings are given here. What native code writes to the standard error is dropped; what Python writes is not.
+        Warnings are given here, unless a list takes them.
+        What native code writes to the standard error is dropped; what Python writes is not.
 
         Parameters
         ----------
@@ -126,6 +145,8 @@ class Worker:
             Like the function and its result, they must be picklable.
         limit : float, optional
             Seconds that may pass without progress before the process is killed; any number by default.
+        warned : list, optional
+            Takes the warnings, for `give_warnings`. Threads other than the first shouldn't give any.
 
         Raises
         ------
@@ -133,14 +154,13 @@ class Worker:
             If the process died, hung, took too much memory or was killed.
         """
         self._make_ready()
-        warned: list[dict] = []
+        given: list[dict] = []
         try:
-            kind, answer = self._answer((function, arguments), limit, warned)
+            kind, answer = self._answer((function, arguments), limit, given if warned is None else warned)
         except (EOFError, ConnectionError):
             raise self._ended() from None
         finally:
-            for warning in warned:  # only now: a filter may turn them into errors
-                warnings.warn_explicit(**warning, registry=self._warned)
+            give_warnings(given, self._warned)  # only now: a filter may turn them into errors
         if kind == "raised":
             raise answer
         return answer
@@ -216,6 +236,12 @@ class Worker:
             hint = " (out of memory?)" if cause == "SIGKILL" else ""
             return WorkerKilled(f"the process at work on it was killed by {cause}{hint}")
         return WorkerDied(f"the process at work on it crashed: {': '.join([cause, *lines[-1:]])}")
+
+
+def give_warnings(warned: list[dict], registry: dict) -> None:
+    """Give warnings that a process sent; the registry remembers which, so that they are repeated as in one process."""
+    for warning in warned:
+        warnings.warn_explicit(**warning, registry=registry)
 
 
 class _Inherited:

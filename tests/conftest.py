@@ -34,15 +34,22 @@ class Here:
     def start(self):
         pass
 
-    def call(self, function, *arguments, limit=None):
+    def share_memory(self, workers):
+        assert workers == 1  # warnings are caught in a whole process, and so not in several threads of it
+
+    def call(self, function, *arguments, limit=None, warned=None):
         try:
             with warnings.catch_warnings(record=True) as given:
                 warnings.simplefilter("always")
                 return function(*arguments)
         finally:
             for warning in given:
-                place = warning.filename, warning.lineno
-                warnings.warn_explicit(str(warning.message), warning.category, *place, registry=self.warned)
+                about = {name: getattr(warning, name) for name in ("category", "filename", "lineno")}
+                about["message"] = str(warning.message)
+                if warned is None:
+                    warnings.warn_explicit(**about, registry=self.warned)
+                else:
+                    warned.append(about)
 
 
 @pytest.fixture
@@ -52,6 +59,7 @@ def in_this_process(monkeypatch):
     It is for tests of results and messages; those of files that end their process have workers.
     """
     monkeypatch.setattr("openavc.worker.Worker", Here)
+    monkeypatch.setattr("openavc.workers.carried_workers", lambda: 1)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ PyTorch is imported only when a model is needed, since the process that plans th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ..media import image, video
 from ..media.audio import SOUND_EXTENSIONS
+from .growing import joined
 
 EXTENSIONS = {  # of the files that a folder is searched for
     "audio": SOUND_EXTENSIONS | video.EXTENSIONS,
@@ -84,34 +86,27 @@ class Extraction:
         FileNotFoundError, OSError
             If the file is missing or can't be decoded.
         """
-        from ..inference.embedding import get_audio_embedding, get_image_embedding, get_video_embedding
+        arrays = joined(self.blocks(path))
+        arrays.pop("loudness", None)
+        return arrays
 
+    def blocks(self, path: str | os.PathLike) -> Iterator[dict[str, np.ndarray]]:
+        """Embed a file as calling does, in constant memory; yield blocks of the rows of its arrays.
+
+        Joint embeddings of sound come with their `loudness`, in dBFS: a library needs it to leave out windows that are
+        too quiet to be searched for.
+        """
+        from ..inference.embedding import audio_blocks, get_image_embedding, video_blocks
+
+        model, joint = self.load(), self.embedding == "joint"
         shared: dict[str, Any] = {"embedding": self.embedding, "batch_size": self.batch_size}
         if self.modality == "audio":
-            embedding, timestamps = get_audio_embedding(
-                path, model=self.load(), hop_size=self.hop_size, center=self.center, **shared
-            )
-            return {"embedding": embedding, "timestamps": timestamps}
-        if self.modality == "image":
-            return {"embedding": get_image_embedding(path, self.load(), **shared), "timestamps": np.zeros(1)}
-        return get_video_embedding(path, self.load(), frame_rate=self.frame_rate, **shared)._asdict()
-
-    def measured(self, path: str | os.PathLike) -> dict[str, np.ndarray]:
-        """Embed a file as calling does; joint embeddings of sound come with their `loudness` (T,), in dBFS.
-
-        A library needs it to leave out windows that are too quiet to be searched for.
-        """
-        from ..inference.embedding import measured_audio_embedding, measured_video_embedding
-
-        if self.embedding != "joint" or self.modality == "image":
-            return self(path)
-        options: dict[str, Any] = {"embedding": self.embedding, "batch_size": self.batch_size}
-        if self.modality == "video":
-            found, loudness = measured_video_embedding(path, self.load(), frame_rate=self.frame_rate, **options)
-            return found._asdict() | {"loudness": loudness}
-        options |= {"hop_size": self.hop_size, "center": self.center}
-        embedding, timestamps, loudness = measured_audio_embedding(path, None, self.load(), **options)
-        return {"embedding": embedding, "timestamps": timestamps, "loudness": loudness}
+            shared |= {"hop_size": self.hop_size, "center": self.center}
+            yield from audio_blocks(path, model, **shared, measures=joint)
+        elif self.modality == "video":
+            yield from video_blocks(path, model, frame_rate=self.frame_rate, **shared, measures=joint)
+        else:
+            yield {"embedding": get_image_embedding(path, model, **shared), "timestamps": np.zeros(1)}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -160,6 +155,10 @@ class Extraction:
             raise ValueError(f"{model.name} takes clips of {model.frames.count} frames, not pictures: embed videos")
         if self.modality == "audio":
             check_hop(self.hop_size, model.sound)
+
+    def computes_on_cpu(self) -> bool:
+        """Whether the model is on the CPU, and not on a GPU that several processes would have to share."""
+        return self.load().device.type == "cpu"
 
     def record(self) -> dict[str, Any]:
         """Return what is stored about the model and the options beside each result."""

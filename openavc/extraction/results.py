@@ -1,4 +1,4 @@
-"""Results of many files: finding and naming them, skipping finished ones, reporting failures.
+"""Results of many files: skipping finished ones, writing the others, reporting failures.
 
 Each result is written under a temporary name and renamed, so a killed run leaves no partial files, and the next run
 continues where it stopped.
@@ -6,11 +6,9 @@ continues where it stopped.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,19 +24,13 @@ from ..progress import step
 from ..version import package_version
 from ..weights import sha256_of
 from .extraction import Extraction
+from .growing import GrowingArrays
+from .planning import Job
 
 _MARK = "weights_sha256"  # in the metadata of every result
 _BLOCK = 1 << 20  # bytes read at once
 _START = 1 << 16  # bytes, in which the metadata of a result begins
 _MOST_UNPACKED = 2**26, 10  # bytes of a result, and times the size of its file; ours aren't packed
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to embed, and where its result goes."""
-
-    source: Path
-    target: Path
 
 
 @dataclass(frozen=True)
@@ -48,109 +40,6 @@ class Outcome:
     job: Job
     status: str
     reason: str = ""
-
-
-def plan_jobs(inputs: Iterable[str | Path], output: Path, extensions: set[str]) -> list[Job]:
-    """Find the files that paths, folders and globs stand for, and give each its own .npz below `output`.
-
-    A folder keeps its structure, a file its name. If two results would share a name, all are placed by their path below
-    the folder common to all sources, and files that differ only in their extension keep it.
-
-    Parameters
-    ----------
-    inputs : iterable of str or Path
-        Files of any name, folders (searched recursively for `extensions`), or glob patterns.
-    """
-    targets: dict[Path, Path] = {}  # absolute source -> relative path of its result
-    for item in inputs:
-        for source, relative in expand(item, extensions):
-            targets.setdefault(Path(os.path.abspath(source)), relative)
-    if _collide(relative.with_suffix("") for relative in targets.values()):
-        common = Path(os.path.commonpath([source.parent for source in targets]))
-        targets = {source: source.relative_to(common) for source in targets}
-    return [Job(source, output / name) for source, name in _result_names(targets).items()]
-
-
-def standing_for_nothing(inputs: Iterable[str | Path], extensions: set[str]) -> list[str]:
-    """Return the inputs in which no file is found: folders, or globs of folders, that hold none of the extensions."""
-    return [str(item) for item in inputs if next(expand(item, extensions), None) is None]
-
-
-def find_files(inputs: Iterable[str | Path], extensions: set[str]) -> list[Path]:
-    """Find the files that paths, folders and globs stand for, each once, named as they were given."""
-    return list(dict.fromkeys(file for item in inputs for file, _ in expand(item, extensions)))
-
-
-def passed_over(inputs: Iterable[str | Path], jobs: Iterable[Job], extensions: set[str]) -> Counter[str]:
-    """Count, by extension, the files in folders that look like media and that no job is for.
-
-    Parameters
-    ----------
-    inputs : iterable of str or Path
-        As given to `plan_jobs`.
-    jobs : iterable of Job
-        What it planned.
-    extensions : set of str
-        Of files that look like media and aren't searched for.
-    """
-    planned = {job.source for job in jobs}
-    media = {Path(os.path.abspath(source)) for item in inputs for source, _ in expand(item, extensions)}
-    return Counter(source.suffix.lower() for source in media - planned)
-
-
-def _result_names(targets: dict[Path, Path]) -> dict[Path, Path]:
-    """Name results `clip.npz`, or `clip.wav.npz` where two would share that name."""
-    kept: set[Path] = set()  # sources whose result keeps their extension
-    while True:
-        names = {
-            source: relative.with_name(f"{relative.name}.npz") if source in kept else relative.with_suffix(".npz")
-            for source, relative in targets.items()
-        }
-        times = Counter(names.values())
-        clashing = {source for source, name in names.items() if times[name] > 1} - kept
-        if not clashing:
-            return names
-        kept |= clashing
-
-
-def _collide(paths: Iterable[Path]) -> bool:
-    return any(number > 1 for number in Counter(paths).values())
-
-
-def expand(item: str | Path, extensions: set[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield (file, its path below the given folder) for the files that a path, a folder or a glob stands for.
-
-    What is missing, a glob that matches nothing, and a folder that can't be listed are yielded like files: reading them
-    fails by name. An empty `item` raises ValueError.
-    """
-    if str(item) == "":
-        raise ValueError('an empty name was given; "." names the current folder')
-    path = Path(item)
-    if os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):
-        for file in _files_below(path, extensions):
-            yield file, file.relative_to(path)
-    elif not os.path.lexists(path) and (matches := glob.glob(str(item), recursive=True)):
-        for match in sorted([*matches, *_closed_to(path)]):
-            yield from expand(match, extensions)
-    else:
-        yield path, Path(path.name)
-
-
-def _closed_to(pattern: Path) -> set[str]:
-    """Return the folders into which the wildcards of a pattern lead, and that can't be listed."""
-    leading = [str(parent) for parent in pattern.parents if glob.has_magic(str(parent))]
-    found = {folder for parent in leading for folder in glob.glob(parent, recursive=True) if os.path.isdir(folder)}
-    return {folder for folder in found if not os.access(folder, os.R_OK | os.X_OK)}
-
-
-def _files_below(folder: Path, extensions: set[str]) -> list[Path]:
-    """Return the files of these extensions that aren't hidden, and the folders that can't be listed."""
-    found: list[Path] = []
-    for place, _, names in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
-        paths = [Path(place, name) for name in names if not name.startswith(".")]
-        files = [path for path in paths if path.suffix.lower() in extensions and os.path.isfile(path)]
-        found.extend(files if os.access(place, os.X_OK) else [Path(place)])  # without it, only names can be read
-    return sorted(found)
 
 
 def embed_files(jobs: Iterable[Job], extraction: Extraction, overwrite: bool = False) -> Iterator[Outcome]:
@@ -181,26 +70,28 @@ def embed_file(job: Job, extraction: Extraction, overwrite: bool = False) -> Out
             return Outcome(job, "skipped")
         if not overwrite:
             check_replaceable(job, extraction.parameters)
-        arrays, source = _embed_unchanging(job.source, extraction)
-        write_result(job.target, arrays, wanted | {"version": package_version(), "source": source})
+        _embed_unchanging(job, extraction, wanted | {"version": package_version()})
         return Outcome(job, "done")
     except Exception as error:  # decoders raise anything; the other files go on
         return Outcome(job, "failed", failure_reason(error))
 
 
-def _embed_unchanging(source: Path, extraction: Extraction) -> tuple[dict[str, np.ndarray], dict]:
-    """Return the arrays of a file and its description, which is the same before and after it is read.
+def _embed_unchanging(job: Job, extraction: Extraction, about: dict) -> None:
+    """Write the result of a file, with its description, which is the same before and after it is read.
 
     A file that changes meanwhile is read once more; one that goes on changing raises OSError.
     """
-    before = describe(source)
+    before = describe(job.source)
     for _ in range(2):
-        arrays = extraction.measured(source)
-        after = describe(source)
-        if after == before:
-            return arrays, after
+        with GrowingArrays(job.target) as arrays:
+            for block in extraction.blocks(job.source):
+                arrays.append(block)
+            after = describe(job.source)
+            if after == before:
+                arrays.close_into_result(about | {"source": after})
+                return
         before = after
-    raise OSError(f"{source} changes while it is read; embed it when whatever writes it has ended")
+    raise OSError(f"{job.source} changes while it is read; embed it when whatever writes it has ended")
 
 
 def failure_reason(error: Exception) -> str:
@@ -347,7 +238,9 @@ def write_result(path: Path, arrays: dict[str, np.ndarray], metadata: dict) -> N
 
     The metadata comes first, so that a file which is damaged further on still tells what it was.
     """
-    write_arrays(path, {"metadata": np.array(json.dumps(metadata)), **arrays})
+    with GrowingArrays(path) as growing:
+        growing.append(arrays)
+        growing.close_into_result(metadata)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from ..media.mp4 import SOUND_RATE
 from ..version import package_version
 from ..worker import Worker, WorkerDied, patience
 from .extraction import UNREAD
-from .results import Job, Outcome, describe, failure_reason, is_described, plan_jobs
+from .planning import Job, Plan, plan_jobs
+from .results import Outcome, describe, failure_reason, is_described
 
 PARTS = ("on_screen", "off_screen")
 RECORD = "separation.json"
@@ -59,15 +60,16 @@ class SeparatingTask:
         return {"model": model.name, "weights_sha256": model.sha256, "parameters": {"side": self.side}}
 
 
-def plan_folders(inputs: Iterable[str | Path], output: Path, extensions: set[str]) -> list[Job]:
+def plan_folders(inputs: Iterable[str | Path], output: Path, extensions: set[str]) -> Plan:
     """Find the videos that paths, folders and globs stand for, and give each a folder; see `plan_jobs`."""
-    return [Job(job.source, job.target.with_suffix("")) for job in plan_jobs(inputs, output, extensions)]
+    return plan_jobs(inputs, output, extensions, ending="")
 
 
 def separate_files_apart(
-    jobs: Iterable[Job], task: SeparatingTask, draw: Draw, overwrite: bool, worker: Worker
+    jobs: Iterable[Job], task: SeparatingTask, draw: Draw, overwrite: bool, workers: Sequence[Worker]
 ) -> Iterator[Outcome]:
-    """Separate videos one by one in a worker, so that one which ends its decoder fails alone."""
+    """Separate videos one by one in the only worker, so that one which ends its decoder fails alone."""
+    [worker] = workers
     for job in jobs:
         try:
             with naming(job.source):

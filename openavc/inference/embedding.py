@@ -6,6 +6,7 @@ only the data in progress is in memory.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -102,10 +103,50 @@ def measured_audio_embedding(
     batch_size: int = 32,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Embed one recording as `get_audio_embedding` does, and measure the loudness (T,) of its windows, in dBFS."""
-    loudnesses: list[float] = []
+    items, rates = pair_rates(audio, sr)
     options = (embedding, hop_size, center, batch_size)
-    embeddings, timestamps = _embed_recordings(audio, sr, model, *options, loudnesses=loudnesses)
-    return embeddings[0], timestamps[0], np.array(loudnesses)
+    blocks = [_row_blocks(rows) for rows in batched(_recording_rows(items, rates, model, *options, True), batch_size)]
+    embeddings, times, levels = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return embeddings, times, levels
+
+
+def audio_blocks(
+    path: str | os.PathLike,
+    model: AudioVisualModel,
+    *,
+    embedding: str,
+    hop_size: float | None,
+    center: bool,
+    batch_size: int,
+    measures: bool,
+) -> Iterator[dict[str, np.ndarray]]:
+    """Embed a recording of any length in constant memory; yield blocks of rows of the arrays of `get_audio_embedding`.
+
+    Arguments and errors are those of `get_audio_embedding`.
+
+    Yields
+    ------
+    block : dict
+        `embedding` (n, D) and `timestamps` (n,), and if `measures` is set the `loudness` (n,) of the windows, in dBFS.
+    """
+    rows = _recording_rows([path], [None], model, embedding, hop_size, center, batch_size, measures)
+    for batch in batched(rows, batch_size):
+        vectors, times, levels = _row_blocks(batch)
+        yield {"embedding": vectors, "timestamps": times} | ({"loudness": levels} if measures else {})
+
+
+def _row_blocks(rows: list[tuple[_Window, np.ndarray]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return embeddings (n, D), timestamps (n,) and loudness (n,) of rows."""
+    times = np.array([window.time for window, _ in rows], dtype=np.float64)
+    return np.stack([row for _, row in rows]), times, np.array([window.loudness for window, _ in rows])
+
+
+class _Window(NamedTuple):
+    """A window of one of several recordings."""
+
+    recording: int
+    time: float  # seconds
+    loudness: float | None  # dBFS, if it is measured
 
 
 def _embed_recordings(
@@ -116,31 +157,47 @@ def _embed_recordings(
     hop_size: float | None,
     center: bool,
     batch_size: int,
-    progress: bool = False,
-    loudnesses: list[float] | None = None,
+    progress: bool,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the embeddings and the timestamps of recordings; the loudness of all windows goes into a given list."""
+    """Return the embeddings and the timestamps of recordings."""
+    items, rates = pair_rates(audio, sr)
+    vectors: list[list] = [[] for _ in items]
+    times: list[list] = [[] for _ in items]
+    listed = shown(items, progress, "recording")
+    for window, row in _recording_rows(listed, rates, model, embedding, hop_size, center, batch_size, False):
+        vectors[window.recording].append(row)
+        times[window.recording].append(window.time)
+    embeddings = [np.stack(rows) for rows in vectors]
+    return embeddings, [np.array(each, dtype=np.float64) for each in times]
+
+
+def _recording_rows(
+    items: Iterable,
+    rates: list,
+    model: Any,
+    embedding: str,
+    hop_size: float | None,
+    center: bool,
+    batch_size: int,
+    measures: bool,
+) -> Iterator[tuple[_Window, np.ndarray]]:
+    """Yield the windows of recordings and their embeddings (D,), in constant memory."""
     check_embedding(model, "audio", embedding)
     check_batch_size(batch_size)
     hop_size = check_hop(hop_size, model.sound)
-    items, rates = pair_rates(audio, sr)
 
     def stretches() -> Iterator[tuple[list, np.ndarray]]:
-        for index, (item, rate) in enumerate(zip(shown(items, progress, "recording"), rates, strict=True)):
+        for index, (item, rate) in enumerate(zip(items, rates, strict=True)):
             for starts, stretch in audio_stretches(item, rate, model, hop_size, center, batch_size):
-                if loudnesses is not None:
+                levels: Iterable = itertools.repeat(None, len(starts))
+                if measures:
                     offsets = [start - starts[0] for start in starts]
-                    loudnesses.extend(windows_loudness(stretch, offsets, model.sound.samples))
-                yield [(index, start / model.sound.sample_rate) for start in starts], stretch
+                    levels = windows_loudness(stretch, offsets, model.sound.samples).tolist()
+                times = [start / model.sound.sample_rate for start in starts]
+                yield [_Window(index, *each) for each in zip(times, levels, strict=True)], stretch
 
-    vectors: list[list] = [[] for _ in items]
-    times: list[list] = [[] for _ in items]
     rows = embed_stretches(model, stretches(), embedding, hop_size, batch_size)
-    for (index, timestamp), row in numpy_rows(rows, model, batch_size):
-        vectors[index].append(row)
-        times[index].append(timestamp)
-    embeddings = [np.stack(rows) for rows in vectors]
-    return embeddings, [np.array(each, dtype=np.float64) for each in times]
+    return numpy_rows(rows, model, batch_size)
 
 
 def stream_audio_embedding(
@@ -313,33 +370,39 @@ def get_video_embedding(
     return _embed_moments(clips, model, embedding, batch_size)
 
 
-def measured_video_embedding(
-    path: str | os.PathLike, model: Any, *, embedding: str, frame_rate: float | None, batch_size: int = 32
-) -> tuple[Any, np.ndarray]:
-    """Embed a video as `get_video_embedding` does, and measure the loudness (T,) of the sounds, in dBFS."""
+def video_blocks(
+    path: str | os.PathLike, model: Any, *, embedding: str, frame_rate: float | None, batch_size: int, measures: bool
+) -> Iterator[dict[str, np.ndarray]]:
+    """Embed a video of any length in constant memory; yield blocks of rows of the arrays of `get_video_embedding`.
+
+    Arguments and errors are those of `get_video_embedding`.
+
+    Yields
+    ------
+    block : dict
+        `audio` (n, D) and `image` (n, D), or of a network that fuses them `joint` (n, D), and `timestamps` (n,); if
+        `measures` is set also the `loudness` (n,) of the sounds, in dBFS.
+    """
     check_video_embedding(model, embedding)
     check_batch_size(batch_size)
-    frame_rate = check_moments(frame_rate, model.frames)
-    loudnesses: list[float] = []
-    found = _embed_moments(model_clips(path, model, frame_rate), model, embedding, batch_size, loudnesses)
-    return found, np.array(loudnesses)
+    clips = model_clips(path, model, check_moments(frame_rate, model.frames))
+    for batch, found in _moments(clips, model, embedding, batch_size):
+        levels = {"loudness": np.array([loudness(clip.samples) for clip in batch])} if measures else {}
+        yield found._asdict() | levels
 
 
-def _embed_moments(
-    clips: Iterable[Clip], model: Any, embedding: str, batch_size: int, loudnesses: list[float] | None = None
-) -> Any:
-    """Embed clips of a video; the loudness of their sounds goes into a given list."""
-    times, rows = [], []
+def _embed_moments(clips: Iterable[Clip], model: Any, embedding: str, batch_size: int) -> Any:
+    """Embed all clips of a video."""
+    blocks = [found for _, found in _moments(clips, model, embedding, batch_size)]
+    return type(blocks[0])(*map(np.concatenate, zip(*blocks, strict=True)))
+
+
+def _moments(clips: Iterable[Clip], model: Any, embedding: str, batch_size: int) -> Iterator[tuple[list[Clip], Any]]:
+    """Yield batches of clips, and their embeddings, VideoEmbedding or FusedEmbedding."""
+    kind: Any = FusedEmbedding if isinstance(model, Fuses) else VideoEmbedding
     for batch in batched(clips, batch_size):
-        times += [clip.time for clip in batch]
-        if loudnesses is not None:
-            loudnesses += [loudness(clip.samples) for clip in batch]
-        rows.append([to_numpy(output, model) for output in _outputs(model, batch, embedding)])
-    arrays = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
-    timestamps = np.array(times, dtype=np.float64)
-    if isinstance(model, Fuses):
-        return FusedEmbedding(arrays[0], timestamps)
-    return VideoEmbedding(arrays[0], arrays[1], timestamps)
+        times = np.array([clip.time for clip in batch], dtype=np.float64)
+        yield batch, kind(*(to_numpy(output, model) for output in _outputs(model, batch, embedding)), times)
 
 
 def _outputs(model: Any, clips: list[Clip], embedding: str) -> tuple[Tensor, ...]:

@@ -23,7 +23,7 @@ from ..media.clips import (
     window_start,
 )
 from ..media.file_object import BinaryFile, as_path, is_file, name_of
-from ..media.image import read_image, to_images, to_stack
+from ..media.image import read_image, side_to_fit, to_images, to_stack
 from ..models.contract import AudioVisualModel, Compares, EmbedsAudio, EmbedsFrames, Slices
 from .arguments import shortened
 
@@ -120,15 +120,19 @@ def image_clips(item: Any, model: EmbedsFrames | Compares) -> Iterator[np.ndarra
         return
     if isinstance(item, list):
         raise TypeError("a list of pictures can't hold lists: give arrays (H, W, 3) or (N, H, W, 3), or paths")
-    pictures = [read_picture(item)] if is_file(item) else (to_images(picture)[0] for picture in _split_stack(item))
+    pictures: Iterable[np.ndarray]
+    if is_file(item):
+        pictures = [read_picture(item, side_to_fit(model.frames.height, model.frames.width))]
+    else:
+        pictures = (to_images(picture)[0] for picture in _split_stack(item))
     for picture in pictures:
         yield model.precompute_frames(model.fit_frame(picture)[None])
 
 
-def read_picture(file: Any) -> np.ndarray:
-    """Read the picture (H, W, 3), float32 in [0, 1], of a path or a file object."""
+def read_picture(file: Any, least_side: int | None = None) -> np.ndarray:
+    """Read the picture (H, W, 3), float32 in [0, 1], of a path or a file object; see `read_image`."""
     with as_path(file) as path:
-        return read_image(path)
+        return read_image(path, least_side)
 
 
 def _split_stack(item: Any) -> Iterator[np.ndarray]:

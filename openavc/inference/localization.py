@@ -163,7 +163,7 @@ def video_peaks(
     if isinstance(network, LocalizesInTime):
         return video_activations(path, network, audio).peaks()
     maps = localize_video(path, network, audio=audio, frame_rate=frame_rate)
-    return peaks_of_frames([(time, float(heatmap.max())) for time, _, heatmap in maps])
+    return peaks_of_frames((time, float(heatmap.max())) for time, _, heatmap in maps)
 
 
 def check_video(

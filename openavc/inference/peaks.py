@@ -5,7 +5,7 @@ PyTorch isn't imported here, as processes that only tell peaks don't need it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ class Peaks(NamedTuple):
         return float(self.values[index]), float(self.timestamps[index])
 
 
-def peaks_of_frames(peaks: Sequence[tuple[float, float]]) -> Peaks:
-    """Return the (time, highest probability) pairs of frames as `Peaks`."""
-    times, values = np.array(peaks).T
+def peaks_of_frames(peaks: Iterable[tuple[float, float]]) -> Peaks:
+    """Return the (time, highest probability) pairs of frames as `Peaks`; objects for the pairs aren't kept."""
+    times, values = np.fromiter(peaks, dtype=np.dtype((np.float64, 2))).T
     return Peaks("probability", times, values)

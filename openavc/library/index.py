@@ -6,16 +6,18 @@ searched, and the next run continues there.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..extraction.results import Job, Outcome, counted, expand, failure_reason
+from ..extraction.planning import Job, expand
+from ..extraction.results import Outcome, counted, failure_reason
 from ..lines import warn
 from ..locks import only_user
-from .rows import Result, joint_metadata, read_rows, too_quiet, vector_size
+from .rows import Result, Rows, joint_metadata, read_rows, too_quiet, vector_size
 from .table import TABLE, check_name, count_vectors, import_lancedb, open_table, quoted, recorded_model
 from .versions import begin, compact, delete_replaced, show
 
@@ -178,12 +180,12 @@ class Writer:
         self.given_up: list[str] = []  # paths of results that those of another model replaced
         self.results: dict[str, Result] = {}  # by path
         self.paths: dict[tuple[str, str], str] = {}  # by source and kind
-        self.waiting: dict[tuple[str, str], tuple[Result, pyarrow.Table]] = {}  # by source and kind
-        self.values = 0  # numbers in the waiting vectors
+        self.waiting: dict[tuple[str, str], tuple[Result, Rows]] = {}  # by source and kind
+        self.values = 0  # numbers in the waiting vectors that are in memory
         for result in _stored_results(self.table) if self.stored_model else ():
             self._remember(result)
 
-    def read(self, path: Path) -> tuple[Result, pyarrow.Table] | None:
+    def read(self, path: Path) -> tuple[Result, Rows] | None:
         """Read a file; return None if it, or a newer result of the same source, is already in the library or waiting.
 
         Of a recording that is too quiet throughout to be searched for, there is nothing to return either.
@@ -206,7 +208,7 @@ class Writer:
         if self._has_newer(result):
             return None
         rows = read_rows(result, metadata)
-        if not len(rows):
+        if not rows.count:
             warn(f"{path} is left out: {too_quiet(source)}")
             self.remove(self.results.keys() & {result.path})
             return None
@@ -231,16 +233,17 @@ class Writer:
                 "compared; give it another --db"
             )
 
-    def _check_size(self, path: Path, rows: pyarrow.Table) -> None:
+    def _check_size(self, path: Path, rows: Rows) -> None:
         """Raise ValueError if vectors have another size than those waiting, or those of the library if none wait."""
-        _, others = next(iter(self.waiting.values()), (None, self.table if self.model else None))
-        if others is not None and vector_size(others) != vector_size(rows):
-            raise ValueError(f"{path} has vectors of {vector_size(rows)} values, the library of {vector_size(others)}")
+        stored = vector_size(self.table) if self.table is not None and self.model else rows.size
+        size = next((others.size for _, others in self.waiting.values()), stored)
+        if size != rows.size:
+            raise ValueError(f"{path} has vectors of {rows.size} values, the library of {size}")
 
-    def enqueue(self, result: Result, rows: pyarrow.Table) -> None:
+    def enqueue(self, result: Result, rows: Rows) -> None:
         """Keep a result for the next `commit`."""
         self.waiting[result.source, result.kind] = result, rows
-        self.values += len(rows) * vector_size(rows)
+        self.values += BATCH_VALUES if rows.whole is None else rows.count * rows.size
 
     def awaits(self, result: Result) -> bool:
         """Whether another result of the same source and kind is waiting for the next `commit`."""
@@ -252,23 +255,26 @@ class Writer:
 
     def commit(self) -> list[str]:
         """Write the waiting results, replacing older ones in the same step, and return their paths."""
-        import pyarrow
-
         if not self.waiting:
             return []
-        rows = pyarrow.concat_tables([rows for _, rows in self.waiting.values()]).combine_chunks()
         done = [result.path for result, _ in self.waiting.values()]
         older = {self.paths[key] for key in self.waiting if key in self.paths}
         replaced = (older | set(done)) & self.results.keys()
         if self._is_of_another_model():
             self.given_up += sorted(self.results.keys() - replaced)
             replaced = set(self.results)
-        if replaced == self.results.keys():  # nothing remains; an emptied table may be another model's
-            mode = "create" if self.table is None else "overwrite"
-            self.table = self.connection.create_table(TABLE, rows, mode=mode)
+        parts = self._waiting_parts()
+        if self.table is None:
+            first = next(parts)
+            parts = itertools.chain([first], parts)
+            self.table = self.connection.create_table(TABLE, schema=first.schema)
+            show(self.table)  # empty: what comes in steps is seen at once
+        elif replaced == self.results.keys():  # nothing remains; an emptied table may be another model's
+            self.table = self.connection.create_table(TABLE, next(parts), mode="overwrite")
         else:
             self._delete(replaced)
-            self.table.add(rows)
+        for part in parts:
+            self.table.add(part)
         show(self.table)
         for path in replaced:
             self._forget(path)
@@ -276,6 +282,17 @@ class Writer:
             self._remember(result)
         self.waiting, self.values, self.stored_model = {}, 0, self.model
         return done
+
+    def _waiting_parts(self) -> Iterator[pyarrow.Table]:
+        """Yield the waiting rows: those of all short results together, those of long ones in parts."""
+        import pyarrow
+
+        waiting = [rows for _, rows in self.waiting.values()]
+        if whole := [rows.whole for rows in waiting if rows.whole is not None]:
+            yield pyarrow.concat_tables(whole).combine_chunks()
+        for rows in waiting:
+            if rows.whole is None:
+                yield from rows.parts()
 
     def take_any_model_if_all_are_gone(self) -> None:
         """Let results of another model replace all that are stored, if the files of all of those are gone."""

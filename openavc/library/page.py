@@ -42,7 +42,7 @@ def thumbnail(source: Path, time: float | None, side: int) -> str:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about damage outside the frame that is shown
-        picture = read_image(source) if time is None else video.read_frame(source, time)
+        picture = read_image(source, side) if time is None else video.read_frame(source, time)
     return _data_uri(picture, side)
 
 

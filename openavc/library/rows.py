@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +20,8 @@ from .table import MODALITIES, to_unit_length
 if TYPE_CHECKING:
     import pyarrow
     from lancedb.table import Table
+
+PART_VALUES = 2**22  # numbers read at once: 16 MB of vectors
 
 
 class Result(NamedTuple):
@@ -62,7 +68,29 @@ def joint_metadata(path: Path) -> dict:
     return metadata
 
 
-def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a result, for a table; those of a long one are read from its file in parts, each time anew.
+
+    Parameters
+    ----------
+    count : int
+        Number of rows.
+    size : int
+        Number of values of a vector; 0 without rows.
+    whole : pyarrow.Table or None
+        All rows, unless they are many.
+    parts : callable
+        Returns an iterator of tables of some rows each; raises OSError if the file was damaged meanwhile.
+    """
+
+    count: int
+    size: int
+    whole: pyarrow.Table | None
+    parts: Callable[[], Iterator[pyarrow.Table]]
+
+
+def read_rows(result: Result, metadata: dict) -> Rows:
     """Read the rows of a result, without the sounds that are too quiet to be searched for.
 
     Parameters
@@ -73,8 +101,8 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
 
     Returns
     -------
-    rows : pyarrow.Table
-        A row for each moment; for videos, those of the sound before those of the frames. Windows of sound below
+    rows : Rows
+        One for each moment; for videos, those of the sound before those of the frames. Windows of sound below
         `QUIETEST` are left out, except in results of earlier versions, which don't hold their loudness.
 
     Raises
@@ -84,33 +112,90 @@ def read_rows(result: Result, metadata: dict) -> pyarrow.Table:
     ValueError
         If its embeddings aren't vectors with a direction, one for each timestamp.
     """
-    try:
-        with opened_result(Path(result.path)) as archive:
+    import pyarrow
+
+    count, size, held = 0, 0, []
+    for part in _parts(result, metadata):
+        count, size = count + len(part), vector_size(part)
+        if count * size <= PART_VALUES:
+            held.append(part)
+    whole = pyarrow.concat_tables(held) if held and count * size <= PART_VALUES else None
+    return Rows(count, size, whole, partial(_parts, result, metadata))
+
+
+def _parts(result: Result, metadata: dict) -> Iterator[pyarrow.Table]:
+    """Yield the rows of a result in tables of at most `PART_VALUES` values."""
+    path = Path(result.path)
+    with ExitStack() as stack:
+        with _damage_told(path):
+            archive = stack.enter_context(opened_result(path))
             names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
             fused = "joint" in archive  # one vector for sound and pictures together
-            embeddings = {modality: archive[name] for modality, name in names.items() if not fused}
+            embeddings = {} if fused else {modality: _Vectors(archive, name) for modality, name in names.items()}
             timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
             loud = archive["loudness"] >= QUIETEST if "loudness" in archive else np.ones(len(timestamps), dtype=bool)
-    except Exception as error:  # any error of zipfile, zlib or numpy
-        raise OSError(f"{result.path} can't be read: {type(error).__name__}: {error}") from error
-    if fused:
-        raise ValueError(
-            f"{result.path} holds vectors of sound and pictures together, which neither alone can search: index the "
-            "results of a model that embeds each"
-        )
-    check_unpacked(len(timestamps) * len(json.dumps(metadata)), Path(result.path))  # which is repeated in each row
-    fits = all(v.ndim == 2 and v.dtype.kind == "f" and len(v) == len(timestamps) for v in embeddings.values())
-    if not fits or not len(timestamps) or loud.shape != timestamps.shape:
-        shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
-        raise ValueError(f"{result.path} doesn't hold a vector (D,) for each timestamp: {shapes}")
+        if fused:
+            raise ValueError(
+                f"{path} holds vectors of sound and pictures together, which neither alone can search: index the "
+                "results of a model that embeds each"
+            )
+        check_unpacked(len(timestamps) * len(json.dumps(metadata)), path)  # which is repeated in each row
+        _check_shapes(path, embeddings, timestamps, loud)
+        first = True  # one row stands for the result
+        for modality, vectors in embeddings.items():
+            rows = max(1, PART_VALUES // vectors.shape[1])
+            for start in range(0, len(timestamps), rows):
+                part = slice(start, start + rows)
+                unit, times = _read_unit_vectors(path, vectors, rows), timestamps[part]
+                kept = loud[part] if modality == "audio" else np.ones(len(times), dtype=bool)
+                if kept.any():
+                    times = times[kept] if result.kind != "image" else np.full(len(times), None)
+                    yield _to_table(unit[kept], modality, times, result, metadata, first)
+                    first = False
+
+
+class _Vectors:
+    """An array (N, D) of an .npz, read row after row."""
+
+    def __init__(self, archive: Any, name: str) -> None:
+        self._file = archive.zip.open(f"{name}.npy")
+        version = np.lib.format.read_magic(self._file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        self.shape, in_columns, self.dtype = read_header[version](self._file)
+        if in_columns:
+            raise ValueError(f"{name} is stored column by column")
+
+    def read(self, rows: int) -> np.ndarray:
+        """Return the next rows."""
+        bytes_ = self._file.read(rows * self.shape[1] * self.dtype.itemsize)
+        return np.frombuffer(bytes_, self.dtype).reshape(-1, self.shape[1])
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Raise OSError with the name of a result for whatever its damage makes zipfile, zlib or numpy raise."""
     try:
-        vectors = np.concatenate([to_unit_length(part) for part in embeddings.values()])
+        yield
+    except Exception as error:
+        raise OSError(f"{path} can't be read: {type(error).__name__}: {error}") from error
+
+
+def _check_shapes(path: Path, embeddings: dict[str, _Vectors], timestamps: np.ndarray, loud: np.ndarray) -> None:
+    """Raise ValueError unless there is a vector of one size and a loudness for each time."""
+    fits = all(len(v.shape) == 2 and v.dtype.kind == "f" and len(timestamps) == v.shape[0] for v in embeddings.values())
+    one_size = len({vectors.shape[1:] for vectors in embeddings.values()}) == 1
+    if not (fits and one_size and len(timestamps) and loud.shape == timestamps.shape):
+        shapes = {name: vectors.shape for name, vectors in embeddings.items()} | {"timestamps": timestamps.shape}
+        raise ValueError(f"{path} doesn't hold a vector (D,) for each timestamp: {shapes}")
+
+
+def _read_unit_vectors(path: Path, vectors: _Vectors, rows: int) -> np.ndarray:
+    with _damage_told(path):
+        read = vectors.read(rows)
+    try:
+        return to_unit_length(read)
     except ValueError as error:
-        raise ValueError(f"{result.path}: {error}") from None
-    modalities = np.repeat(list(embeddings), len(timestamps))
-    times = np.tile(timestamps, len(embeddings)) if result.kind != "image" else np.full(len(vectors), None)
-    kept = np.tile(loud, len(embeddings)) | (modalities != "audio")
-    return _to_table(vectors[kept], modalities[kept].tolist(), times[kept], result, metadata)
+        raise ValueError(f"{path}: {error}") from None
 
 
 def too_quiet(source: str) -> str:
@@ -124,18 +209,18 @@ def vector_size(rows: pyarrow.Table | Table) -> int:
 
 
 def _to_table(
-    vectors: np.ndarray, modalities: list[str], timestamps: np.ndarray, result: Result, metadata: dict
+    vectors: np.ndarray, modality: str, timestamps: np.ndarray, result: Result, metadata: dict, first: bool
 ) -> pyarrow.Table:
-    """Return a table of vectors (N, D) of length 1, their modalities and times, and what their result has in common."""
+    """Return a table of vectors (N, D) of length 1, their times, and what all rows of their result have in common."""
     import pyarrow
 
     rows, size = vectors.shape
     flat = pyarrow.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
     columns = {
         "vector": pyarrow.FixedSizeListArray.from_arrays(flat, size),
-        "modality": pyarrow.array(modalities, pyarrow.string()),
+        "modality": pyarrow.repeat(pyarrow.scalar(modality, pyarrow.string()), rows),
         "timestamp": pyarrow.array(timestamps, pyarrow.float64()),  # seconds
-        "first": pyarrow.array(np.arange(rows) == 0),  # one row stands for the result
+        "first": pyarrow.array((np.arange(rows) == 0) & first),
     }
     same = {
         "source": result.source,

@@ -24,11 +24,18 @@ _BAND = 256  # rows turned to floats at once; with alpha that takes many times t
 _RESIZE = 256 / 224  # the L3 paper's: shorter side 256, then a crop of 224
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
+def read_image(path: str | os.PathLike, least_side: int | None = None) -> np.ndarray:
     """Read an image as RGB.
 
     It is turned upright and converted to sRGB by its ICC profile; 16-bit depth is kept, unconverted; transparent parts
     are laid on white.
+
+    Parameters
+    ----------
+    path : str or Path
+    least_side : int, optional
+        Allows a JPEG that has more pixels than are allowed to be read at an eighth, a quarter or half of its size, with
+        sides of at least so many pixels.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
         If the file can't be decoded or has more pixels than allowed (2**26, or the environment variable
         `OPENAVC_MAX_PIXELS`); the message names it and says why.
     """
-    pixels = read_pixels(path)
+    pixels = read_pixels(path, least_side)
     try:
         image = np.empty((*pixels.shape[:2], 3), np.float32)
         for top in range(0, len(pixels), _BAND):
@@ -130,6 +137,11 @@ def shrink_to(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if scale == 1:
         return image
     return resize(image, max(height, round(rows * scale)), max(width, round(columns * scale)))
+
+
+def side_to_fit(height: int, width: int) -> int:
+    """Return how many pixels the sides of a picture need at least for `fit` to take means of two or more a side."""
+    return 2 * round(max(height, width) * _RESIZE)
 
 
 def uncropped(image: np.ndarray, height: int, width: int, multiple: int) -> np.ndarray:

@@ -9,6 +9,7 @@ for something else: colours in planes apart, and grey with alpha.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import struct
@@ -25,7 +26,7 @@ import numpy as np
 
 from ..lines import warn
 from .container import existing_file, make_reformatter
-from .limits import check_pixels
+from .limits import check_pixels, most_pixels
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "PPM", "GIF", "JPEG2000", "SUN", "QOI", "ICO")
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
@@ -36,6 +37,7 @@ _RECORDINGS = (b"\x1a\x45\xdf\xa3", b"OggS", b"fLaC", b"ID3")
 _HEIC = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics, ITU-T H.273
 _SAME_COLOUR = 2  # of 255: a profile that moves no colour further than this is sRGB
+_MOST_REDUCED = 16  # times as many pixels as may be decoded; a gigapixel by default, which takes seconds
 _MOST_SCANS = 100  # of a progressive JPEG, which has about ten; each takes the time of a whole picture
 _MOST_BANDS = 5  # that Pillow reads, CMYK and alpha; of more it logs a line without the file's name
 # Tags and values of TIFF 6.0.
@@ -43,8 +45,16 @@ _ORIENTATION, _MIN_IS_WHITE, _RGB, _NOT_ALPHA, _MULTIPLIED, _UNSIGNED, _FLOAT, _
 _pillow_limit, _stderr = threading.Lock(), threading.Lock()  # both belong to the whole process
 
 
-def read_pixels(path: str | os.PathLike) -> np.ndarray:
+def read_pixels(path: str | os.PathLike, least_side: int | None = None) -> np.ndarray:
     """Decode a picture file.
+
+    Parameters
+    ----------
+    path : str or Path
+    least_side : int, optional
+        If given, a JPEG with more pixels than are allowed, up to 16 times as many, is decoded at an eighth of its size,
+        or at a quarter or half where both sides would have less than so many pixels. Progressive ones aren't, as they
+        are decoded whole all the same.
 
     Returns
     -------
@@ -62,7 +72,7 @@ def read_pixels(path: str | os.PathLike) -> np.ndarray:
     with _told_with_name(path):
         tags = _tiff_tags(path)
         reader = _deep_tiff_reader(tags) if tags else None
-        return _read_deep_tiff(path, tags, reader) if tags and reader else _read_with_pillow(path)
+        return _read_deep_tiff(path, tags, reader) if tags and reader else _read_with_pillow(path, least_side)
 
 
 def read_as_stored(path: str | os.PathLike) -> np.ndarray:
@@ -84,10 +94,10 @@ def read_as_stored(path: str | os.PathLike) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ by Pillow
 
 
-def _read_with_pillow(path: Path) -> np.ndarray:
+def _read_with_pillow(path: Path, least_side: int | None) -> np.ndarray:
     from PIL import ImageOps
 
-    with _opened(path) as image:
+    with _opened(path, least_side) as image:
         peak, tags = _peak_of_deep_colours(image, path), dict(getattr(image, "tag_v2", {}))
         _load(image)  # finds damage
         if transfer := _hdr_transfer(path):
@@ -110,8 +120,11 @@ def _read_with_pillow(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a picture by its header; raise ValueError if it has too many pixels."""
+def _opened(path: Path, least_side: int | None = None) -> Iterator[Any]:
+    """Open a picture by its header, maybe to be decoded at a reduced size; raise ValueError if it has too many pixels.
+
+    Arguments are those of `read_pixels`.
+    """
     from PIL import Image
 
     with open(path, "rb") as file:  # given a path, Pillow maps files to memory, and turned TIFFs wrongly
@@ -122,10 +135,29 @@ def _opened(path: Path) -> Iterator[Any]:
             finally:
                 Image.MAX_IMAGE_PIXELS = before
         with image:
-            check_pixels(*image.size, 4 * len(image.getbands()) if image.format == "JPEG2000" else 1)
+            if least_side is None or not _is_reduced(image, least_side):
+                check_pixels(*image.size, 4 * len(image.getbands()) if image.format == "JPEG2000" else 1)
             if image.format in ("JPEG", "MPO"):
                 _check_scans(path.read_bytes())
             yield image
+
+
+def _is_reduced(image: Any, least_side: int) -> bool:
+    """Have a large JPEG decoded at a reduced size, by the discrete cosine transform of blocks of fewer pixels.
+
+    Returns
+    -------
+    reduced : bool
+        False if that isn't needed, or of no use.
+    """
+    pixels, most = image.width * image.height, most_pixels()
+    if image.format not in ("JPEG", "MPO") or "progressive" in image.info or not most < pixels <= _MOST_REDUCED * most:
+        return False
+    scale = next((scale for scale in (8, 4, 2) if min(image.size) >= scale * least_side), 1)
+    if scale == 1 or math.ceil(image.width / scale) * math.ceil(image.height / scale) > most:
+        return False
+    image.draft(image.mode, (image.width // scale, image.height // scale))
+    return True
 
 
 def _check_scans(data: bytes) -> None:

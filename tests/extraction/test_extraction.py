@@ -16,7 +16,7 @@ from videos import RATE, noise, tone, write_sound, write_video
 
 import openavc
 from openavc.extraction.extraction import EXTENSIONS, UNREAD, Extraction
-from openavc.extraction.results import plan_jobs
+from openavc.extraction.planning import plan_jobs
 from openavc.media import image
 from openavc.media.audio import read_audio
 from openavc.models.contract import FramesInput

@@ -20,7 +20,8 @@ from click.testing import CliRunner
 import openavc
 from openavc.cli import main
 from openavc.extraction.extraction import Extraction
-from openavc.extraction.results import Job, embed_file, plan_jobs, write_result
+from openavc.extraction.planning import Job, plan_jobs
+from openavc.extraction.results import embed_file, write_result
 from openavc.weights import sha256_of
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
@@ -222,15 +223,14 @@ def test_a_result_with_a_changed_byte_is_made_anew(tmp_path, seed):
 
 @pytest.mark.parametrize("times", [1, 9])
 def test_a_source_that_changes_while_it_is_read_never_gives_a_result_of_what_it_was(tmp_path, monkeypatch, times):
-    source, changes, measure = write_sound(tmp_path / "clip.wav", 0), iter(range(1, times + 1)), Extraction.measured
+    source, changes, embed = write_sound(tmp_path / "clip.wav", 0), iter(range(1, times + 1)), Extraction.blocks
 
-    def measure_and_change(extraction, path):
-        arrays = measure(extraction, path)
+    def embed_and_change(extraction, path):
+        yield from embed(extraction, path)
         for seed in itertools.islice(changes, 1):
             write_sound(path, seed)  # of the same size
-        return arrays
 
-    monkeypatch.setattr(Extraction, "measured", measure_and_change)
+    monkeypatch.setattr(Extraction, "blocks", embed_and_change)
     job = Job(source, tmp_path / "clip.npz")
     outcome = embed_file(job, Extraction("audio"))
     if times == 1:
@@ -247,7 +247,8 @@ def test_a_source_that_changes_while_it_is_read_never_gives_a_result_of_what_it_
 LIST_AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from openavc.extraction.results import describe, plan_jobs
+from openavc.extraction.planning import plan_jobs
+from openavc.extraction.results import describe
 if os.getuid() == 0:
     os.setuid(65534)
 for job in plan_jobs(sys.argv[1:], Path("out"), {".wav"}):

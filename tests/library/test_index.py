@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from joint_results import WEIGHTS, find, run, scores, vectors, write
 
-from openavc.library import index
+from openavc.library import index, rows
 from openavc.library.index import index_embeddings
 from openavc.library.table import open_library
 from openavc.locks import only_user
@@ -232,3 +232,45 @@ def test_vectors_of_sound_and_pictures_together_are_refused_with_a_reason(tmp_pa
     indexed = index_embeddings(tmp_path / "emb", tmp_path / "db")
     assert (indexed.added, len(indexed.failed)) == (0, 1)
     assert "sound and pictures together" in next(iter(indexed.failed.values()))
+
+
+def test_a_long_result_comes_in_parts_with_the_rows_of_a_short_one(lancedb, tmp_path, monkeypatch):
+    sound, pictures = vectors(0, 50), vectors(1, 50)
+    write(tmp_path / "emb/clip.npz", (sound, pictures), kind="video")
+    write(tmp_path / "emb/short.npz", vectors(2))
+    stored = []
+    for name, values in (("whole", 2**22), ("parts", 7 * 8)):
+        monkeypatch.setattr(rows, "PART_VALUES", values)
+        assert index_embeddings(tmp_path / "emb", tmp_path / name).vectors == 105
+        assert index_embeddings(tmp_path / "emb", tmp_path / name).skipped == 2
+        table = open_library(tmp_path / name).search().limit(1000).to_list()
+        stored.append(sorted(table, key=lambda row: (row["source"], row["modality"], row["timestamp"])))
+    assert stored[0] == stored[1]
+    assert [row["first"] for row in stored[1]].count(True) == 2
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["new", "old"])
+def test_a_long_result_is_seen_whole_or_not_at_all(lancedb, tmp_path, monkeypatch, before):
+    monkeypatch.setattr(rows, "PART_VALUES", 10 * 8)
+    write(tmp_path / "emb/a.npz", vectors(0, 30))
+    for seed in range(before):
+        index_embeddings(tmp_path / "emb", tmp_path / "db")
+        write(tmp_path / "emb/a.npz", vectors(5 + seed, 40))
+    parts, read = rows._parts, []
+
+    def stopped(*arguments):
+        read.append(1)
+        for number, part in enumerate(parts(*arguments)):
+            if len(read) == 2 and number == 2:  # at the second reading, in the middle
+                raise KeyboardInterrupt
+            yield part
+
+    monkeypatch.setattr(rows, "_parts", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        index_embeddings(tmp_path / "emb", tmp_path / "db")
+    assert len(find(tmp_path / "db", vectors(0)[0])) == 30 * before
+    monkeypatch.setattr(rows, "_parts", parts)
+    assert index_embeddings(tmp_path / "emb", tmp_path / "db").added == 1
+    expected = vectors(5, 40) if before else vectors(0, 30)
+    query = vectors(9)[0]
+    np.testing.assert_allclose(scores(find(tmp_path / "db", query)), np.sort(expected @ query)[::-1], atol=1e-6)

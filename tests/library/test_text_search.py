@@ -15,7 +15,8 @@ from tiny_pe_av import RATE, require_pe_av, write_tiny_pe_av
 
 import openavc
 from openavc.extraction.extraction import Extraction
-from openavc.extraction.results import embed_files, plan_jobs, read_metadata
+from openavc.extraction.planning import plan_jobs
+from openavc.extraction.results import embed_files, read_metadata
 
 COMMIT = "c" * 40
 TEXT = "a dog barks"

@@ -14,6 +14,7 @@ import pytest
 from pictures import UPRIGHT, exif, png_chunk, write_png, write_png16, write_tiff
 from PIL import Image, ImageCms
 
+from openavc import get_image_embedding
 from openavc.interfaces.openl3.pictures import read_picture
 from openavc.media.image import read_image
 
@@ -425,3 +426,69 @@ def test_the_limit_can_be_set(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAVC_MAX_PIXELS", "many")
     with pytest.raises(OSError, match="OPENAVC_MAX_PIXELS must be a whole number of pixels, got 'many'"):
         read_image(tmp_path / "a.png")
+
+
+def write_jpeg(path, size=(1600, 1200), **options):
+    """Write a JPEG of smooth colours and a block, and return its pixels (H, W, 3) uint8."""
+    small = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
+    picture.paste((250, 20, 20), (size[0] // 2, size[1] // 3, size[0] // 2 + 300, size[1] // 3 + 200))
+    picture.save(path, "JPEG", quality=95, **options)
+    return np.asarray(Image.open(path))
+
+
+@pytest.mark.parametrize(
+    ("limit", "side", "found"),
+    [
+        (1_920_000, 100, (1200, 1600)),  # no more than allowed: nothing is reduced
+        (1_919_999, 100, (150, 200)),
+        (500_000, 151, (300, 400)),
+        (500_000, 600, (600, 800)),
+    ],
+)
+def test_a_jpeg_beyond_the_limit_is_decoded_at_a_reduced_size_with_the_same_content(
+    tmp_path, monkeypatch, limit, side, found
+):
+    whole = write_jpeg(tmp_path / "a.jpg")
+    monkeypatch.setenv("OPENAVC_MAX_PIXELS", str(limit))
+    reduced = read_image(tmp_path / "a.jpg", side)
+    assert reduced.shape[:2] == found
+    truth = cv2.resize(whole, found[::-1], interpolation=cv2.INTER_AREA) / 255
+    assert np.abs(reduced - truth).mean() < 0.005
+    assert np.abs(reduced - truth).max() < 0.25  # at the edges of the block
+
+
+def test_a_jpeg_is_turned_when_it_is_reduced(tmp_path, monkeypatch):
+    turned = Image.Exif()
+    turned[274] = 6
+    write_jpeg(tmp_path / "a.jpg")
+    write_jpeg(tmp_path / "b.jpg", exif=turned)
+    monkeypatch.setenv("OPENAVC_MAX_PIXELS", "500000")
+    upright, on_its_side = (read_image(tmp_path / name, 200) for name in ("a.jpg", "b.jpg"))
+    np.testing.assert_array_equal(on_its_side, np.rot90(upright, 3))
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "options"),
+    [
+        (None, 1_900_000, {}),  # who needs the whole picture
+        (601, 1_900_000, {}),
+        (100, 119_999, {}),  # 16 times the limit
+        (100, 1_900_000, {"progressive": True}),  # decoded whole all the same
+    ],
+)
+def test_a_jpeg_that_cannot_be_reduced_is_refused(tmp_path, monkeypatch, side, limit, options):
+    write_jpeg(tmp_path / "a.jpg", **options)
+    monkeypatch.setenv("OPENAVC_MAX_PIXELS", str(limit))
+    said = rf"a\.jpg.* it has 1600 x 1200 pixels, the limit is {limit:,}; OPENAVC_MAX_PIXELS"
+    with pytest.raises(OSError, match=said):
+        read_image(tmp_path / "a.jpg", side)
+
+
+def test_an_embedding_of_a_reduced_jpeg_is_that_of_the_whole_one(tmp_path, monkeypatch, model):
+    write_jpeg(tmp_path / "a.jpg")
+    whole = get_image_embedding(tmp_path / "a.jpg", model)[0]
+    monkeypatch.setenv("OPENAVC_MAX_PIXELS", "500000")
+    reduced = get_image_embedding(tmp_path / "a.jpg", model)[0]
+    assert (whole != reduced).any()
+    assert np.linalg.norm(whole - reduced) < 0.01 * np.linalg.norm(whole)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from queue import SimpleQueue
 
 from openavc.worker import Worker, WorkerDied, patience
+from openavc.workers import spread
 
 
 def write_in_processes(
@@ -36,23 +35,17 @@ def write_in_processes(
     """
     from tqdm import tqdm
 
-    died: list[tuple[tuple, WorkerDied]] = []
     limit = patience()
+
+    def call(worker: Worker, job: tuple) -> tuple[tuple, WorkerDied] | None:
+        try:
+            worker.call(write, job, limit=limit)
+        except WorkerDied as death:
+            return job, death
+        return None
+
     number = max(1, min(number, len(jobs)))
-    with ExitStack() as stack, ThreadPoolExecutor(number) as callers:
-        idle: SimpleQueue[Worker] = SimpleQueue()
-        for _ in range(number):
-            idle.put(stack.enter_context(Worker(workers=number)))
-
-        def call(job: tuple) -> None:
-            worker = idle.get()
-            try:
-                worker.call(write, job, limit=limit)
-            except WorkerDied as death:
-                died.append((job, death))
-            finally:
-                idle.put(worker)
-
-        for _ in tqdm(callers.map(call, jobs), total=len(jobs), unit="shard", disable=None):
-            pass
-    return died
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(workers=number)) for _ in range(number)]
+        ends = tqdm(spread(call, jobs, workers), total=len(jobs), unit="shard", disable=None)
+        return [end for end in ends if end is not None]
