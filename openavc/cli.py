@@ -126,6 +126,14 @@ _many = _options(
         type=click.IntRange(min=1),
         help="Files at once, each in a process with --threads.  [default: what cores and memory carry; 1 on a GPU]",
     ),
+    click.option(
+        "--format",
+        "file_format",
+        type=click.Choice(["npz", "parquet"]),
+        default="npz",
+        show_default=True,
+        help="Of the results; parquet has one row a window.",
+    ),
     click.option("--overwrite", is_flag=True, help="Recompute results that already exist."),
 )
 _frame_rate = click.option(
@@ -137,39 +145,40 @@ _frame_rate = click.option(
 @_many
 @click.option("--hop-size", type=float, help="Seconds between two windows.  [default: 0.1; PE-AV 1]")
 @click.option("--center/--no-center", default=True, show_default=True, help="Centre windows on their timestamps.")
-def audio(inputs, output, model, embedding, batch_size, device, jobs, overwrite, hop_size, center):
+def audio(**options):
     """Embed recordings, or the sound of videos. One .npz each: embedding (T, D), timestamps and metadata."""
-    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, jobs, modality="audio", hop_size=hop_size, center=center, **options)
+    _embed("audio", **options)
 
 
 @_command("openavc image photos/ --output emb/")
 @_many
-def image(inputs, output, model, embedding, batch_size, device, jobs, overwrite):
+def image(**options):
     """Embed pictures. One .npz each: embedding (1, D), timestamps, which is 0, and metadata."""
-    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, jobs, modality="image", **options)
+    _embed("image", **options)
 
 
 @_command("openavc video clips/ --output emb/ --frame-rate 10")
 @_many
 @_frame_rate
-def video(inputs, output, model, embedding, batch_size, device, jobs, overwrite, frame_rate):
+def video(**options):
     """Embed the frames of videos and the sound around each. One .npz each: audio (T, D), image (T, D), timestamps
     and metadata."""
-    options = {"model": model, "embedding": embedding, "batch_size": batch_size, "device": device}
-    _embed(inputs, output, overwrite, jobs, modality="video", frame_rate=frame_rate, **options)
+    _embed("video", **options)
 
 
-def _embed(inputs, output, overwrite, at_once, **options):
+def _embed(modality, inputs, output, overwrite, jobs, file_format, **options):
     """Embed files, report, and exit with the right status."""
     from .extraction.apart import embed_files_apart
     from .extraction.extraction import Extraction
+    from .extraction.parquet import ENDING, check_parquet
     from .extraction.planning import plan_jobs
 
-    extraction = Extraction(**options)
-    work = partial(embed_files_apart, extraction=extraction)
-    _work_on(inputs, output, extraction, plan_jobs, work, overwrite, partial(_number_of_workers, at_once, extraction))
+    ending = f".{file_format}"
+    if ending == ENDING:
+        _load(check_parquet)
+    extraction = Extraction(modality, **options)
+    plan, work = partial(plan_jobs, ending=ending), partial(embed_files_apart, extraction=extraction)
+    _work_on(inputs, output, extraction, plan, work, overwrite, partial(_number_of_workers, jobs, extraction))
 
 
 def _number_of_workers(given, extraction, jobs, worker):

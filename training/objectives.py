@@ -85,7 +85,9 @@ class Contrastive(Objective):
     Pairs by class (`by_class` in a recipe's [data]) need `same_class`: with "positive" each picture must find all
     sounds of its class, by the mean of their cross-entropies (Khosla et al. 2020, arXiv 2004.11362, equation 2, here
     between pictures and sounds); with "ignored" only its own, and the others of its class aren't compared. The decision
-    is then fitted on sounds of other classes.
+    is then fitted on sounds of other classes. With `classes`, each picture and each sound must also find the prototype
+    of its class, a learned vector of the joint space, among those of all classes; that draws both towers to the same
+    places from the start, when neither has anything yet to tell the other.
 
     Parameters
     ----------
@@ -95,13 +97,17 @@ class Contrastive(Objective):
         Whether pictures also search among silence and white noise, to learn that neither is their own sound.
     same_class : {None, "positive", "ignored"}
         What pairs of one class are to each other; None: negatives, as all others.
+    classes : int, optional
+        Number of classes, for their prototypes; needs `same_class`.
+    features : int
+        Dimensions of the joint space, whose vectors the prototypes are.
     windows_per_clip : int
         Number of neighbouring pairs from one clip.
 
     Raises
     ------
     ValueError
-        If `same_class` is something else.
+        If `same_class` is something else, or `classes` is given without it.
     """
 
     needs = (Compares, HasSimilarity)
@@ -111,11 +117,16 @@ class Contrastive(Objective):
         temperature: float = 0.1,
         distractors: bool = False,
         same_class: str | None = None,
+        classes: int | None = None,
+        features: int = 128,
         windows_per_clip: int = 1,
     ):
         super().__init__()
         if same_class not in (None, "positive", "ignored"):
             raise ValueError(f"same_class must be 'positive' or 'ignored', or left out, got {same_class!r}")
+        if classes and not same_class:
+            raise ValueError("with classes, same_class must say what pairs of one class are to each other")
+        self.prototypes = nn.Parameter(F.normalize(torch.randn(classes, features), dim=1)) if classes else None
         self.same_class, self.takes_classes = same_class, same_class is not None
         self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
         self.distractors = distractors
@@ -141,6 +152,8 @@ class Contrastive(Objective):
                 contrast, right = self.contrast(by_frames, by_audio, others, same)
                 exist, chosen = of_other_classes(classes)
                 other, known = all_audio.detach()[chosen], distributed.own_rows(exist)
+                if self.prototypes is not None:
+                    contrast = contrast + self._among_prototypes(model, frames, audio, batch["target"])
             else:
                 contrast, right = self.contrast(by_frames, by_audio, others)
                 other, known = all_audio.detach().roll(self.shift, dims=0), None
@@ -176,7 +189,7 @@ class Contrastive(Objective):
             partners = same & ~others
         elif same is not None:
             others = others | (same & ~partners)
-        scale, more = self.log_scale.clamp(max=math.log(100)).exp(), by_frames.shape[1] - others.shape[1]
+        scale, more = self._scale(), by_frames.shape[1] - others.shape[1]
         by_frames = (scale * by_frames).masked_fill(F.pad(others, (0, more)), -math.inf)
         by_audio = (scale * by_audio).masked_fill(others, -math.inf)
         found = F.pad(partners, (0, more)).gather(1, by_frames.argmax(dim=1, keepdim=True))
@@ -185,6 +198,17 @@ class Contrastive(Objective):
         else:
             loss = (find_partners(by_frames, F.pad(partners, (0, more))) + find_partners(by_audio, partners)) / 2
         return loss, found.float().mean()
+
+    def _among_prototypes(self, model: HasSimilarity, frames: Tensor, audio: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy with which pictures and sounds find the prototypes of their classes."""
+        prototypes, scale = F.normalize(self.prototypes, dim=1), self._scale()
+        found_by_frames = scale * model.similarity(frames, prototypes)
+        found_by_audio = scale * model.similarity(prototypes, audio).T
+        return (F.cross_entropy(found_by_frames, target) + F.cross_entropy(found_by_audio, target)) / 2
+
+    def _scale(self) -> Tensor:
+        """Return the inverse of the temperature."""
+        return self.log_scale.clamp(max=math.log(100)).exp()
 
     def _decision(self, model: Compares, frames: Tensor, audio: Tensor, other: Tensor, known: Tensor | None) -> Tensor:
         """Fit the decision on pairs and on others; pairs are left out of which it isn't `known` that others differ."""

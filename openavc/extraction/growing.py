@@ -1,8 +1,9 @@
-"""Arrays that grow block by block, in temporary files and constant memory, until they are closed into an .npz."""
+"""Arrays that grow block by block, in temporary files and constant memory, until they are closed into a result."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import zipfile
@@ -14,6 +15,7 @@ import numpy as np
 
 from ..atomic import name_full_disk, write_atomically
 from ..progress import step
+from . import parquet
 
 _IN_MEMORY = 1 << 20  # bytes of an array before it goes to a file
 _BLOCK = 1 << 20  # bytes copied at once
@@ -28,7 +30,7 @@ class GrowingArrays:
     Parameters
     ----------
     target : Path
-        Of the result. Its folder is created with the first block.
+        Of the result, an .npz or .parquet. Its folder is created with the first block.
     """
 
     def __init__(self, target: Path) -> None:
@@ -66,10 +68,16 @@ class GrowingArrays:
                 self._lengths[name] += len(rows)
 
     def close_into_result(self, metadata: dict) -> None:
-        """Write the result, completely or not at all: an .npz of `metadata` (JSON), which comes first, and the arrays.
+        """Write the result, completely or not at all: `metadata` (JSON) and the arrays.
 
-        It has the bytes that `numpy.savez` would give it.
+        In an .npz the metadata comes first, and it has the bytes that `numpy.savez` would give it.
         """
+        if self._target.suffix == parquet.ENDING:
+            parquet.write_table(self._target, self._read_back(), metadata)
+        else:
+            self._write_npz(metadata)
+
+    def _write_npz(self, metadata: dict) -> None:
         with write_atomically(self._target) as partial, zipfile.ZipFile(partial, "w") as archive:
             with _member(archive, "metadata") as member:
                 np.lib.format.write_array(member, np.array(json.dumps(metadata)), allow_pickle=False)
@@ -80,6 +88,22 @@ class GrowingArrays:
                     for block in iter(lambda file=file: file.read(_BLOCK), b""):  # type: ignore[misc]
                         member.write(block)
                         step()
+
+    def _read_back(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the arrays in blocks of as many rows as make about a MiB."""
+        for file in self._files.values():
+            file.seek(0)
+        widest = max(like.itemsize * math.prod(like.shape[1:]) for like in self._like.values())
+        number, left = max(1, _BLOCK // widest), next(iter(self._lengths.values()))
+        while left:
+            number = min(number, left)
+            yield {name: self._read_rows(name, number) for name in self._files}
+            left -= number
+
+    def _read_rows(self, name: str, number: int) -> np.ndarray:
+        like = self._like[name]
+        shape = (number, *like.shape[1:])
+        return np.frombuffer(self._files[name].read(like.itemsize * math.prod(shape)), like.dtype).reshape(shape)
 
     def _begin(self, block: dict[str, np.ndarray]) -> None:
         self._target.parent.mkdir(parents=True, exist_ok=True)

@@ -24,12 +24,13 @@ from ..progress import step
 from ..version import package_version
 from ..weights import sha256_of
 from .extraction import Extraction
+from . import parquet
 from .growing import GrowingArrays
 from .planning import Job
 
 _MARK = "weights_sha256"  # in the metadata of every result
 _BLOCK = 1 << 20  # bytes read at once
-_START = 1 << 16  # bytes, in which the metadata of a result begins
+_PART = 1 << 16  # bytes at the start of an .npz, or the end of a .parquet, that hold the metadata
 _MOST_UNPACKED = 2**26, 10  # bytes of a result, and times the size of its file; ours aren't packed
 
 
@@ -140,6 +141,8 @@ def is_done(job: Job, wanted: dict) -> bool:
 
 def _is_whole(path: Path) -> bool:
     """Whether every array of a result has the checksum that it was written with."""
+    if path.suffix == parquet.ENDING:
+        return parquet.is_whole_table(path)
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
@@ -181,8 +184,13 @@ def _was_result(path: Path) -> bool:
     if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
-        start = file.read(_START)
-    return not start or np.array(_MARK).tobytes() in start
+        if path.suffix == parquet.ENDING:
+            file.seek(max(0, path.stat().st_size - _PART))
+            mark = _MARK.encode()
+        else:
+            mark = np.array(_MARK).tobytes()
+        part = file.read(_PART)
+    return not part or mark in part
 
 
 def describe(source: Path) -> dict:
@@ -200,9 +208,12 @@ def describe(source: Path) -> dict:
 def read_metadata(path: Path) -> dict | None:
     """Return the metadata of a result, or None if there is none that can be read."""
     try:
-        with opened_result(path) as archive:
-            metadata = json.loads(str(archive["metadata"]))
-    except Exception:  # a damaged archive raises any error of zipfile, zlib or numpy
+        if path.suffix == parquet.ENDING:
+            metadata = parquet.read_table_metadata(path)
+        else:
+            with opened_result(path) as archive:
+                metadata = json.loads(str(archive["metadata"]))
+    except Exception:  # what is damaged raises any error of zipfile, zlib, numpy or pyarrow
         return None
     return metadata if isinstance(metadata, dict) else None
 

@@ -194,6 +194,25 @@ def test_the_decision_is_fitted_on_sounds_of_other_classes():
     assert loss.item() == pytest.approx(contrast + (near + far) / 2, abs=1e-5)
 
 
+def test_pictures_and_sounds_find_the_prototypes_of_their_classes_by_hand():
+    rng = np.random.default_rng(2)
+    image, audio, target = torch.tensor(rng.normal(size=(4, 3))), torch.tensor(rng.normal(size=(4, 3))), [2, 0, 2, 1]
+    batch = {"group": torch.zeros(4), "target": torch.tensor(target)}
+    torch.manual_seed(0)
+    objective = Contrastive(temperature=0.25, same_class="positive", classes=5, features=3)
+    with torch.no_grad():
+        objective.prototypes *= torch.tensor([[3.0], [0.1], [1.0], [2.0], [5.0]])  # their lengths don't count
+    loss, _ = objective(Fixed(), image, audio, batch)
+    without, _ = Contrastive(temperature=0.25, same_class="positive")(Fixed(), image, audio, batch)
+    prototypes = objective.prototypes.detach().double().numpy()
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    chances = [np.exp(4 * side.numpy() @ prototypes.T) for side in (image, audio)]
+    terms = [np.log(chance.sum(axis=1) / chance[range(4), target]).mean() for chance in chances]
+    assert loss.item() - without.item() == pytest.approx(np.mean(terms), abs=1e-5)
+    loss.backward()
+    assert (objective.prototypes.grad != 0).any(dim=1).all()  # those of no item are pushed away
+
+
 def test_a_batch_of_one_class_has_a_finite_gradient():
     image = torch.randn(3, 4, requires_grad=True)
     batch = {"group": torch.zeros(3), "target": torch.ones(3)}
@@ -237,6 +256,7 @@ def test_a_training_by_class_goes_on_as_if_never_stopped(classes, tmp_path):
         ({"objective": {"name": "contrastive"}}, "must know classes"),
         ({"objective": {"name": "correspondence"}}, "must know classes"),
         ({"objective": {"name": "contrastive", "same_class": "friend"}}, "same_class must be 'positive' or 'ignored'"),
+        ({"objective": {"name": "contrastive", "classes": 2}}, "with classes, same_class must say what pairs"),
         ({"data": {"by_class": "always"}}, "by_class must be one of uniform, square_root, count, got 'always'"),
         ({"data": {"windows_per_clip": 2}}, "windows_per_clip = 2 has no meaning with by_class"),
         ({"data": {"sound": {"noise": 1.5}}}, r"\[data.sound\]: noise must be a share of the windows"),

@@ -1,0 +1,90 @@
+"""Results as Parquet: one row a window, for pandas, Polars, DuckDB and whatever else reads tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..atomic import write_atomically
+from ..progress import step
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ENDING = ".parquet"
+_KEY = b"openavc"  # of the metadata, in those of the file
+_TIMES = "timestamps"  # the array that becomes the column `timestamp`
+
+
+def check_parquet() -> None:
+    """Raise ImportError unless what reads and writes Parquet is installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise ImportError('Parquet needs pyarrow: pip install "openavc[parquet]"') from None
+
+
+def write_table(path: Path, blocks: Iterator[dict[str, np.ndarray]], metadata: dict) -> None:
+    """Write a result, completely or not at all.
+
+    Columns are `source`, the path of the file that was embedded, `timestamp`, and what else the blocks hold: numbers,
+    or vectors as lists of one length. The metadata of the result, JSON, is that of the file under the key "openavc".
+
+    Parameters
+    ----------
+    path : Path
+    blocks : iterator of dict
+        Name -> rows (n,) or (n, D), at least one block; all are alike.
+    metadata : dict
+    """
+    from pyarrow.parquet import ParquetWriter
+
+    source = metadata["source"]["path"]
+    first = _to_table(next(blocks), source)
+    schema = first.schema.with_metadata({_KEY: json.dumps(metadata)})
+    with (
+        write_atomically(path) as partial,
+        open(partial, "wb") as file,
+        ParquetWriter(file, schema, write_page_checksum=True) as writer,
+    ):
+        writer.write_table(first)
+        for block in blocks:
+            writer.write_table(_to_table(block, source))
+            step()
+
+
+def _to_table(block: dict[str, np.ndarray], source: str) -> pyarrow.Table:
+    """Turn a block of rows into a table."""
+    import pyarrow
+
+    columns: dict[str, Any] = {"source": pyarrow.array([source] * len(block[_TIMES])), "timestamp": block[_TIMES]}
+    for name, rows in block.items():
+        if rows.ndim == 2:
+            columns[name] = pyarrow.FixedSizeListArray.from_arrays(np.ascontiguousarray(rows).ravel(), rows.shape[1])
+        elif name != _TIMES:
+            columns[name] = rows
+    return pyarrow.table(columns)
+
+
+def read_table_metadata(path: Path) -> dict:
+    """Return the metadata of a result; any error if it is none."""
+    from pyarrow.parquet import read_metadata
+
+    return json.loads(read_metadata(path).metadata[_KEY])
+
+
+def is_whole_table(path: Path) -> bool:
+    """Whether every page of a result has the checksum that it was written with."""
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path, page_checksum_verification=True) as file:
+            for _ in file.iter_batches():
+                step()
+        return True
+    except Exception:  # damage raises any error
+        return False
