@@ -23,8 +23,8 @@ from ..memory import ran_out_of_memory
 from ..progress import step
 from ..version import package_version
 from ..weights import sha256_of
-from .extraction import Extraction
 from . import parquet
+from .extraction import Extraction
 from .growing import GrowingArrays
 from .planning import Job
 
