@@ -86,6 +86,21 @@ def test_statistics_of_the_test_fold_are_not_used():
     np.testing.assert_allclose(standardised[1], [[99], [99]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("c", [1e-4, 1e-2, 1e-1])
+@pytest.mark.parametrize("classes", [2, 7])
+def test_classes_fitted_at_once_are_those_of_scikit_learn(classes, c):
+    from sklearn.svm import LinearSVC
+
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(classes), 40)
+    windows = (rng.normal(size=(classes, 30))[targets] / 2 + rng.normal(size=(len(targets), 30))).astype(np.float32)
+    weights, bias = probes.fit_svm(windows, targets, c)
+    reference = LinearSVC(C=c, dual=True, tol=1e-7, max_iter=10**5, random_state=0).fit(windows, targets)
+    expected = reference.decision_function(windows)
+    expected = expected if classes > 2 else np.stack([-expected, expected], axis=1)
+    np.testing.assert_allclose(windows @ weights + bias, expected, atol=2e-3)
+
+
 def test_an_svm_score_is_the_mean_over_the_windows_of_a_clip():
     """One extreme window can't outvote two ordinary ones by number, but it does by score."""
     features = [np.full((3, 1), -1.0), np.full((3, 1), 1.0), np.array([[-1.0], [-1.0], [9.0]])]
