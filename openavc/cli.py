@@ -774,6 +774,19 @@ def verify(names):
     _print_each(names or list_models(), state)
 
 
+@_command("openavc export ave-small --output onnx/")
+@click.argument("model", metavar="NAME")
+@click.option("--output", type=Named(path_type=Path, file_okay=False), required=True, help="Folder of the files.")
+@click.option("--embedding", type=click.Choice(["features", "joint"]), default="features", show_default=True)
+@click.option("--format", "file_format", type=click.Choice(["onnx"]), default="onnx", show_default=True)
+def export(model, output, embedding, file_format):
+    """Write a model's towers as ONNX. NAME-audio.onnx takes windows of sound, NAME-image.onnx pictures or clips."""
+    from .interfaces.onnx import export_onnx
+
+    for path, about in _load(partial(export_onnx, output, model, embedding=embedding)).values():
+        say(f"{path}: " + ", ".join(f"{key} {value}" for key, value in about.items() if key != "weights_sha256"))
+
+
 @_command("openavc import-openl3 openl3_audio_mel256_music-v0_4_0.h5.gz")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE [FILE]", type=Named(path_type=Path))
 @click.option(

@@ -177,12 +177,13 @@ SINGLE = [
     ("import-openl3", "sounds/line\nbreak.wav"),
     ("download", "broken\n"),
     ("verify", "broken\n"),
+    ("export", "broken\n", "--output", "onnx"),
 ]
 
 
 @pytest.mark.parametrize("arguments", SINGLE, ids=lambda arguments: " ".join(map(one_line, arguments)))
 def test_a_file_that_cannot_be_used_is_an_error_of_one_line(run, odd, arguments):
-    usage = arguments[0] in ("download", "verify") or "map\n-good.mkv" in arguments
+    usage = arguments[0] in ("download", "verify", "export") or "map\n-good.mkv" in arguments
     _, errors = run(*arguments, status=2 if usage else 1)
     assert errors.splitlines()[-1].startswith("Error: ")
 
