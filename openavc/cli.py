@@ -418,19 +418,30 @@ def _find_nearest(query, kind, db, options, model, device):
     return search(db, **{kind: query}, **options, model=model, device=device)
 
 
+_path = Named(path_type=Path)
+_file = Named(path_type=Path, dir_okay=False)
+
+
 @_command("openavc score clip.mp4            or: openavc score growl.wav monster.png")
 @click.argument("inputs", nargs=-1, required=True, metavar="VIDEO | SOUND PICTURE")
 @_model
 @click.option("--frame-rate", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--plot", type=_file, help="Draw a video's scores, as .png, .svg or .pdf.")
 @_device
-def score(inputs, model, frame_rate, device):
+@click.option("--overwrite", is_flag=True, help="Replace the drawing that is there.")
+def score(inputs, model, frame_rate, plot, device, overwrite):
     """Tell whether sound and picture belong together. They are those of a video, or of two files.
 
     For a video, one line a moment and the mean; for a sound and a picture, their score.
     """
     if len(inputs) > 2:
         raise click.UsageError(f"give a video, or first a sound, then a picture; got {len(inputs)} files")
+    if plot:
+        _check_drawn(plot)
+        _check_writable(plot, overwrite, map(Path, inputs))
     if len(inputs) == 2:
+        if plot:
+            raise click.UsageError("--plot draws the scores along a video, not the one of two files")
         hint = " (the sound comes first, then the picture)"
         say(f"{_apart(_load_any, _score_pair, *inputs, files=inputs, model=model, device=device, hint=hint):.3f}")
         return
@@ -438,10 +449,52 @@ def score(inputs, model, frame_rate, device):
     for time, value in zip(timestamps, scores, strict=True):
         say(f"{time:8.2f} s  {value:.3f}")
     say(f"    mean    {scores.mean():.3f}")
+    if plot:
+        from .plotting import draw_scores
+
+        _drawn(draw_scores, plot, timestamps, scores, Path(inputs[0]).name)
 
 
-_path = Named(path_type=Path)
-_file = Named(path_type=Path, dir_okay=False)
+def _check_drawn(output):
+    """Exit unless a drawing can be of the kind that its name says."""
+    if output and output.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.UsageError(f"the drawing {output} must end in .png, .svg or .pdf")
+
+
+def _drawn(draw, output, *arguments):
+    """Draw, or exit with a message."""
+    try:
+        draw(output, *arguments)
+    except (ImportError, OSError, ValueError) as error:
+        raise click.ClickException(f"{output} can't be drawn: {error}") from None
+
+
+@_command("openavc plot emb/clip.npz --output clip.png")
+@click.argument("source", type=Named(path_type=Path, dir_okay=False), metavar="RESULT.npz | log.jsonl")
+@click.option("--output", type=_file, required=True, help="The drawing, .png, .svg or .pdf.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def plot(source, output, overwrite):
+    """Draw a result over time, or a training. Of a result: waveform, principal components, similarity of all moments.
+
+    Of the log.jsonl of a training: its loss, and what is right.
+    """
+    _check_drawn(output)
+    _check_writable(output, overwrite, [source])
+    if source.suffix == ".jsonl":
+        from .plotting import draw_training
+
+        _drawn(draw_training, output, source)
+    else:
+        with _worker() as worker:  # which decodes the source
+            if not _answer(worker, [source], _drawn_result, output, source):
+                tell(f"without a waveform: what {source} was made of isn't there any more, or was changed")
+    say(str(output))
+
+
+def _drawn_result(output, source):
+    from .plotting import draw_result
+
+    return draw_result(output, source)
 
 
 @_command(
@@ -562,8 +615,7 @@ def sync(inputs, audio, max_offset, fix, plot, table, model, device, overwrite):
     for name, value in (("--audio", audio), ("--fix", fix), ("--plot", plot)):
         if value and len(videos) > 1:
             raise click.UsageError(f"{name} goes with one video, got {len(videos)}")
-    if plot and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.UsageError(f"--plot {plot} must end in .png, .svg or .pdf")
+    _check_drawn(plot)
     if fix and fix.suffix.lower() not in CONTAINERS:
         raise click.UsageError(f"--fix {fix} must end in one of {' '.join(CONTAINERS)}")
     if fix and audio:
@@ -611,12 +663,9 @@ def _sync_table(path, max_offset, digest, overwrite):
 def _write_sync(worker, video, result, fix, plot, max_offset, model, device):
     """Draw what was measured of a video, and write it with its sound moved, if asked to."""
     if plot:
-        from .drawing import draw_sync_curve
+        from .plotting import draw_sync_curve
 
-        try:
-            draw_sync_curve(plot, result)
-        except (ImportError, OSError) as error:
-            raise click.ClickException(f"the curve {plot} can't be drawn: {error}") from None
+        _drawn(draw_sync_curve, plot, result)
     if fix:
         checked = _answer(worker, [video], _fix_video, video, fix, result, max_offset, model, device)
         say(f"{fix}: written and measured again: {checked}")

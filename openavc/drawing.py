@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from .atomic import write_atomically
-from .inference.offsets import SyncResult
 from .inference.peaks import Peaks, peaks_of_frames
 from .media.audio import open_audio
 from .media.clips import SoundInput, cut_stretches, model_sound
@@ -241,32 +240,6 @@ def draw_localized_video(
         maps = tqdm(localize_video(path, network, audio=audio, frame_rate=frame_rate), unit="frame", disable=None)
         frames = write_video(partial, maps, path, audio)
         return len(frames), peaks_of_frames(frames)
-
-
-# ---------------------------------------------------------------------------------------------------------- curves
-
-
-def draw_sync_curve(path: Path, result: SyncResult) -> None:
-    """Draw the scores of all offsets between sound and pictures, and the one that was found, as a picture.
-
-    Raises
-    ------
-    ImportError
-        Without matplotlib.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(f"{error}; curves need matplotlib: pip install 'openavc[plots]'") from None
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axis = figure.subplots()
-    axis.plot(result.offsets, result.scores)
-    for segment in result.segments:
-        if segment.offset is not None:
-            axis.axvline(segment.offset, linestyle="--", color="tab:red")
-    axis.set(title=str(result), xlabel="the sound comes late by, seconds", ylabel="mean logit of the network")
-    with write_atomically(path) as partial:
-        figure.savefig(partial, dpi=100, format=path.suffix[1:].lower())
 
 
 # ---------------------------------------------------------------------------------------------------- spectrograms

@@ -178,6 +178,7 @@ SINGLE = [
     ("download", "broken\n"),
     ("verify", "broken\n"),
     ("export", "broken\n", "--output", "onnx"),
+    ("plot", "sounds/line\nbreak.wav", "--output", "drawn\n.png"),
 ]
 
 
