@@ -58,7 +58,7 @@ def test_pictures_become_the_rows_of_their_embeddings(model, tmp_path):
     np.testing.assert_allclose(found, np.repeat(expected, 2, axis=0), atol=1e-6)
 
 
-def test_a_pipeline_learns_pitches(weights):
+def test_a_pipeline_tells_tones_from_noise(weights):
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
@@ -66,7 +66,8 @@ def test_a_pipeline_learns_pitches(weights):
 
     from openavc.sklearn import AudioEmbedder
 
-    sounds = [tone(pitch + number, 1, 24_000) for pitch in (300, 3000) for number in range(6)]
+    sounds = [tone(300 + number, 1, 24_000) for number in range(6)]
+    sounds += [(0.5 + number / 10) * noise(24_000) for number in range(6)]
     classes = np.repeat([0, 1], 6)
     embedder = AudioEmbedder(str(weights), sr=24_000, hop_size=0.5)
     pipeline = make_pipeline(embedder, StandardScaler(), LogisticRegression())
