@@ -88,7 +88,9 @@ def tiny(path: Path) -> Recipe:
         sound = {"window": 512, "hop": 256, "fft_size": 512}
         small["model"] |= {"sync_widths": [4, 4, 8, 8], "frames": 8, "frame_rate": FRAME_RATE, **sound}
     if tables["objective"]["name"] == "classification":
-        small["objective"] = {"classes": 2, "features": 8}
+        small["objective"] = {"features": 8}
+    if "classes" in tables["objective"]:
+        small.setdefault("objective", {})["classes"] = 2
     if tables["objective"]["name"] == "recognition":
         small["model"]["classes"] = ["cat", "dog"]
     small["batch_size"] = 4 * tables["data"].get("windows_per_clip", 1) * tables.get("accumulate", 1)
