@@ -112,7 +112,7 @@ def _model_option(default: str):
     return click.option("--model", help=f"Name (see `openavc models`) or weights file.  [default: {default}]")
 
 
-_model = _model_option("ave-small")
+_model = _model_option("ave-natural")
 _device = click.option("--device", help="cpu, cuda, cuda:1 ...  [default: CUDA if there is one]")
 _many = _options(
     click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS..."),

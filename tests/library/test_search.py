@@ -146,7 +146,7 @@ def test_without_lancedb_the_error_says_what_to_install(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-    """Make a library, by ave-small, of the example video at 1 frame per second, an oddly named sound and a picture."""
+    """Make a library of the example video at 1 frame per second, an oddly named sound and a picture."""
     pytest.importorskip("lancedb", reason="searching needs LanceDB, of the extra [search]")
     folder = tmp_path_factory.mktemp("library")
     rng = np.random.default_rng(0)
@@ -259,7 +259,7 @@ def test_a_frame_finds_its_moment(example):
 
 
 def test_another_model_is_refused(example, model):
-    with pytest.raises(ValueError, match="was made with ave-small"):
+    with pytest.raises(ValueError, match="was made with ave-natural"):
         openavc.search(example / "db", image=np.zeros((8, 8, 3)), model=model)
 
 

@@ -245,7 +245,7 @@ def test_similarity_of_all_with_all_equals_comparing_each_pair(model):
 @pytest.mark.parametrize(
     ("text", "options", "error", "words"),
     [
-        ("rain", {"model": None}, ValueError, "ave-small doesn't embed text; these models do: 'pe-av-small'"),
+        ("rain", {"model": None}, ValueError, "ave-natural doesn't embed text; these models do: 'pe-av-small'"),
         ("rain", {"modality": "smell"}, ValueError, "'audio' or 'image'.*'smell'"),
         ([], {}, ValueError, "list of texts is empty"),
         (["rain", " "], {}, ValueError, "empty"),

@@ -76,7 +76,7 @@ def by_class(model: str, data: Path, seed: int, json_path: Path | None, apart: P
         "of all, by the mean score of its candidates, or with one candidate of each class drawn. Intervals: 95 %, by "
         "drawing the queries' origins anew. Pairs are by label; nothing here is video."
     )
-    write_report(f"by class ({data.name})", figures, json_path, intervals=intervals, classes=by_name)
+    write_report(f"by class ({data.name})", figures, json_path, intervals=intervals, classes=by_name, tables=tables)
 
 
 def choose_sets(data: Path, apart: Path | None) -> dict[str, tuple[Items, Items]]:

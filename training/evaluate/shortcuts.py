@@ -54,10 +54,13 @@ def shortcuts(data: Path, held: Path, seed: int, json_path: Path | None) -> None
         for kind, names in (("photographs", PHOTOGRAPHS), ("recordings", RECORDINGS))
     }
     shown["2AFC by class, both"] = {"traces alone": str(both), "chance": "50.0"}
-    click.echo(table(f"shortcuts, {len(classes)} classes, %", shown))
+    title = f"shortcuts, {len(classes)} classes, %"
+    click.echo(table(title, shown))
     click.echo("Classes weigh the same. Traces are of the files before they were brought to one form.")
     figures = {kind: of.mean for kind, of in rows.items()} | {"2AFC": both.mean}
-    write_report(f"shortcuts ({held.name})", figures, json_path, chance=chance, classes=len(classes))
+    write_report(
+        f"shortcuts ({held.name})", figures, json_path, chance=chance, classes=len(classes), tables={title: shown}
+    )
 
 
 def numbers(items: Items, classes: list[str]) -> np.ndarray:

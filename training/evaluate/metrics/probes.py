@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 SVM_C = 0.01
-_MOST_STEPS, _FLAT = 500, 1e-4  # of fitting an SVM, and the largest slope at which it ends
+_MOST_STEPS, _FLAT = 500, 1e-3  # of fitting an SVM, and the largest slope at which it ends, of that at the start
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the SVM's C; features are z-scored
 
 
@@ -65,8 +65,14 @@ def fit_svm(windows: np.ndarray, targets: np.ndarray, c: float) -> tuple[np.ndar
     inputs = torch.from_numpy(np.pad(windows, ((0, 0), (0, 1)), constant_values=1))
     signs = 2 * F.one_hot(torch.from_numpy(targets)).to(inputs.dtype) - 1
     weights = torch.zeros(inputs.shape[1], signs.shape[1], dtype=inputs.dtype, requires_grad=True)
+    flat = _FLAT * float((2 * c * inputs.T @ signs).abs().max())
     optimizer = torch.optim.LBFGS(
-        [weights], max_iter=_MOST_STEPS, tolerance_grad=_FLAT, tolerance_change=0, line_search_fn="strong_wolfe"
+        [weights],
+        max_iter=_MOST_STEPS,
+        tolerance_grad=flat,
+        tolerance_change=0,
+        history_size=50,
+        line_search_fn="strong_wolfe",
     )
 
     def objective() -> torch.Tensor:

@@ -68,7 +68,8 @@ def measure_probe(
     click.echo(table(title, rows))
     figures = {key: float(np.mean(values)) for key, values in trained.items()}
     baseline = {key: [run[key] for run in fresh] for key in trained}
-    write_report(name, figures, json_path, folds=trained, untrained=baseline, log_mel=mel)
+    about = {"folds": trained, "untrained": baseline, "log_mel": mel, "tables": {title: rows}}
+    write_report(name, figures, json_path, **about)
 
 
 def embed_recordings(model: AudioVisualModel, recordings: Recordings, windows: int | None = None) -> list[np.ndarray]:
