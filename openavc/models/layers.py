@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +15,6 @@ from .frontends import Frontend
 Network = TypeVar("Network", bound=nn.Module)
 _LAYERS: dict[int, Any] = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
 _CONVOLUTIONS, _POOLS = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
-_BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 LARGEST_SIDE = 4096  # pixels; one such picture takes about a gigabyte in the first layers
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of a map's axes
 
@@ -62,11 +60,11 @@ class ConvTower(nn.Module):
                 layers.append(pool(last_pool if block == 3 else 2))
             layers += conv_block(in_channels, width, 1 if block else first_stride, kernel, time_padding)
             in_channels = width
-        self.layers: nn.Sequential = initialised(nn.Sequential(*layers))
+        self.layers = initialised(nn.Sequential(*layers))
 
     def raw(self, x: Tensor) -> Tensor:
         """Return conv4_2 before BatchNorm and ReLU, as embedded in the L3 paper: (B, widths[3], H, W)."""
-        return run(list(self.layers)[:-2], x)
+        return self.layers[:-2](channels_last(x))
 
     def spans(self, frames: int) -> list[tuple[int, int]]:
         """Return (columns of a window of `frames`, their stride) in each block's map, if time isn't padded."""
@@ -85,7 +83,7 @@ class ConvTower(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return conv4_2 after BatchNorm and ReLU: (B, widths[3], H, W)."""
-        return run(self.layers, x)
+        return self.layers(channels_last(x))
 
 
 def conv_block(
@@ -112,53 +110,14 @@ def initialised(layers: nn.Sequential) -> nn.Sequential:
     return layers
 
 
-def run(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Run the layers of a tower, with maps in channels-last memory."""
-    x = channels_last(x)
-    for layer in folded(layers):
-        x = layer(x)
-    return x
-
-
 def block_maps(layers: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
     """Run a tower and return the output maps of its blocks: the input of each pool and the final output."""
     maps, x = [], channels_last(x)
-    for layer in folded(layers):
+    for layer in layers:
         if isinstance(layer, _POOLS):
             maps.append(x)
         x = layer(x)
     return [*maps, x]
-
-
-def folded(layers: Iterable[nn.Module]) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield layers to run, each convolution together with a BatchNorm behind it if that is constant.
-
-    BatchNorm is constant in evaluation; then its scale and shift go into the convolution's weights, which spares a pass
-    over the map. It is done anew at each call, which takes no time beside the convolution and never is out of date.
-    """
-    waiting: nn.Module | None = None
-    for layer in layers:
-        if waiting is not None and isinstance(layer, _BATCH_NORMS) and not (layer.training or torch.is_grad_enabled()):
-            yield functools.partial(_convolve_and_normalise, waiting, layer)
-            waiting = None
-            continue
-        if waiting is not None:
-            yield waiting
-        waiting = layer if isinstance(layer, _CONVOLUTIONS) else None
-        if waiting is None:
-            yield layer
-    if waiting is not None:
-        yield waiting
-
-
-def _convolve_and_normalise(convolution: Any, norm: Any, x: Tensor) -> Tensor:
-    """Convolve maps with weights that hold a BatchNorm of fixed statistics, too."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    weights = convolution.weight * scale.view(-1, *[1] * (convolution.weight.dim() - 1))
-    shift = norm.bias - norm.running_mean * scale
-    if convolution.bias is not None:
-        shift = shift + convolution.bias * scale
-    return convolution._conv_forward(x, weights, shift)
 
 
 class TwoTowers(EmbedsAudio, EmbedsFrames, HasTowers):

@@ -94,7 +94,7 @@ def test_classes_fitted_at_once_are_those_of_scikit_learn(classes, c):
     rng = np.random.default_rng(0)
     targets = np.repeat(np.arange(classes), 40)
     windows = (rng.normal(size=(classes, 30))[targets] / 2 + rng.normal(size=(len(targets), 30))).astype(np.float32)
-    weights, bias = probes.fit_svm(windows, targets, c)
+    weights, bias = probes.fit_svm(windows, targets, c, flat=1e-7)
     reference = LinearSVC(C=c, dual=True, tol=1e-7, max_iter=10**5, random_state=0).fit(windows, targets)
     expected = reference.decision_function(windows)
     expected = expected if classes > 2 else np.stack([-expected, expected], axis=1)

@@ -12,7 +12,7 @@ import openavc
 from openavc import correspondence_score
 from openavc.models import AVENet, AVOLNet, L3Net
 from openavc.models.contract import EmbedsAudio, FramesInput, SoundInput
-from openavc.models.layers import ConvTower, conv_block, folded, one_pass_tower, pool_to_grid, pool_windows, run
+from openavc.models.layers import ConvTower, one_pass_tower, pool_to_grid, pool_windows
 from openavc.weights import build_model
 from training.checkpoint import save_weights
 from training.objectives import Correspondence
@@ -563,18 +563,3 @@ def test_a_network_without_preparation_says_what_is_missing():
         Unprepared(None, None, {}).prepare_audio(torch.zeros(1, 10, 1))
     with pytest.raises(TypeError, match="Unprepared states that it takes sound, but doesn't define prepare_audio"):
         Unprepared(SoundInput(100, 1.0), None, {}).prepare_audio(torch.zeros(1, 100, 1))
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_batch_norm_goes_into_the_convolutions_in_evaluation_alone(dimensions):
-    torch.manual_seed(0)
-    kernel = (3,) * dimensions
-    layers = with_statistics(nn.Sequential(*conv_block(3, 4, second_kernel=kernel), *conv_block(4, 5, 2, kernel)))
-    x = torch.randn(2, 3, *[9] * dimensions)
-    expected = layers(x)
-    torch.testing.assert_close(run(layers, x), expected)  # with gradients
-    with torch.inference_mode():
-        assert len(list(folded(layers))) == 8  # of 12 layers
-        torch.testing.assert_close(run(layers, x), expected, rtol=1e-5, atol=1e-5)
-        layers.train()
-        assert len(list(folded(layers))) == 12

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 SVM_C = 0.01
-_MOST_STEPS, _FLAT = 500, 1e-3  # of fitting an SVM, and the largest slope at which it ends, of that at the start
+_MOST_STEPS = 500  # of fitting an SVM
+_FLAT = 1e-3  # largest slope at which that ends, of the largest at the start
 CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1)  # of the SVM's C; features are z-scored
 
 
@@ -44,7 +45,7 @@ def svm_accuracy(
     return float((classes[scores.argmax(axis=1)] == labels[tested]).mean())
 
 
-def fit_svm(windows: np.ndarray, targets: np.ndarray, c: float) -> tuple[np.ndarray, np.ndarray]:
+def fit_svm(windows: np.ndarray, targets: np.ndarray, c: float, flat: float = _FLAT) -> tuple[np.ndarray, np.ndarray]:
     """Fit a linear SVM for each class against all others, all at once: what scikit-learn's LinearSVC minimises.
 
     That is half the squared length of weights and bias, and `c` times the sum of squared hinges. LinearSVC fits one
@@ -56,6 +57,8 @@ def fit_svm(windows: np.ndarray, targets: np.ndarray, c: float) -> tuple[np.ndar
     targets : ndarray of int, shape (n,)
         Class of each window, 0 to K - 1.
     c : float
+    flat : float
+        Largest slope at which fitting ends, as a share of the largest at the start, where all weights are 0.
 
     Returns
     -------
@@ -65,11 +68,11 @@ def fit_svm(windows: np.ndarray, targets: np.ndarray, c: float) -> tuple[np.ndar
     inputs = torch.from_numpy(np.pad(windows, ((0, 0), (0, 1)), constant_values=1))
     signs = 2 * F.one_hot(torch.from_numpy(targets)).to(inputs.dtype) - 1
     weights = torch.zeros(inputs.shape[1], signs.shape[1], dtype=inputs.dtype, requires_grad=True)
-    flat = _FLAT * float((2 * c * inputs.T @ signs).abs().max())
+    first_slope = float((2 * c * inputs.T @ signs).abs().max())
     optimizer = torch.optim.LBFGS(
         [weights],
         max_iter=_MOST_STEPS,
-        tolerance_grad=flat,
+        tolerance_grad=flat * first_slope,
         tolerance_change=0,
         history_size=50,
         line_search_fn="strong_wolfe",
