@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +21,16 @@ from ..models.contract import AudioVisualModel, EmbedsAudio, EmbedsFrames, check
 _LEAST_TORCH = (2, 8)  # whose exporter takes these arguments and knows these operators
 
 
-class _OfSound(nn.Module):
-    """From samples (B, n, channels) to embeddings (B, D)."""
+class _Tower(nn.Module):
+    """A model from what it is given, samples or frames, to embeddings (B, D)."""
 
-    def __init__(self, model: EmbedsAudio, embedding: str):
+    def __init__(self, model: AudioVisualModel, prepare: Callable, embed: Callable, embedding: str):
         super().__init__()
-        self.model, self.embedding = model, embedding
+        self.model = model  # whose weights these are
+        self.prepare, self.embed, self.embedding = prepare, embed, embedding
 
-    def forward(self, samples: Tensor) -> Tensor:
-        return self.model.embed_audio(self.model.prepare_audio(samples), self.embedding)
-
-
-class _OfFrames(nn.Module):
-    """From frames (B, T, H, W, 3), uint8, to embeddings (B, D)."""
-
-    def __init__(self, model: EmbedsFrames, embedding: str):
-        super().__init__()
-        self.model, self.embedding = model, embedding
-
-    def forward(self, frames: Tensor) -> Tensor:
-        return self.model.embed_frames(self.model.prepare_frames(frames), self.embedding)
+    def forward(self, given: Tensor) -> Tensor:
+        return self.embed(self.prepare(given), self.embedding)
 
 
 def export_onnx(
@@ -106,13 +96,13 @@ def _parts(model: AudioVisualModel, embedding: str) -> Iterator[tuple[str, nn.Mo
         check_embedding(model, modality, embedding)
     if "audio" in alone and isinstance(model, EmbedsAudio):
         samples = torch.zeros(2, model.sound.samples, model.sound.channels)
-        yield "audio", _OfSound(model, embedding), ("samples", samples)
+        yield "audio", _Tower(model, model.prepare_audio, model.embed_audio, embedding), ("samples", samples)
     if "image" in alone and isinstance(model, EmbedsFrames):
         if model.precompute_frames is not unchanged:
             raise ValueError(f"{model.name} computes the optical flow of its frames, which ONNX can't")
         wanted = model.frames
         frames = torch.zeros(2, wanted.count, wanted.height, wanted.width, 3, dtype=torch.uint8)
-        yield "image", _OfFrames(model, embedding), ("frames", frames)
+        yield "image", _Tower(model, model.prepare_frames, model.embed_frames, embedding), ("frames", frames)
 
 
 def _about(model: AudioVisualModel, modality: str, embedding: str) -> dict[str, str]:
