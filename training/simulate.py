@@ -3,12 +3,13 @@
     python -m training.simulate --output shards/train --episodes 800 --seconds 20 --seed 0 --split train
 
 In the scene `roam` a player roams a level of Freedoom, is warped from object to object, meets summoned monsters,
-mostly turns towards them, and shoots. In `solo` and `duo` it keeps one or two kinds of monster in view among silent
-decoys, in groups of 8 episodes that differ only in the kinds, for learning to localise. Each shard is a tar of
-episodes with three members: `wav` (16 bits, mono unless `--channels 2`), `mjpeg` (the JPEG frames one after the other)
-and `json` (times and byte offsets of the frames, boxes, masks, events, map). Levels are split into training and
-held-out ones by name. Times are in seconds, boxes in fractions of the picture. An episode depends only on (scene, seed,
-split, number). A shard is renamed when it is complete, so a killed run can continue.
+mostly turns towards them, and shoots. In `fire` it is alone and shoots, so that all sounds have their cause in view. In
+`solo` and `duo` it keeps one or two kinds of monster in view among silent decoys, in groups of 8 episodes that differ
+only in the kinds, for learning to localise. Each shard is a tar of episodes with three members: `wav` (16 bits, mono
+unless `--channels 2`), `mjpeg` (the JPEG frames one after the other) and `json` (times and byte offsets of the frames,
+boxes, masks, events, map). Levels are split into training and held-out ones by name. Times are in seconds, boxes in
+fractions of the picture. An episode depends only on (scene, seed, split, number). A shard is renamed when it is
+complete, so a killed run can continue.
 """
 
 from __future__ import annotations
@@ -34,11 +35,22 @@ from openavc.progress import step
 
 from .corpora.engine import end_with_player, remove_shared_memory
 from .corpora.processes import write_in_processes
-from .corpora.scenes import GROUP_SIZE, MONSTERS, TICS_PER_SECOND, Encounter, Roam, Walls, frame_masks, group_kinds
+from .corpora.scenes import (
+    GROUP_SIZE,
+    MONSTERS,
+    TICS_PER_SECOND,
+    Encounter,
+    Fire,
+    Roam,
+    Walls,
+    frame_masks,
+    group_kinds,
+)
 from .corpora.shards import encode_clip
 from .corpora.tars import check_writer, is_whole, write_tar
 
-SCENES = ("roam", "solo", "duo")
+SCENES = ("roam", "solo", "duo", "fire")
+ENCOUNTERS = ("solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
 FRAME_SIZE = (160, 120)  # pixels, width x height, as stored
 EPISODES_PER_SHARD = 20
@@ -87,7 +99,7 @@ def open_game(game_name: str, tics: int, scene: str = "roam") -> Any:
     game.set_render_hud(False)
     game.set_render_messages(False)
     game.set_render_crosshair(False)
-    game.set_render_weapon(scene == "roam")
+    game.set_render_weapon(scene not in ENCOUNTERS)
     game.set_labels_buffer_enabled(True)
     game.set_objects_info_enabled(True)
     game.set_audio_buffer_enabled(True)
@@ -137,7 +149,7 @@ def visible_objects(state: Any, width: int, height: int) -> list:
     ]
 
 
-def record_episode(game: Any, player: Roam | Encounter, settings: Settings) -> dict:
+def record_episode(game: Any, player: Roam | Fire | Encounter, settings: Settings) -> dict:
     """Play one episode, and return its sound (44.1 kHz, stereo int16), JPEG frames, times, objects and events."""
     import cv2
 
@@ -180,8 +192,8 @@ def render(number: int, settings: Settings) -> dict:
     seeds, step_seconds = [settings.seed, settings.split == "held"], settings.tics / TICS_PER_SECOND
     key = f"{settings.split}-{settings.seed}-{number:06d}"
     about = {"scene": scene, "split": settings.split}
-    if scene == "roam":
-        rng = np.random.default_rng([*seeds, number])
+    if scene not in ENCOUNTERS:
+        rng = np.random.default_rng([*seeds, number, *([SCENES.index(scene)] if scene != "roam" else [])])
         game_name, level = choices[rng.integers(len(choices))]
     else:  # all levels come once before any comes again
         choices = [choice for choice in choices if choice[1] not in NOT_FOR_ENCOUNTERS]
@@ -195,6 +207,8 @@ def render(number: int, settings: Settings) -> dict:
     game.set_seed(int(rng.integers(1, 2**31)))
     if scene == "roam":
         player = Roam(rng, MONSTERS[game_name], step_seconds)
+    elif scene == "fire":
+        player, key = Fire(rng, step_seconds), f"fire-{key}"
     else:
         kinds = group_kinds(rng, game_name)
         labels = (kinds[member:] + kinds)[: 1 if scene == "solo" else 2]

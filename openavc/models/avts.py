@@ -26,6 +26,7 @@ from .layers import (
     logits_of_distance,
     shortened,
     square_or_sides,
+    what_moves,
 )
 
 FRAMES = 25  # of a clip, one second
@@ -140,6 +141,11 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         Frames a second.
     frontend : str
         Spectrogram of one second; 40 mel filters and 100 times are likely the paper's, which has filter banks.
+    time_parts : int
+        Equal parts of a clip's time whose mean maps stand side by side in "features". 1 is the paper's mean over all of
+        it, which keeps what happens but not when; more are ours.
+    moving : bool
+        Ours: whether frames are shown as what their clip's mean picture leaves of them, with unit spread.
     joint_size : int
         Width of the two fully connected layers that end each network; not known of the paper's.
     normalized : bool
@@ -162,6 +168,8 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         frames=FRAMES,
         frame_rate=25.0,
         frontend="mel40",
+        time_parts=1,
+        moving=False,
         joint_size=1024,
         normalized=False,
         evidence=1.0,
@@ -172,25 +180,33 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         if first_flat not in (2, 3):
             raise ValueError(f"first_flat must be 3 (MC3) or 2 (MC2), got {first_flat!r}")
         check_evidence(evidence)
+        clip = FramesInput(*square_or_sides(image_size), frames, frame_rate)
+        if type(time_parts) is not int or not 1 <= time_parts <= clip.count:
+            raise ValueError(f"time_parts must be 1 to the number of frames, {clip.count}, got {time_parts!r}")
         spectrogram = build_frontend(frontend, AVTS_FRONTENDS)
         cells = sound_widths[4] * (spectrogram.shape[0] // 16) * (spectrogram.shape[1] // 16)
         sizes = {
             "audio": {"features": cells, "joint": joint_size},
-            "image": {"features": widths[3], "joint": joint_size},
+            "image": {"features": widths[3] * time_parts, "joint": joint_size},
         }
-        super().__init__(spectrogram, FramesInput(*square_or_sides(image_size), frames, frame_rate), sizes)
+        super().__init__(spectrogram, clip, sizes)
+        self.time_parts, self.moving = time_parts, moving
         self.normalized, self.evidence = normalized, evidence
         self.image_tower = MixedTower(widths, first_flat)
         self.audio_tower = SoundTower(sound_widths)
-        self.image_head = _head(widths[3], joint_size)
+        self.image_head = _head(widths[3] * time_parts, joint_size)
         self.audio_head = _head(cells, joint_size)
         self.decision = decide_halfway(MARGIN)
 
     def prepare_frames(self, frames: Tensor) -> Tensor:
-        """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W) in [-1, 1]."""
+        """Turn clips (B, T, H, W, 3), uint8 or floats in [0, 1], into (B, 3, T, H, W).
+
+        They are in [-1, 1]; or, with `moving`, what the clip's mean picture leaves of them, with unit spread.
+        """
         if frames.shape[1] != self.frames.count:
             raise ValueError(f"{self.name} takes clips of {self.frames.count} frames, got {tuple(frames.shape)}")
-        return channels_first(frames)
+        colours = channels_first(frames)
+        return what_moves(colours) if self.moving else colours
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Embed spectrograms (B, 1, bins, times): conv_5, flattened, or vectors of the joint space (B, D)."""
@@ -199,9 +215,9 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         return features if embedding == "features" else self._joint(self.audio_head(features))
 
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
-        """Embed clips (B, 3, T, H, W): the mean of the last map, or vectors of the joint space (B, D)."""
+        """Embed clips (B, 3, T, H, W): means of the last map over parts of time, or joint vectors (B, D)."""
         check_embedding(self, "image", embedding)
-        features = self.image_tower(frames).mean(dim=(2, 3, 4))
+        features = F.adaptive_avg_pool3d(self.image_tower(frames), (self.time_parts, 1, 1)).flatten(1)
         return features if embedding == "features" else self._joint(self.image_head(features))
 
     def _joint(self, vectors: Tensor) -> Tensor:

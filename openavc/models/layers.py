@@ -16,6 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 _LAYERS: dict[int, Any] = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
 _CONVOLUTIONS, _POOLS = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
 LARGEST_SIDE = 4096  # pixels; one such picture takes about a gigabyte in the first layers
+_STILL = 0.005  # spread of values in [-1, 1] around a clip's mean picture below which noise isn't to be amplified
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of a map's axes
 
 
@@ -193,6 +194,12 @@ def square_or_sides(image_size: int | Sequence[int]) -> tuple[int, int]:
             f"image_size must be 16 to {LARGEST_SIDE} pixels, or such a (height, width), got {shortened(image_size)}"
         )
     return sides[0], sides[1]
+
+
+def what_moves(colours: Tensor) -> Tensor:
+    """Return what a clip's mean picture leaves of its frames (B, 3, T, H, W), with unit spread over each clip."""
+    changing = colours - colours.mean(dim=2, keepdim=True)
+    return changing / (changing.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt() + _STILL)
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -24,9 +24,8 @@ from .contract import (
     check_embedding,
 )
 from .frontends import build_frontend
-from .layers import channels_first, check_evidence, check_widths, square_or_sides
+from .layers import channels_first, check_evidence, check_widths, square_or_sides, what_moves
 
-STILL = 0.005  # spread of values in [-1, 1] around a clip's mean picture below which noise isn't to be amplified
 COMPANDING = 255  # of the waveform, as in mu-law telephony
 
 
@@ -244,10 +243,7 @@ class MultisensoryTrunk(Fuses):
         They are in [-1, 1]; or, with `moving`, what the clip's mean picture leaves of them, with unit spread.
         """
         colours = channels_first(frames)
-        if not self.moving:
-            return colours
-        changing = colours - colours.mean(dim=2, keepdim=True)
-        return changing / (changing.square().mean(dim=(1, 2, 3, 4), keepdim=True).sqrt() + STILL)
+        return what_moves(colours) if self.moving else colours
 
     def represent_frames(self, frames: Tensor) -> Tensor:
         """Return the maps of the frames before the fusion, conv2_2: (B, widths[0], T / 4, H / 8, W / 8)."""

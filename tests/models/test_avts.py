@@ -95,9 +95,33 @@ def test_scores_fall_with_the_distance_in_the_joint_space(normalized):
         np.testing.assert_allclose(audio.norm(dim=1), 1, atol=1e-6)
 
 
+def test_parts_of_time_are_the_means_of_the_last_map_over_each_and_one_is_the_papers_mean():
+    torch.manual_seed(0)
+    model = AVTSNet(**SMALL | {"frames": 6}, time_parts=3).eval()
+    frames = torch.randn(2, 3, 6, 16, 32)
+    with torch.no_grad():
+        maps = model.image_tower(frames)
+        found = model.embed_frames(frames).unflatten(1, (8, 3))
+        for part in range(3):
+            expected = maps[:, :, 2 * part : 2 * part + 2].mean(dim=(2, 3, 4))
+            np.testing.assert_allclose(found[:, :, part], expected, atol=1e-6)
+        model.time_parts = 1
+        np.testing.assert_allclose(model.embed_frames(frames), found.mean(dim=2), atol=1e-6)
+
+
+def test_a_moving_network_sees_the_same_of_a_clip_in_front_of_another_picture():
+    model = AVTSNet(**SMALL, moving=True)
+    clip, behind = 0.5 * torch.rand(1, 5, 16, 32, 3), 0.5 * torch.rand(1, 1, 16, 32, 3)
+    seen = model.prepare_frames(clip)
+    np.testing.assert_allclose(model.prepare_frames(clip + behind), seen, atol=1e-4)
+    assert seen.std() == pytest.approx(1, abs=0.03) and seen.mean(dim=2).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"time_parts": 6}, "time_parts must be 1 to the number of frames, 5, got 6"),
+        ({"time_parts": 1.5}, "time_parts must be 1"),
         ({"first_flat": 4}, r"first_flat must be 3 \(MC3\) or 2 \(MC2\), got 4"),
         ({"sound_widths": [1, 2]}, r"sound_widths must be the channels of 5 blocks, got \[1, 2\]"),
         ({"sound_widths": [1, 2, 3, 4, 0]}, "sound_widths"),

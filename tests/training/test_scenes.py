@@ -116,3 +116,20 @@ def test_a_frame_is_masked_where_a_projectile_fills_too_much_of_it():
     objects = [[monster], [flame(0.1, 0.04)], [flame(0.01, 0.01), monster, flame(0.1, 0.041)], []]
     np.testing.assert_allclose(scenes.projectile_areas(objects), [0, 0.004, 0.0041, 0])
     assert scenes.frame_masks(objects) == {"no_large_projectile": [True, True, False, True]}
+
+
+def test_a_player_alone_fires_about_half_of_the_time_and_changes_weapons():
+    step = 1 / scenes.TICS_PER_SECOND
+    player, thing = scenes.Fire(np.random.default_rng(0), step), SimpleNamespace(position_x=3.0, position_y=4.0)
+    game, state = Recorder(), SimpleNamespace(objects=[thing])
+    player.prepare(game)
+    assert game.told[:2] == ["god", "give all"]
+    told, moves = [], []
+    for _ in range(60 * scenes.TICS_PER_SECOND):
+        told += player.commands(state)
+        moves.append(player.action(state))
+    shoots, weapons = np.array(moves)[:, 3], np.array(moves)[:, 5:]
+    assert 0.35 < shoots.mean() < 0.65
+    assert set(weapons.sum(axis=1)) == {0, 1} and 60 / 3 <= weapons.sum() <= 60 / 1.5
+    assert set(np.flatnonzero(weapons.any(axis=0)) + 1) == set(scenes.Fire.WEAPONS)
+    assert 60 / 5 <= len(told) <= 60 / 2 and set(told) == {"warp 3 4"}

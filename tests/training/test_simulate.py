@@ -1,11 +1,13 @@
 """Rendered episodes: levels kept apart, sound and frames in step, groups that differ only in the monster."""
 
+import io
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from training import simulate
@@ -78,6 +80,19 @@ def test_the_episodes_of_a_group_differ_in_the_monster_alone(tmp_path):
     for shared in ("level", "group"):
         assert abouts[0][shared] == abouts[1][shared]
     assert [time for time, _ in abouts[0]["events"]] == [time for time, _ in abouts[1]["events"]]
+
+
+def test_a_player_alone_is_silent_until_it_fires(tmp_path):
+    vizdoom_or_skip()
+    settings = simulate.Settings(6.0, 1, "held", 1, 24_000, "fire")
+    first, again = (simulate.render(0, settings) for _ in range(2))
+    assert first == again and first["__key__"].startswith("fire-")
+    about = json.loads(first["json"])
+    assert about["scene"] == "fire" and tuple(about["level"].split("/")) in simulate.levels("held")
+    assert "Monster" not in {category for things in about["objects"] for _, category, *_ in things}
+    sound, rate = soundfile.read(io.BytesIO(first["wav"]))
+    loudness = np.square(sound[: 6 * rate].reshape(60, -1)).mean(axis=1) ** 0.5  # of tenths of a second
+    assert loudness.max() > 0.05 and np.quantile(loudness, 0.1) < 0.001
 
 
 def test_two_channels_are_those_whose_mean_is_the_mono_sound(tmp_path):

@@ -1,8 +1,8 @@
 """Scenes that `training.simulate` renders: the contents of a level, and what the player does there.
 
-`Roam` wanders about an entire level. `Encounter` stays near one kind of monster (solo) or two (duo) among silent
-decoys, so that the sources of sound are in view. Positions are in map units (the player is 32 wide), angles in
-degrees, counter-clockwise from the x axis; times in seconds.
+`Roam` wanders about an entire level. `Fire` does so alone, and shoots. `Encounter` stays near one kind of monster
+(solo) or two (duo) among silent decoys, so that the sources of sound are in view. Positions are in map units (the
+player is 32 wide), angles in degrees, counter-clockwise from the x axis; times in seconds.
 """
 
 from __future__ import annotations
@@ -127,6 +127,45 @@ class Roam:
         target = min(candidates, key=lambda candidate: candidate[:2])[2]
         left = to_the_left((x, y), angle, (target.position_x, target.position_y), self.offset)
         return float(np.clip(-left / (self.step * TICS_PER_SECOND), -12, 12))
+
+
+class Fire:
+    """A player alone in a level, who walks about and fires its weapons, so that all sounds have their cause in view."""
+
+    WEAPONS = (2, 3, 4, 5, 6)  # their buttons; without the chainsaw, which is never silent, and the slow BFG 9000
+
+    def __init__(self, rng: np.random.Generator, step_seconds: float):
+        self.rng, self.due = rng, Clock(rng, step_seconds).due
+        self.shooting, self.walk, self.spin = False, (0, 0), 0.0
+
+    def prepare(self, game: Any) -> None:
+        """Make the player invulnerable, equip it, and have it raise a weapon; none of this is recorded."""
+        for command in ["god", "give all"] + (["give infrared"] if self.rng.random() < 0.5 else []):
+            game.send_game_command(command)
+        game.advance_action(1)  # a tic gives the weapons
+        game.make_action(self._buttons(weapon=True), TICS_PER_SECOND)
+
+    def commands(self, state: Any) -> list[str]:
+        """Return the console commands to send before the next step: every few seconds it goes elsewhere."""
+        if not (self.due("warp", 2, 5) and state.objects):
+            return []
+        target = state.objects[self.rng.integers(len(state.objects))]
+        return [_warp_to((target.position_x, target.position_y))]
+
+    def action(self, state: Any) -> list[float]:
+        """Return the values of the buttons for the next step."""
+        if self.due("look", 0.5, 2):
+            self.spin = self.rng.normal(0, 2)  # degrees a tic
+        if self.due("walk", 0.5, 2.5):
+            self.walk = self.rng.choice([0, 10, 25, -10]), self.rng.choice([0, 0, 10, -10])
+        if self.due("trigger", 0.1, 0.8):
+            self.shooting = self.rng.random() < 0.5
+        return self._buttons(self.spin, *self.walk, self.shooting, self.due("weapon", 1.5, 3))
+
+    def _buttons(self, turn=0.0, forward=0.0, sideways=0.0, shoot=False, weapon=False) -> list[float]:
+        """Return the values of the buttons, which may choose another weapon."""
+        chosen = self.rng.choice(self.WEAPONS) if weapon else None
+        return [turn, forward, sideways, int(shoot), 0, *(int(slot == chosen) for slot in range(1, 8))]
 
 
 class Walls:

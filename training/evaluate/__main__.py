@@ -16,6 +16,7 @@ python -m training.evaluate localization --model avol-small --boxes vggss.json -
 python -m training.evaluate localization --model runs/multisensory_small/weights.safetensors \\
     --solo shards/solo-sync-held
 python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
+python -m training.evaluate beside --model avts-small --model ave-natural --data shards/fire-held
 python -m training.evaluate actions --model runs/actions/weights.safetensors --data shards/actions-held \\
     --confusion confusion.png
 python -m training.evaluate separation --model runs/separation_small/weights.safetensors \\
@@ -36,6 +37,7 @@ from openavc.threads import VARIABLE, use_threads
 
 from .actions import actions
 from .avc import avc
+from .beside import beside
 from .by_class import by_class
 from .dcase import dcase
 from .esc import esc
@@ -73,6 +75,7 @@ for command in (
     units,
     localization,
     sync,
+    beside,
     actions,
     separation,
     by_class,

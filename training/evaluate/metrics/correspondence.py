@@ -19,6 +19,7 @@ from openavc.models.contract import AudioVisualModel, Compares
 from ...corpora.shards import StoredClip
 from ...negatives import OtherClip, SameClip
 from ..networks.capabilities import check_compares
+from .bootstrap import Share, share
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,37 @@ def avc(model: Compares, pairs: Represented, seed: int) -> dict[str, float]:
         "mean score of mismatched pairs": other.mean(),
     }
     return {name: float(value) for name, value in figures.items()}
+
+
+def prefers_own(model: Compares, pairs: Iterable[tuple[np.ndarray, np.ndarray, StoredClip]], seed: int) -> Share:
+    """Measure how often the first of two sounds has the higher score; a tie is half a win.
+
+    Parameters
+    ----------
+    model : Compares
+    pairs : iterable
+        Frames (T, H, W, 3), two windows of sound (2, n, channels), and their clip.
+    seed : int
+        Of the interval, for which whole places are drawn anew.
+
+    Raises
+    ------
+    ValueError
+        If the model doesn't compare sounds with pictures, or there are no pairs.
+    """
+    check_compares(model)
+    wins: list[np.ndarray] = []
+    places: list[str] = []
+    for batch in batched(pairs, BATCH_SIZE):
+        shown = ((number, model.precompute_frames(frames)) for number, (frames, _, _) in enumerate(batch))
+        frames = torch.stack([row for _, row in represent_clips(model, shown)])
+        sounds = zip(*(samples for _, samples, _ in batch), strict=True)  # all own ones, then all others
+        heard = [torch.stack([row for _, row in represent_windows(model, enumerate(each))]) for each in sounds]
+        wins.append(_wins(*(probabilities(model, frames, audio).cpu().numpy() for audio in heard)))
+        places += [clip.place for _, _, clip in batch]
+    if not places:
+        raise ValueError(f"no moment is loud enough, with {model.name}'s window of sound and another beside it")
+    return share(np.concatenate(wins), np.array(places), seed)
 
 
 def _scores(model: Compares, pairs: Represented, partners: np.ndarray | None) -> np.ndarray:
