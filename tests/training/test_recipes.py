@@ -197,9 +197,16 @@ def test_avts_recipes_have_the_papers_numbers(name, videos):
     assert (found.data.gain, found.data.saturation, found.data.brightness) == ((1, 1), (1, 1), 0)
 
 
-def test_the_compact_avts_has_the_papers_curriculum_and_at_most_6_mb():
+def test_the_compact_avts_has_the_papers_curriculum_then_nearer_negatives_and_at_most_6_mb():
     small, full = read("avts_small"), read("avts_kinetics")
-    assert [stage.negatives for stage in small.stages] == [stage.negatives for stage in full.stages]
+    other = OtherClip(same_folder=True)
+    paper, (near,) = small.stages[:2], small.stages[2:]
+    assert [stage.negatives for stage in paper] == [other, Mixture((other, SameClip(gap=0.5)), (0.75, 0.25))]
+    assert [stage.negatives for stage in full.stages] == [
+        OtherClip(),
+        Mixture((OtherClip(), SameClip(gap=0.5)), (0.75, 0.25)),
+    ]
+    assert near.negatives.kinds[1].distances(1.0)[0] == pytest.approx(0.4)
     assert small.objective == full.objective
     with torch.device("meta"):
         model = build_model(small.model)

@@ -22,11 +22,11 @@ def test_five_schemes_have_the_papers_negatives_and_as_many_steps():
     """AVTS, the table of section 4: epochs 1 to 50 and 51 to 90, or 1 to 90."""
     made = schemes(read_recipe(CONFIG, seed=3))
     assert {name: [(stage.steps, stage.negatives) for stage in recipe.stages] for name, recipe in made.items()} == {
-        "single stage, easy": [(450, OtherClip())],
-        "single stage, easy and hard": [(450, MIXED)],
-        "curriculum, easy": [(250, OtherClip()), (200, OtherClip())],
-        "curriculum, easy and hard": [(250, OtherClip()), (200, MIXED)],
-        "curriculum, hard": [(250, OtherClip()), (200, HARD)],
+        "single stage, easy": [(220, OtherClip())],
+        "single stage, easy and hard": [(220, MIXED)],
+        "curriculum, easy": [(120, OtherClip()), (100, OtherClip())],
+        "curriculum, easy and hard": [(120, OtherClip()), (100, MIXED)],
+        "curriculum, hard": [(120, OtherClip()), (100, HARD)],
     }
     assert {recipe.seed for recipe in made.values()} == {3}
     assert list(made) == [row.method for row in AVTS_SCHEMES]
