@@ -202,7 +202,7 @@ def test_the_code_on_the_page_of_interfaces_prints_what_is_shown(monkeypatch, ca
     monkeypatch.chdir(ROOT)
     script: dict = {"__name__": "mine"}
     exec("".join(blocks("interfaces.md", "python")), script)
-    assert [capsys.readouterr().out] == blocks("interfaces.md", "text")
+    assert capsys.readouterr().out == "".join(blocks("interfaces.md", "text"))
     assert script["embedding"].shape == (len(script["timestamps"]), 1120)
 
 
