@@ -200,7 +200,8 @@ def test_avts_recipes_have_the_papers_numbers(name, videos):
 def test_the_compact_avts_has_the_papers_curriculum_then_nearer_negatives_and_at_most_6_mb():
     small, full = read("avts_small"), read("avts_kinetics")
     other = OtherClip(same_folder=True)
-    paper, (near,) = small.stages[:2], small.stages[2:]
+    (first, *paper, near) = small.stages
+    assert first.objective["name"] == "contrastive" and small.objective["name"] == "margin"
     assert [stage.negatives for stage in paper] == [other, Mixture((other, SameClip(gap=0.5)), (0.75, 0.25))]
     assert [stage.negatives for stage in full.stages] == [
         OtherClip(),
