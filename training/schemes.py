@@ -1,7 +1,8 @@
 """Train by the five schemes of AVTS's first table, and compare them: easy and hard negatives, at once or in turn.
 
-A scheme is made from a recipe of two stages, the first with easy negatives and the second with easy and hard ones. All
-schemes take as many steps. As in the paper they are judged on easy negatives alone.
+Schemes are made from the last two stages of a recipe, the first with easy negatives and the second with easy and hard
+ones. All take as many steps. Stages before these two, which the paper hasn't, are common to all: the schemes of a seed
+begin with the weights that they leave. As in the paper the schemes are judged on easy negatives alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .evaluate.reporting.published import AVTS_SCHEMES
 from .evaluate.reporting.report import print_published, write_report
 from .evaluate.reporting.tables import spread, table
 from .negatives import Mixture, SameClip, to_tables
-from .recipe import Recipe, read_recipe, to_recipe
+from .recipe import PRECISIONS, Recipe, read_recipe, to_recipe
 from .train import train
 
 FIGURES = {"threshold": "accuracy", "2AFC other clip": "2AFC other clip", "2AFC same clip": "2AFC same clip"}
@@ -33,21 +34,19 @@ def schemes(recipe: Recipe) -> dict[str, Recipe]:
     Raises
     ------
     ValueError
-        Unless the recipe has two stages, and the second adds negatives of the same clip to those of the first.
+        Unless the recipe has two stages or more, and the last adds negatives of the same clip to those before it.
     """
     mixed = recipe.stages[-1].negatives
-    if len(recipe.stages) != 2 or not isinstance(mixed, Mixture):
+    if len(recipe.stages) < 2 or not isinstance(mixed, Mixture):
         raise ValueError("schemes are made from a recipe of two stages, whose second has a mixture of negatives")
     hard = [kind for kind in mixed.kinds if isinstance(kind, SameClip)]
     if not hard:
         raise ValueError(f"the second stage needs negatives of the same clip, it has {to_tables(mixed)}")
-    first, last = (stage.steps for stage in recipe.stages)
-    easy = recipe.stages[0].negatives
+    first, last = (stage.steps for stage in recipe.stages[-2:])
+    easy = recipe.stages[-2].negatives
 
     def made(*stages: tuple[int, object]) -> Recipe:
-        tables = [{"steps": steps, "negatives": to_tables(negatives)} for steps, negatives in stages]
-        kept = {key: value for key, value in recipe.to_json().items() if key not in ("steps", "negatives")}
-        return to_recipe(kept | {"stages": tables})
+        return _with_stages(recipe, [{"steps": steps, "negatives": to_tables(kind)} for steps, kind in stages])
 
     return {
         "single stage, easy": made((first + last, easy)),
@@ -58,6 +57,17 @@ def schemes(recipe: Recipe) -> dict[str, Recipe]:
     }
 
 
+def before_schemes(recipe: Recipe) -> Recipe | None:
+    """Make the recipe of what is common to all schemes: the stages before the last two, if there are any."""
+    common = recipe.to_json()["stages"][:-2]
+    return _with_stages(recipe, common) if common else None
+
+
+def _with_stages(recipe: Recipe, stages: list[dict]) -> Recipe:
+    kept = {key: value for key, value in recipe.to_json().items() if key not in ("steps", "negatives")}
+    return to_recipe(kept | {"stages": stages})
+
+
 @click.command(help=__doc__.split("\n")[0])
 @click.argument("config", type=FILE)
 @click.option("--data", type=FOLDER, required=True, multiple=True, help="Shards to train on; may be given again.")
@@ -66,6 +76,7 @@ def schemes(recipe: Recipe) -> dict[str, Recipe]:
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Trainings of each scheme.")
 @click.option("--per-clip", type=click.IntRange(min=2), default=10, show_default=True, help="Pairs of a held-out clip.")
 @click.option("--threads", type=click.IntRange(min=1), help="Of the CPU; default: all cores.")
+@click.option("--precision", type=click.Choice(list(PRECISIONS)), help="Instead of the configuration's.")
 @json_option
 def main(
     config: Path,
@@ -75,6 +86,7 @@ def main(
     seeds: int,
     per_clip: int,
     threads: int | None,
+    precision: str | None,
     json_path: Path | None,
 ) -> None:
     if threads:
@@ -82,12 +94,17 @@ def main(
     measured: dict[str, dict[str, list[float]]] = {}
     for seed in range(seeds):
         try:
-            recipes = schemes(read_recipe(config, seed=seed))
+            whole = read_recipe(config, seed=seed, precision=precision)
+            recipes, common = schemes(whole), before_schemes(whole)
         except ValueError as error:
             raise click.UsageError(f"{config}: {error}") from None
+        start = output / f"common-{seed}" if common else None
+        if common and start:
+            train(common, list(data), start, about={"scheme": "common to all"})
         for name, recipe in recipes.items():
             run = output / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
-            train(recipe, list(data), run, about={"scheme": name})
+            begun = start / "weights.safetensors" if start else None
+            train(recipe, list(data), run, start_from=begun, about={"scheme": name})
             network = load_model(run / "weights.safetensors")
             figures = avc(network, represent(network, load_pairs(network, held, per_clip, 0)), 0)
             for key, shown in FIGURES.items():
