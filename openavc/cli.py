@@ -705,7 +705,7 @@ _library = click.option(
 @_command("openavc index emb/ --db library/")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILES_OR_FOLDERS...")
 @_library
-@click.option("--prune", is_flag=True, help="Remove the vectors whose .npz is gone.")
+@click.option("--prune", is_flag=True, help="Remove the vectors whose result is gone.")
 def index(inputs, db, prune):
     """Put results into a library to search. They are of `openavc audio | image | video --embedding joint`.
 
@@ -713,14 +713,14 @@ def index(inputs, db, prune):
     """
     from .extraction.planning import standing_for_nothing
     from .extraction.results import counted
-    from .library.index import add_results, find_results
+    from .library.index import ENDINGS, add_results, find_results
     from .library.table import count_vectors
 
     paths = _found(find_results, inputs)
     if not paths and not prune:
-        raise click.UsageError(f"no .npz found in {', '.join(inputs)}")
-    for item in standing_for_nothing(inputs, {".npz"}):
-        tell(f"warning: no .npz found in {item}")
+        raise click.UsageError(f"no .npz or .parquet found in {', '.join(inputs)}")
+    for item in standing_for_nothing(inputs, ENDINGS):
+        tell(f"warning: no .npz or .parquet found in {item}")
     counts = dict.fromkeys(("added", "skipped", "failed", *(["removed"] if prune else [])), 0)
     try:
         _tell_failures(counted(add_results(paths, db, prune), counts, len(paths)))

@@ -4,6 +4,7 @@ import numpy as np
 from click.testing import CliRunner, Result
 
 from openavc.cli import main
+from openavc.extraction.parquet import write_table
 from openavc.extraction.results import write_result
 from openavc.library.search import Hit, nearest
 from openavc.library.table import open_library
@@ -33,7 +34,13 @@ def write(path, embedding, kind="audio", source=None, weights=WEIGHTS, space="jo
     parameters = {"modality": kind, "embedding": space}
     arrays = {"audio": embedding[0], "image": embedding[1]} if kind == "video" else {"embedding": embedding}
     times = np.arange(len(next(iter(arrays.values())))) / 10
-    write_result(path, arrays | {"timestamps": times}, weights | {"parameters": parameters, "source": about})
+    arrays, metadata = arrays | {"timestamps": times}, weights | {"parameters": parameters, "source": about}
+    if path.suffix == ".parquet":
+        halves = ({name: rows[part] for name, rows in arrays.items()} for part in np.array_split(range(len(times)), 2))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(path, halves, metadata)
+    else:
+        write_result(path, arrays, metadata)
 
 
 def scores(hits: list[Hit]) -> list[float]:

@@ -14,6 +14,7 @@ from ..progress import step
 
 if TYPE_CHECKING:
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
 ENDING = ".parquet"
 _KEY = b"openavc"  # of the metadata, in those of the file
@@ -77,12 +78,28 @@ def read_table_metadata(path: Path) -> dict:
     return json.loads(read_metadata(path).metadata[_KEY])
 
 
-def is_whole_table(path: Path) -> bool:
-    """Whether every page of a result has the checksum that it was written with."""
+def column_of(name: str) -> str:
+    """Return the column that holds an array of a result."""
+    return "timestamp" if name == _TIMES else name
+
+
+def opened_table(path: Path) -> ParquetFile:
+    """Open a result for reading, by `with`; reading raises any error where a page isn't what was written."""
     from pyarrow.parquet import ParquetFile
 
+    return ParquetFile(path, page_checksum_verification=True)
+
+
+def unpacked_size(file: ParquetFile) -> int:
+    """Return how many bytes the columns of a result unpack to."""
+    groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
+    return sum(group.total_byte_size for group in groups)
+
+
+def is_whole_table(path: Path) -> bool:
+    """Whether every page of a result has the checksum that it was written with."""
     try:
-        with ParquetFile(path, page_checksum_verification=True) as file:
+        with opened_table(path) as file:
             for _ in file.iter_batches():
                 step()
         return True

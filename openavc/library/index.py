@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..extraction import parquet
 from ..extraction.planning import Job, expand
 from ..extraction.results import Outcome, counted, failure_reason
 from ..lines import warn
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lancedb.db import DBConnection
     from lancedb.table import Table
 
+ENDINGS = {".npz", parquet.ENDING}
 BATCH_VALUES, BATCH_RESULTS = 2**24, 10_000  # kept in memory before a commit; 64 MB of vectors
 # Searches are exact below this; above, they use IVF_FLAT, which doesn't quantize: a search misses only vectors in
 # partitions that aren't probed. Comparing all of 20,000 vectors takes about twice as long as searching their index, all
@@ -59,11 +61,11 @@ def index_embeddings(
     Parameters
     ----------
     inputs : path, or list of paths
-        .npz files, folders of them (searched recursively), or glob patterns.
+        Results, .npz or .parquet, folders of them (searched recursively), or glob patterns.
     db : str or path
         Folder of the library; created if it doesn't exist.
     prune : bool
-        Whether to remove the vectors whose .npz is gone.
+        Whether to remove the vectors whose result is gone.
     progress : bool
         Whether to show a progress bar.
 
@@ -90,7 +92,7 @@ def index_embeddings(
 
 
 def find_results(inputs: Iterable[str | Path]) -> list[Path]:
-    """Find the .npz files that paths, folders and globs stand for.
+    """Find the results, by their endings, that paths, folders and globs stand for.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def find_results(inputs: Iterable[str | Path]) -> list[Path]:
     paths : list of Path
         Absolute, without repetition.
     """
-    matches = (path for item in inputs for path, _ in expand(item, {".npz"}))
+    matches = (path for item in inputs for path, _ in expand(item, ENDINGS))
     return list(dict.fromkeys(Path(os.path.abspath(path)) for path in matches))
 
 
@@ -111,17 +113,17 @@ def add_results(paths: Iterable[Path], db: str | os.PathLike, prune: bool = Fals
     Parameters
     ----------
     paths : iterable of Path
-        .npz files, absolute.
+        Of results, absolute.
     db : str or path
         Folder of the library; created if it doesn't exist.
     prune : bool
-        Whether to remove the vectors whose .npz is gone, once all results are added.
+        Whether to remove the vectors whose result is gone, once all others are added.
 
     Yields
     ------
     Outcome
-        "added", "skipped" or "failed" for each path, and "removed" for each missing .npz whose vectors `prune` removed;
-        those that a result of the same source replaced don't count as removed.
+        "added", "skipped" or "failed" for each path, and "removed" for each missing result whose vectors `prune`
+        removed; those that a result of the same source replaced don't count as removed.
 
     Raises
     ------

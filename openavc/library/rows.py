@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..extraction import parquet
 from ..extraction.results import check_unpacked, opened_result
+from ..media.container import existing_file
 from ..media.loudness import QUIETEST
 from .table import MODALITIES, to_unit_length
 
@@ -25,7 +27,7 @@ PART_VALUES = 2**22  # numbers read at once: 16 MB of vectors
 
 
 class Result(NamedTuple):
-    """The identity of a result, an .npz."""
+    """The identity of a result, an .npz or a table."""
 
     path: str
     modified_ns: int
@@ -45,11 +47,14 @@ def joint_metadata(path: Path) -> dict:
         If its embeddings aren't joint ones; the message gives the command that makes those.
     """
     try:
-        with opened_result(path) as archive:
-            metadata = json.loads(str(archive["metadata"]))
+        if path.suffix == parquet.ENDING:
+            metadata = parquet.read_table_metadata(existing_file(path))
+        else:
+            with opened_result(path) as archive:
+                metadata = json.loads(str(archive["metadata"]))
     except OSError:
         raise
-    except Exception:  # any error of zipfile, zlib, numpy or json
+    except Exception:  # any error of zipfile, zlib, numpy, pyarrow or json
         metadata = {}
     try:
         source, kind = metadata["source"]["path"], metadata["parameters"]["modality"]
@@ -128,12 +133,12 @@ def _parts(result: Result, metadata: dict) -> Iterator[pyarrow.Table]:
     path = Path(result.path)
     with ExitStack() as stack:
         with _damage_told(path):
-            archive = stack.enter_context(opened_result(path))
+            stored = stack.enter_context(_opened(path))
             names = {"audio": "audio", "image": "image"} if result.kind == "video" else {result.kind: "embedding"}
-            fused = "joint" in archive  # one vector for sound and pictures together
-            embeddings = {} if fused else {modality: _Vectors(archive, name) for modality, name in names.items()}
-            timestamps = np.asarray(archive["timestamps"], dtype=np.float64)
-            loud = archive["loudness"] >= QUIETEST if "loudness" in archive else np.ones(len(timestamps), dtype=bool)
+            fused = "joint" in stored  # one vector for sound and pictures together
+            embeddings = {} if fused else {modality: stored.vectors(name) for modality, name in names.items()}
+            timestamps = np.asarray(stored.array("timestamps"), dtype=np.float64)
+            loud = stored.array("loudness") >= QUIETEST if "loudness" in stored else np.ones(len(timestamps), bool)
         if fused:
             raise ValueError(
                 f"{path} holds vectors of sound and pictures together, which neither alone can search: index the "
@@ -154,26 +159,87 @@ def _parts(result: Result, metadata: dict) -> Iterator[pyarrow.Table]:
                     first = False
 
 
-class _Vectors:
-    """An array (N, D) of an .npz, read row after row."""
+@contextmanager
+def _opened(path: Path) -> Iterator[_Archive | _Table]:
+    """Open a result for reading; its vectors are read later, row after row."""
+    if path.suffix == parquet.ENDING:
+        with parquet.opened_table(path) as file:
+            check_unpacked(parquet.unpacked_size(file), path)
+            yield _Table(file)
+    else:
+        with opened_result(path) as archive:
+            yield _Archive(archive)
 
-    def __init__(self, archive: Any, name: str) -> None:
-        self._file = archive.zip.open(f"{name}.npy")
-        version = np.lib.format.read_magic(self._file)
+
+class _Archive:
+    """The arrays of an .npz."""
+
+    def __init__(self, archive: Any) -> None:
+        self._archive = archive
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._archive
+
+    def array(self, name: str) -> np.ndarray:
+        """Read an array."""
+        return self._archive[name]
+
+    def vectors(self, name: str) -> _Vectors:
+        """Open an array (N, D)."""
+        file = self._archive.zip.open(f"{name}.npy")
+        version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        self.shape, in_columns, self.dtype = read_header[version](self._file)
+        shape, in_columns, dtype = read_header[version](file)
         if in_columns:
             raise ValueError(f"{name} is stored column by column")
 
-    def read(self, rows: int) -> np.ndarray:
-        """Return the next rows."""
-        bytes_ = self._file.read(rows * self.shape[1] * self.dtype.itemsize)
-        return np.frombuffer(bytes_, self.dtype).reshape(-1, self.shape[1])
+        def read(rows: int) -> np.ndarray:
+            return np.frombuffer(file.read(rows * shape[1] * dtype.itemsize), dtype).reshape(-1, shape[1])
+
+        return _Vectors(shape, dtype, read)
+
+
+class _Table:
+    """The columns of a Parquet file, whose times are called `timestamp`."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._file.schema_arrow.names
+
+    def array(self, name: str) -> np.ndarray:
+        """Read a column of numbers."""
+        return self._file.read([parquet.column_of(name)]).column(0).to_numpy()
+
+    def vectors(self, name: str) -> _Vectors:
+        """Open a column of vectors of one length."""
+        kind = self._file.schema_arrow.field(name).type
+        batches, waiting = self._file.iter_batches(columns=[name]), np.empty((0, kind.list_size), np.float32)
+
+        def read(rows: int) -> np.ndarray:
+            nonlocal waiting
+            held = [waiting]
+            while sum(map(len, held)) < rows and (batch := next(batches, None)) is not None:
+                held.append(batch.column(0).flatten().to_numpy().reshape(-1, kind.list_size))
+            read, waiting = np.split(np.concatenate(held), [rows])
+            return read
+
+        dtype = np.dtype(kind.value_type.to_pandas_dtype())
+        return _Vectors((self._file.metadata.num_rows, kind.list_size), dtype, read)
+
+
+class _Vectors(NamedTuple):
+    """An array (N, D) of a result, read row after row."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[int], np.ndarray]  # the next so many rows
 
 
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
-    """Raise OSError with the name of a result for whatever its damage makes zipfile, zlib or numpy raise."""
+    """Raise OSError with the name of a result for whatever its damage makes zipfile, zlib, numpy or pyarrow raise."""
     try:
         yield
     except Exception as error:

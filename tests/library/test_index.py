@@ -63,6 +63,38 @@ def test_a_second_run_skips_adds_replaces_and_removes_nothing_unasked(lancedb, t
     assert "/data/it's.wav" not in {hit.source for hit in find(db, query)}
 
 
+@pytest.mark.parametrize("kind", ["audio", "image", "video"])
+def test_a_table_gives_the_rows_of_an_archive(lancedb, tmp_path, monkeypatch, kind):
+    parts = vectors(1, 40), vectors(2, 40)
+    for ending in ("npz", "parquet"):
+        write(tmp_path / ending / f"a.{ending}", parts if kind == "video" else parts[0], kind)
+    monkeypatch.setattr(rows, "PART_VALUES", 24)  # three rows of eight values are read at once
+    found = []
+    for ending in ("npz", "parquet"):
+        assert index_embeddings(tmp_path / ending, tmp_path / f"db-{ending}").failed == {}
+        hits = find(tmp_path / f"db-{ending}", vectors(3, 1)[0])
+        found.append([(hit.score, hit.timestamp, hit.source) for hit in hits])
+    assert found[0] == found[1] and len(found[0]) == (80 if kind == "video" else 40)
+
+
+def test_a_damaged_table_and_a_strangers_are_named_and_cost_nothing_else(lancedb, tmp_path):
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    emb = tmp_path / "emb"
+    for name in ("good", "cut", "changed"):
+        write(emb / f"{name}.parquet", vectors(1, 40), source=f"{name}.wav")
+    whole = (emb / "cut.parquet").read_bytes()
+    (emb / "cut.parquet").write_bytes(whole[:-20])
+    start = whole.find(vectors(1, 40)[3].tobytes())
+    assert start > 0
+    (emb / "changed.parquet").write_bytes(whole[:start] + b"\0\0" + whole[start + 2 :])
+    write_table(pyarrow.table({"a": [1]}), emb / "strange.parquet")
+    result = index_embeddings(emb, tmp_path / "db")
+    assert result.added == 1 and result.vectors == 40
+    assert {path.rpartition("/")[2] for path in result.failed} == {"cut.parquet", "changed.parquet", "strange.parquet"}
+
+
 def test_of_two_results_of_one_source_the_newer_counts(lancedb, tmp_path):
     for place, seed, seconds in (("old", 0, 100), ("new", 1, 200)):
         write(tmp_path / place / "clip.npz", vectors(seed))
@@ -211,7 +243,7 @@ def test_a_folder_without_results_beside_good_ones_is_named(lancedb, tmp_path):
     (tmp_path / "sounds").mkdir()
     result = run("index", tmp_path / "a.npz", tmp_path / "sounds", "--db", tmp_path / "db")
     assert result.exit_code == 0 and result.stdout.startswith("1 added, 0 skipped, 0 failed")
-    assert result.stderr == f"warning: no .npz found in {tmp_path / 'sounds'}\n"
+    assert result.stderr == f"warning: no .npz or .parquet found in {tmp_path / 'sounds'}\n"
 
 
 def test_a_library_is_written_by_one_process_at_a_time(lancedb, tmp_path):
