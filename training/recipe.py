@@ -258,8 +258,8 @@ def to_recipe(tables: dict) -> Recipe:
     _check_values(tables)
     parts = _shared_parts(tables)
     stages, first, position = [], 0, 0
-    for number, own in enumerate(listed or [{"steps": tables["steps"]}]):
-        stage = _stage(tables, own, number, first, position)
+    for own in listed or [{"steps": tables["steps"]}]:
+        stage = _stage(tables, own, stages[-1] if stages else None, first, position)
         stages.append(stage)
         first, position = (
             stage.last_step,
@@ -287,14 +287,14 @@ def _steps(tables: dict, listed: list[dict]) -> int:
     return total
 
 
-def _stage(tables: dict, own: dict, number: int, first_step: int, first_position: int) -> Stage:
+def _stage(tables: dict, own: dict, before: Stage | None, first_step: int, first_position: int) -> Stage:
     below = {key: tables[key] for key in _STAGE_KEYS if key in tables}
     parts = _shared_parts(merge(below, {key: value for key, value in own.items() if key != "steps"}))
     return Stage(
         first_step=first_step,
         steps=own["steps"],
         first_position=first_position,
-        new_objective=number == 0 or "objective" in own,
+        new_objective=before is None or "objective" in own or parts["objective"] != before.objective,
         **{"seed": own.get("seed", tables["seed"])} | parts,
     )
 

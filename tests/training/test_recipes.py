@@ -202,6 +202,8 @@ def test_the_compact_avts_has_the_papers_curriculum_then_nearer_negatives_and_at
     other = OtherClip(same_folder=True)
     (first, *paper, near) = small.stages
     assert first.objective["name"] == "contrastive" and small.objective["name"] == "margin"
+    assert [stage.new_objective for stage in small.stages] == [True, True, False, False]
+    assert to_recipe(small.to_json()) == small
     assert [stage.negatives for stage in paper] == [other, Mixture((other, SameClip(gap=0.5)), (0.75, 0.25))]
     assert [stage.negatives for stage in full.stages] == [
         OtherClip(),
