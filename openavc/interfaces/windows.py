@@ -41,7 +41,7 @@ class AlignedWindows(IterableDataset):
     TypeError
         If `videos` is a single path.
     ValueError
-        If the model doesn't take both sound and pictures, or the frame rate is none.
+        If the model doesn't take both sound and pictures, or `frame_rate` isn't above 0.
 
     Examples
     --------

@@ -215,15 +215,16 @@ class _Table:
     def vectors(self, name: str) -> _Vectors:
         """Open a column of vectors of one length."""
         kind = self._file.schema_arrow.field(name).type
-        batches, waiting = self._file.iter_batches(columns=[name]), np.empty((0, kind.list_size), np.float32)
+        batches = self._file.iter_batches(max(1, PART_VALUES // kind.list_size), columns=[name])
+        waiting = np.empty((0, kind.list_size), np.float32)
 
         def read(rows: int) -> np.ndarray:
             nonlocal waiting
             held = [waiting]
             while sum(map(len, held)) < rows and (batch := next(batches, None)) is not None:
                 held.append(batch.column(0).flatten().to_numpy().reshape(-1, kind.list_size))
-            read, waiting = np.split(np.concatenate(held), [rows])
-            return read
+            wanted, waiting = np.split(np.concatenate(held), [rows])
+            return wanted
 
         dtype = np.dtype(kind.value_type.to_pandas_dtype())
         return _Vectors((self._file.metadata.num_rows, kind.list_size), dtype, read)
