@@ -38,10 +38,12 @@ def schemes(recipe: Recipe) -> dict[str, Recipe]:
     """
     mixed = recipe.stages[-1].negatives
     if len(recipe.stages) < 2 or not isinstance(mixed, Mixture):
-        raise ValueError("schemes are made from a recipe of two stages, whose second has a mixture of negatives")
+        raise ValueError(
+            f"schemes are made from two stages or more, the last with a mixture of negatives; got {len(recipe.stages)}"
+        )
     hard = [kind for kind in mixed.kinds if isinstance(kind, SameClip)]
     if not hard:
-        raise ValueError(f"the second stage needs negatives of the same clip, it has {to_tables(mixed)}")
+        raise ValueError(f"the last stage needs negatives of the same clip, it has {to_tables(mixed)}")
     first, last = (stage.steps for stage in recipe.stages[-2:])
     easy = recipe.stages[-2].negatives
 

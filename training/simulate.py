@@ -3,7 +3,7 @@
     python -m training.simulate --output shards/train --episodes 800 --seconds 20 --seed 0 --split train
 
 In the scene `roam` a player roams a level of Freedoom, is warped from object to object, meets summoned monsters,
-mostly turns towards them, and shoots. In `fire` it is alone and shoots, so that all sounds have their cause in view. In
+mostly turns towards them, and shoots. In `fire` it is alone: nearly all that is heard is its own shots. In
 `solo` and `duo` it keeps one or two kinds of monster in view among silent decoys, in groups of 8 episodes that differ
 only in the kinds, for learning to localise. Each shard is a tar of episodes with three members: `wav` (16 bits, mono
 unless `--channels 2`), `mjpeg` (the JPEG frames one after the other) and `json` (times and byte offsets of the frames,
@@ -49,7 +49,7 @@ from .corpora.scenes import (
 from .corpora.shards import encode_clip
 from .corpora.tars import check_writer, is_whole, write_tar
 
-SCENES = ("roam", "solo", "duo", "fire")
+SCENES = ("roam", "solo", "duo", "fire")  # new ones go last: the place of a name is part of its episodes' seed
 ENCOUNTERS = ("solo", "duo")
 RENDER_RATE = 44_100  # Hz, 1260 samples a tic
 FRAME_SIZE = (160, 120)  # pixels, width x height, as stored

@@ -91,9 +91,16 @@ def opened_table(path: Path) -> ParquetFile:
 
 
 def unpacked_size(file: ParquetFile) -> int:
-    """Return how many bytes the columns of a result unpack to."""
-    groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
-    return sum(group.total_byte_size for group in groups)
+    """Return how many bytes the numbers and vectors of a result unpack to, in however few they are encoded."""
+    return file.metadata.num_rows * sum(map(_bits, file.schema_arrow.types)) // 8
+
+
+def _bits(kind: Any) -> int:
+    from pyarrow import types
+
+    if types.is_fixed_size_list(kind):
+        return kind.list_size * _bits(kind.value_type)
+    return kind.bit_width if types.is_primitive(kind) else 0
 
 
 def is_whole_table(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""PyTorch's interface: a data set of the aligned windows of sound and pictures of videos, for training on them."""
+"""PyTorch's interface: a data set of the aligned windows of sound and pictures of videos."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from ..lines import one_line, warn
 class AlignedWindows(IterableDataset):
     """The moments of videos: frames, and the sound around them, as a network takes them.
 
-    Videos are read in their order and in constant memory, those of a `DataLoader` with workers by one worker each.
-    Items are dictionaries, which a `DataLoader` batches by itself:
+    Videos are read in their order and in constant memory, those of a `DataLoader` with workers by one worker each. The
+    moments of a video follow one another: shuffle them yourself for training, and give each process of a distributed
+    one its own videos. Items are dictionaries, which a `DataLoader` batches by itself:
 
     - `frames`, (T, H, W, 3) float32 in [0, 1], or (1, H, W, 3) for networks that see pictures
     - `samples`, (n, channels) float32, at the network's rate, centred on the time of the middle frame
@@ -46,7 +47,8 @@ class AlignedWindows(IterableDataset):
     Examples
     --------
     >>> from openavc.data import AlignedWindows
-    >>> loader = torch.utils.data.DataLoader(AlignedWindows(["clip.mp4"]), batch_size=16)  # doctest: +SKIP
+    >>> from torch.utils.data import DataLoader
+    >>> loader = DataLoader(AlignedWindows(["clip.mp4"]), batch_size=16)  # doctest: +SKIP
     """
 
     def __init__(self, videos: Sequence[str | os.PathLike], model: Any = None, frame_rate: float | None = 1.0) -> None:

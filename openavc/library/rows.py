@@ -46,6 +46,8 @@ def joint_metadata(path: Path) -> dict:
     ValueError
         If its embeddings aren't joint ones; the message gives the command that makes those.
     """
+    if path.suffix == parquet.ENDING:
+        parquet.check_parquet()
     try:
         if path.suffix == parquet.ENDING:
             metadata = parquet.read_table_metadata(existing_file(path))
@@ -206,7 +208,7 @@ class _Table:
         self._file = file
 
     def __contains__(self, name: str) -> bool:
-        return name in self._file.schema_arrow.names
+        return parquet.column_of(name) in self._file.schema_arrow.names
 
     def array(self, name: str) -> np.ndarray:
         """Read a column of numbers."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from joint_results import WEIGHTS, find, run, scores, vectors, write
 
+from openavc.extraction import results
 from openavc.library import index, rows
 from openavc.library.index import index_embeddings
 from openavc.library.table import open_library
@@ -93,6 +94,14 @@ def test_a_damaged_table_and_a_strangers_are_named_and_cost_nothing_else(lancedb
     result = index_embeddings(emb, tmp_path / "db")
     assert result.added == 1 and result.vectors == 40
     assert {path.rpartition("/")[2] for path in result.failed} == {"cut.parquet", "changed.parquet", "strange.parquet"}
+
+
+def test_a_table_that_unpacks_to_far_more_than_its_file_is_refused(lancedb, tmp_path, monkeypatch):
+    write(tmp_path / "emb/constant.parquet", np.ones((50_000, 8), np.float32))
+    assert (tmp_path / "emb/constant.parquet").stat().st_size < 50_000 * 8  # of 40 bytes a row
+    monkeypatch.setattr(results, "_MOST_UNPACKED", (1000, 4))
+    (reason,) = index_embeddings(tmp_path / "emb", tmp_path / "db").failed.values()
+    assert "unpacks to 2,000,000 bytes, the limit is" in reason
 
 
 def test_of_two_results_of_one_source_the_newer_counts(lancedb, tmp_path):

@@ -41,7 +41,7 @@ def test_what_comes_before_the_last_two_stages_is_common_to_all():
 
 
 def test_a_recipe_without_a_curriculum_makes_no_schemes():
-    with pytest.raises(ValueError, match="a recipe of two stages, whose second has a mixture"):
+    with pytest.raises(ValueError, match="two stages or more, the last with a mixture of negatives; got 1"):
         schemes(read_recipe(CONFIG.with_name("ave_small.toml")))
     others = [{"kind": "other_clip", "share": 0.5}] * 2
     with pytest.raises(ValueError, match="needs negatives of the same clip, it has"):

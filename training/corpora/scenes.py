@@ -130,7 +130,7 @@ class Roam:
 
 
 class Fire:
-    """A player alone in a level, who walks about and fires its weapons, so that all sounds have their cause in view."""
+    """A player alone in a level, who walks about and fires: nearly all that is heard is its own shots."""
 
     WEAPONS = (2, 3, 4, 5, 6)  # their buttons; without the chainsaw, which is never silent, and the slow BFG 9000
 

@@ -16,7 +16,8 @@ python -m training.evaluate localization --model avol-small --boxes vggss.json -
 python -m training.evaluate localization --model runs/multisensory_small/weights.safetensors \\
     --solo shards/solo-sync-held
 python -m training.evaluate sync --model runs/multisensory_small/weights.safetensors --data shards/sync-held
-python -m training.evaluate beside --model avts-small --model ave-natural --data shards/fire-held
+python -m training.evaluate beside --model runs/avts_small/weights.safetensors --model ave-natural \\
+    --data shards/fire-held
 python -m training.evaluate actions --model runs/actions/weights.safetensors --data shards/actions-held \\
     --confusion confusion.png
 python -m training.evaluate separation --model runs/separation_small/weights.safetensors \\

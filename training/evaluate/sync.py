@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
@@ -52,10 +51,7 @@ def sync(
     tests = {name: two_way(each, shards, gap, seed) for name, each in (("trained", network), ("untrained", fresh))}
     decided = {name: {"decided": str(own), "2AFC": str(pair)} for name, (own, pair) in tests.items()}
     tables = {f"two-way, {gap:g} s or more, %": decided}
-    asked = known_shifts(shards, network, shift, seed)
-    started = time.perf_counter()
-    answers, weight = ask(network, asked, max_offset), network.evidence
-    worked = (time.perf_counter() - started) / (sum(each.clip.seconds for each in asked) / 60)
+    answers, weight = ask(network, known_shifts(shards, network, shift, seed), max_offset), network.evidence
     if calibrated:
         chosen_on, answers = halves(answers)
         if not (chosen_on and answers):
@@ -64,7 +60,6 @@ def sync(
         save_weights(calibrated, network, network.architecture | {"evidence": weight})
         click.echo(f"weight of evidence {weight:.3g}, chosen on one half of the videos; below is the other half")
     found = {network.name: recovered(answers, weight, seed)} | simple_guesses(answers, network, seed)
-    found[network.name]["work, s a minute of video"] = worked
     title = f"shifts of up to {shift:g} s, {sum(not answer.foreign for answer in answers)} clips, %"
     tables[title] = {name: {key: _cell(value) for key, value in row.items()} for name, row in found.items()}
     click.echo(all_tables(tables))
