@@ -64,12 +64,13 @@ def test_clips_without_room_for_a_second_sound_are_refused(folder):
 
 def test_the_command_compares_networks_with_an_untrained_one(folder, tmp_path):
     first, second = (save_network(tmp_path / f"{name}.safetensors") for name in "ab")
-    written = tmp_path / "beside.json"
-    result = evaluate(
-        "beside", "--model", first, "--model", second, "--data", folder, "--per-clip", 2, "--json", written
-    )
+    written, other = tmp_path / "beside.json", tmp_path / "other"
+    other.symlink_to(folder)
+    data = ["--data", folder, "--data", other, "--per-clip", 2]
+    result = evaluate("beside", "--model", first, "--model", second, *data, "--json", written)
     assert result.exit_code == 0, result.output
     (rows,) = json.loads(written.read_text())["tables"].values()
     assert list(rows) == [str(first), str(second), f"{first}, untrained"]
-    assert rows[str(first)] == rows[str(second)] and list(rows[str(first)]) == [folder.name]
+    assert rows[str(first)] == rows[str(second)] and list(rows[str(first)]) == [folder.name, "other"]
+    assert rows[str(first)][folder.name] == rows[str(first)]["other"]
     assert "chance" in result.output and folder.name in result.output

@@ -34,9 +34,11 @@ def beside(
     networks[f"{first}, untrained"] = untrained(networks[first], seed)
     columns = {folder.name: Shards(folder) for folder in data}
     found = {
-        name: {key: prefers_own(network, Beside(shards, network, per_clip, seed, seconds), seed)}
+        name: {
+            key: prefers_own(network, Beside(shards, network, per_clip, seed, seconds), seed)
+            for key, shards in columns.items()
+        }
         for name, network in networks.items()
-        for key, shards in columns.items()
     }
     rows = {name: {key: str(value) for key, value in row.items()} for name, row in found.items()}
     title = f"sound in step against {seconds:g} s off, %"
