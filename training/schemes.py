@@ -100,12 +100,12 @@ def main(
             recipes, common = schemes(whole), before_schemes(whole)
         except ValueError as error:
             raise click.UsageError(f"{config}: {error}") from None
-        start = output / f"common-{seed}" if common else None
-        if common and start:
-            train(common, list(data), start, about={"scheme": "common to all"})
+        begun = None
+        if common:
+            train(common, list(data), output / f"common-{seed}", about={"scheme": "common to all"})
+            begun = output / f"common-{seed}" / "weights.safetensors"
         for name, recipe in recipes.items():
             run = output / f"{name.replace(', ', '-').replace(' ', '_')}-{seed}"
-            begun = start / "weights.safetensors" if start else None
             train(recipe, list(data), run, start_from=begun, about={"scheme": name})
             network = load_model(run / "weights.safetensors")
             figures = avc(network, represent(network, load_pairs(network, held, per_clip, 0)), 0)
