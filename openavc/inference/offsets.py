@@ -72,10 +72,17 @@ class SyncResult:
         one_way = (changes > 0).all() or (changes < 0).all()
         return len(changes) > 1 and bool(one_way and (np.abs(changes) <= _LARGEST_DRIFT).all())
 
+    @property
+    def _why_not(self) -> str:
+        if np.isnan(self.scores).all():
+            return "nowhere do the pictures move while there is sound"
+        within = f"from {self.offsets[0]:g} to {self.offsets[-1]:g} s"
+        return f"the network finds no offset {within} that clearly fits (confidence {self.confidence:.2f})"
+
     def __str__(self) -> str:
         """Say it in plain words."""
         if self.offset is None:
-            return f"can't tell whether sound and pictures are in step (confidence {self.confidence:.2f})"
+            return f"can't tell whether sound and pictures are in step: {self._why_not}"
         if len(self.segments) == 1:
             return f"{described(self.offset)} (confidence {self.confidence:.2f})"
         if self.drifts:

@@ -40,11 +40,16 @@ def test_silence_a_still_picture_and_a_foreign_sound_cant_be_told(tmp_path):
     silent = write_flashes(tmp_path / "silent.mkv", flashing, np.zeros(20 * RATE, np.float32))
     still = write_flashes(tmp_path / "still.mkv", flashing, bursts(flashing), still=True)
     foreign = write_flashes(tmp_path / "foreign.mkv", flashing, bursts(events(20, seed=5)))
-    for video in (silent, still, foreign):
+    for video, why in (
+        (silent, "nowhere do the pictures move while there is sound"),
+        (still, "nowhere do the pictures move while there is sound"),
+        (foreign, "the network finds no offset from -2 to 2 s that clearly fits (confidence 0."),
+    ):
         result = openavc.sync_offset(video, MODEL)
         assert result.offset is None, video
         assert result.confidence < 0.5
         assert str(result).startswith("can't tell")
+        assert why in str(result)
 
 
 def test_a_jump_in_the_middle_makes_two_segments(tmp_path):
