@@ -251,6 +251,8 @@ def stage_steps(
 def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -> None:
     """Load the weights of a file into the model, except those of its fresh parts, or into a part of the model.
 
+    Parts of the file that the model hasn't are left out, such as the sound's of a network that only sees, and told.
+
     Parameters
     ----------
     model : AudioVisualModel
@@ -271,14 +273,19 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
     own = {name: value for name, value in model.state_dict().items() if name.startswith(kept)}
     if prefix:  # all that isn't of the part is fresh, too
         own |= {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
+    left_out = sorted({name.split(".")[0] for name in weights} - {name.split(".")[0] for name in model.state_dict()})
+    weights = {name: value for name, value in weights.items() if name.split(".")[0] not in left_out}
     try:
         model.load_state_dict({name: value for name, value in weights.items() if not name.startswith(kept)} | own)
     except RuntimeError as error:
         raise ValueError(
             f"{path} doesn't fit the configuration's [model]: {error} (parts that are to begin anew are named in fresh)"
         ) from None
-    if fresh and distributed.rank() == 0:
-        tell(f"begins with {path}, except {', '.join(fresh)}, which begins anew")
+    if distributed.rank() == 0:
+        if fresh:
+            tell(f"begins with {path}, except {', '.join(fresh)}, which begins anew")
+        if left_out:
+            tell(f"leaves out {', '.join(left_out)} of {path}, which the network hasn't")
 
 
 # -------------------------------------------------------------------------------------------------------- command

@@ -3,6 +3,7 @@
 from .ave import AVENet
 from .avol import AVOLNet
 from .avts import AVTSNet
+from .avts_classifier import AVTSClassifier
 from .l3 import L3Net
 from .multisensory import Multisensory
 from .multisensory_classifier import MultisensoryClassifier
@@ -15,6 +16,7 @@ ARCHITECTURES = {
     "ave": AVENet,
     "avol": AVOLNet,
     "avts": AVTSNet,
+    "avts-classifier": AVTSClassifier,
     "multisensory": Multisensory,
     "multisensory-classifier": MultisensoryClassifier,
     "separation": SeparationNet,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .contract import FramesInput, HasSimilarity, Synchronizes, check_embedding
+from .contract import AudioVisualModel, FramesInput, HasSimilarity, Synchronizes, check_embedding
 from .frontends import AVTS_FRONTENDS, build_frontend
 from .layers import (
     TwoTowers,
@@ -48,6 +48,9 @@ class MixedTower(nn.Module):
 
     def __init__(self, widths: Sequence[int] = (64, 128, 256, 512), first_flat: int = 3):
         super().__init__()
+        check_widths(widths)
+        if first_flat not in (2, 3):
+            raise ValueError(f"first_flat must be 3 (MC3) or 2 (MC2), got {first_flat!r}")
         self.stem = nn.Sequential(
             nn.Conv3d(3, widths[0], (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False), nn.BatchNorm3d(widths[0]), nn.ReLU()
         )
@@ -177,12 +180,9 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
         check_widths(widths)
         check_sound_widths(sound_widths)
         check_joint_size(joint_size)
-        if first_flat not in (2, 3):
-            raise ValueError(f"first_flat must be 3 (MC3) or 2 (MC2), got {first_flat!r}")
         check_evidence(evidence)
         clip = FramesInput(*square_or_sides(image_size), frames, frame_rate)
-        if type(time_parts) is not int or not 1 <= time_parts <= clip.count:
-            raise ValueError(f"time_parts must be 1 to the number of frames, {clip.count}, got {time_parts!r}")
+        check_time_parts(time_parts, clip)
         spectrogram = build_frontend(frontend, AVTS_FRONTENDS)
         cells = sound_widths[4] * (spectrogram.shape[0] // 16) * (spectrogram.shape[1] // 16)
         sizes = {
@@ -203,10 +203,7 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
 
         They are in [-1, 1]; or, with `moving`, what the clip's mean picture leaves of them, with unit spread.
         """
-        if frames.shape[1] != self.frames.count:
-            raise ValueError(f"{self.name} takes clips of {self.frames.count} frames, got {tuple(frames.shape)}")
-        colours = channels_first(frames)
-        return what_moves(colours) if self.moving else colours
+        return prepare_clips(self, frames, self.moving)
 
     def embed_audio(self, spectrogram: Tensor, embedding: str = "features") -> Tensor:
         """Embed spectrograms (B, 1, bins, times): conv_5, flattened, or vectors of the joint space (B, D)."""
@@ -217,7 +214,7 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
     def embed_frames(self, frames: Tensor, embedding: str = "features") -> Tensor:
         """Embed clips (B, 3, T, H, W): means of the last map over parts of time, or joint vectors (B, D)."""
         check_embedding(self, "image", embedding)
-        features = F.adaptive_avg_pool3d(self.image_tower(frames), (self.time_parts, 1, 1)).flatten(1)
+        features = mean_parts(self.image_tower(frames), self.time_parts)
         return features if embedding == "features" else self._joint(self.image_head(features))
 
     def _joint(self, vectors: Tensor) -> Tensor:
@@ -238,6 +235,26 @@ class AVTSNet(TwoTowers, HasSimilarity, Synchronizes):
     def similarity(self, frames: Tensor, audio: Tensor) -> Tensor:
         """Return the negated distances of all joint embeddings of clips (N, D) and sounds (M, D): (N, M)."""
         return -torch.cdist(frames.float(), audio.float())
+
+
+def prepare_clips(model: AudioVisualModel, frames: Tensor, moving: bool) -> Tensor:
+    """Turn clips (B, T, H, W, 3) of as many frames as the model takes into (B, 3, T, H, W), as `AVTSNet` sees them."""
+    count = model.frames.count if model.frames else 0
+    if frames.shape[1] != count:
+        raise ValueError(f"{model.name} takes clips of {count} frames, got {tuple(frames.shape)}")
+    colours = channels_first(frames)
+    return what_moves(colours) if moving else colours
+
+
+def check_time_parts(time_parts: int, frames: FramesInput) -> None:
+    """Raise ValueError unless a clip can be taken in so many parts of time."""
+    if type(time_parts) is not int or not 1 <= time_parts <= frames.count:
+        raise ValueError(f"time_parts must be 1 to the number of frames, {frames.count}, got {time_parts!r}")
+
+
+def mean_parts(maps: Tensor, time_parts: int) -> Tensor:
+    """Average maps (B, C, T, h, w) over equal parts of their time, side by side: (B, C * time_parts)."""
+    return F.adaptive_avg_pool3d(maps, (time_parts, 1, 1)).flatten(1)
 
 
 def check_sound_widths(widths: Sequence[int]) -> None:

@@ -41,6 +41,7 @@ EXPECTED = {
     "ave": {*TWO_TOWERS, Compares, HasSimilarity, Slices},
     "avol": {*TWO_TOWERS, Compares, HasSimilarity, Localizes},
     "avts": {*TWO_TOWERS, Compares, HasSimilarity, Synchronizes},
+    "avts-classifier": {Classifies},
     "multisensory": {Compares, Fuses, HasStreams, LocalizesInTime, Synchronizes},
     "multisensory-classifier": {Classifies, Fuses},
     "separation": {Separates},
@@ -48,7 +49,7 @@ EXPECTED = {
     "openl3-towers": TWO_TOWERS,
 }
 SMALL = {"widths": (4, 4, 8, 16), "image_size": 64}
-REQUIRED = {"multisensory-classifier": {"classes": ("cat", "dog", "owl")}}
+REQUIRED = {name: {"classes": ("cat", "dog", "owl")} for name in ("avts-classifier", "multisensory-classifier")}
 EVERY = [  # architecture and options
     *(("l3", {"embedding_size": size}) for size in (None, 192, 16)),
     *(("l3", {"frontend": name, "first_stride": 2}) for name in ("linear257", "linear257-scaled", "mel64")),
@@ -112,6 +113,17 @@ def test_maps_in_time_have_the_sizes_that_are_stated_for_pictures_of_any_shape(f
     assert maps.shape == (2, model.map_times, 2, 3)
 
 
+CLASSIFYING = [("avts-classifier", {"frames": 6}), ("multisensory-classifier", {"frames": 8, "frame_rate": 15.0})]
+
+
+@pytest.mark.parametrize(("architecture", "options"), CLASSIFYING, ids=str)
+def test_there_is_a_logit_for_each_class(architecture, options):
+    model = build(architecture, options)
+    sound = model.prepare_audio(torch.randn(2, model.sound.samples, model.sound.channels))
+    with torch.no_grad():
+        assert model(model.prepare_frames(torch.rand(2, *model.frames.shape)), sound).shape == (2, 3)
+
+
 SEPARATING = [
     ("separation", {"features": features, "sync_widths": (4, 4, 8, 16), "frames": 15} | output)
     for features in ("video", "frame", "none")
@@ -158,7 +170,8 @@ def test_embeddings_have_the_sizes_that_are_stated(architecture, options):
 
 
 def test_every_architecture_is_among_those_whose_sizes_are_checked():
-    assert {architecture for architecture, _ in EVERY + FUSED + SEPARATING} == ARCHITECTURES.keys() == EXPECTED.keys()
+    checked = {architecture for architecture, _ in EVERY + FUSED + CLASSIFYING + SEPARATING}
+    assert checked == ARCHITECTURES.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

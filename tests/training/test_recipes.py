@@ -233,9 +233,10 @@ def test_the_recipe_of_ucf101_has_the_papers_numbers():
     assert any("norm" in name and name.endswith("weight") for name, _ in model.named_parameters())
 
 
-def test_the_classes_of_ucf101_are_those_of_its_list(shared):
+@pytest.mark.parametrize("name", ["multisensory_ucf101", "avts_ucf101"])
+def test_the_classes_of_ucf101_are_those_of_its_list(name, shared):
     lines = (shared / "data/annotations/ucf101_splits/classInd.txt").read_text().split()
-    assert read("multisensory_ucf101").model["classes"] == lines[1::2]
+    assert read(name).model["classes"] == lines[1::2]
 
 
 def test_the_small_recipe_of_actions_has_every_kind_of_monster_and_2_56_s():
@@ -249,6 +250,19 @@ def test_the_small_recipe_of_actions_has_every_kind_of_monster_and_2_56_s():
     pretext = read("multisensory_small")
     shared = ("widths", "image_size", "frame_rate", "sample_rate", "frontend")
     assert all(found.model[key] == pretext.model[key] for key in shared)
+
+
+@pytest.mark.parametrize(("name", "pretext"), [("ucf101", "kinetics"), ("small_actions", "small")])
+def test_the_frames_of_avts_fine_tuned_are_those_of_the_pretext(name, pretext):
+    found, before = read(f"avts_{name}"), read(f"avts_{pretext}")
+    assert (found.fresh, found.objective) == (("logit",), {"name": "recognition"})
+    with torch.device("meta"):
+        model, given = build_model(found.model), build_model(before.model)
+    assert (model.frames, model.sound) == (given.frames, given.sound)
+    shapes = [{key: value.shape for key, value in m.state_dict().items()} for m in (model, given)]
+    assert {key for key in shapes[0] if shapes[0][key] != shapes[1].get(key)} == {"logit.weight", "logit.bias"}
+    if name == "small_actions":
+        assert found.model["classes"] == read("multisensory_small_actions").model["classes"]
 
 
 @pytest.mark.parametrize("name", ["small", "audioset"])
