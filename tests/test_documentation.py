@@ -108,6 +108,21 @@ def test_the_first_command_puts_its_result_where_readme_says(tmp_path, monkeypat
     assert Path(said.split("results in ")[1]).is_file()
 
 
+def test_the_commands_of_the_page_of_five_minutes_print_what_is_shown_below_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    page = PAGES["start.md"]
+    shown = re.findall(r"```sh\n(.*?)```(?:\n\n```text\n(.*?)```)?", page, flags=re.DOTALL)
+    for lines, output in shown:
+        said = [CliRunner().invoke(main, shlex.split(line)[1:], catch_exceptions=False) for line in lines.splitlines()]
+        assert all(result.exit_code == 0 for result in said)
+        assert not output or "".join(result.stdout for result in said) == output
+    assert len(shown) == 4 and (tmp_path / "score.png").is_file() and (tmp_path / "where.mp4").is_file()
+    (code,), output = blocks("start.md", "python"), re.search(r"^\(77.*\n", page, flags=re.MULTILINE).group()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == output
+
+
 @pytest.mark.parametrize(
     "mark, last",
     [
