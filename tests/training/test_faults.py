@@ -1,11 +1,9 @@
-"""What kills, second processes and full disks do to the commands of training."""
+"""What second processes and full disks do to the commands of training."""
 
 import contextlib
-import dataclasses
 import errno
 import importlib
 import os
-import random
 import subprocess
 import sys
 import threading
@@ -13,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_simulate import vizdoom_or_skip
 from test_training import recipe_file
 from tones import RECIPE
 
@@ -116,40 +113,6 @@ def test_curves_are_closed_though_the_log_cannot_be(tmp_path):
         close, log.file.close, board = log.file.close, fail, log.board
     close()
     assert board.file_writer is None  # as SummaryWriter.close leaves it
-
-
-# ----------------------------------------------------------------------------------------------------------- kills
-
-
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="processes are told apart by Linux's /proc")
-
-
-def check_kills(command, folder, number):
-    seed = random.randrange(2**32)
-    print(f"the moments are those of seed {seed}")
-    count = kills.Bench(command, folder).kill(number, True, random.Random(seed))
-    assert count.kills == number
-    assert not (count.differing or count.files or count.processes), count
-
-
-@needs_linux
-def test_kills_of_a_preparation_leave_no_trace(tmp_path):
-    def few_videos(folder):
-        for number in range(21):
-            os.link(kills.EXAMPLE, folder / f"video{number:02d}.mp4")
-
-    command = dataclasses.replace(kills.COMMANDS["prepare"], inputs=few_videos)
-    check_kills(command, tmp_path, 2)
-
-
-@needs_linux
-def test_kills_of_a_rendering_leave_no_trace_and_no_engine(tmp_path):
-    vizdoom_or_skip()
-
-    def one_shard(_, output):
-        return ["-m", "training.simulate", "--output", output, "--episodes", "4", "--seconds", "1", "--workers", "1"]
-
-    check_kills(kills.Command(one_shard, renders=True), tmp_path, 1)
 
 
 # ------------------------------------------------------------------------------------------------------ full disks
