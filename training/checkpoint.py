@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from openavc.atomic import write_bytes
+from openavc.media.container import existing_file
 
 NAME = "checkpoint.pt"
 
@@ -23,20 +24,47 @@ def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
 
 
 def steps_done(run: Path) -> int:
-    """Return the number of steps done at a run's checkpoint, 0 if there is none."""
-    path = run / NAME
-    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)["step"] if path.exists() else 0
+    """Return the number of steps done at a run's checkpoint, 0 if there is none; OSError if it is damaged."""
+    state = _read(run / NAME, mmap=True)
+    return state["step"] if state else 0
 
 
 def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
-    """Restore the parts in place, and return the number of steps done, 0 if there is no checkpoint."""
-    path = run / NAME
-    if not path.exists():
+    """Restore the parts in place, and return the number of steps done, 0 if there is no checkpoint.
+
+    Raises
+    ------
+    OSError
+        If the checkpoint is damaged, or of other parts.
+    """
+    state = _read(run / NAME)
+    if not state:
         return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise _unusable(run / NAME, error) from error
     return state["step"]
+
+
+def _read(path: Path, **options: Any) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(existing_file(path), map_location="cpu", weights_only=True, **options)
+        if type(state["step"]) is not int:
+            raise TypeError(f"step is {type(state['step']).__name__}")
+    except Exception as error:  # what is damaged raises errors of any type
+        raise _unusable(path, error) from error
+    return state
+
+
+def _unusable(path: Path, error: Exception) -> OSError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return OSError(
+        f"{path} is damaged, or isn't this run's checkpoint ({reason[:200]}); remove it to begin the run anew"
+    )
 
 
 def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.dtype = torch.float16) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..atomic import hidden_beside, write_bytes
 from ..lines import naming
+from ..media.container import existing_file
 from ..version import package_version
 from ..worker import LIMITS, Worker, WorkerDied, WorkerKilled, give_warnings, patience
 from ..workers import spread
@@ -70,7 +71,7 @@ def _recorded(job: Job) -> dict | None:
     """Return how often and why workers died at this file in earlier runs, or None if none did."""
     path = _record_path(job)
     try:
-        record = json.loads(path.read_text())
+        record = json.loads(existing_file(path).read_text())
         same = (record["version"], record["limits"]) == (package_version(), _limits())
         if same and is_described(job.source, record["source"]):
             return {"deaths": int(record["deaths"]), "reason": str(record["reason"])}

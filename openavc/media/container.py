@@ -20,7 +20,7 @@ from .limits import most_pixels
 # AVI stores no times of presentation, and only for these codecs does FFmpeg not work out their order.
 _REORDERING = {"h264", "hevc", "vvc"}
 # Formats that point to other files or to the network.
-_POINTERS = {"applehttp", "concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "webm_dash_manifest"}
+_POINTERS = {"applehttp", "concat", "dash", "hls", "imf", "rtp", "rtsp", "sap", "sdp", "vobsub", "webm_dash_manifest"}
 
 
 def existing_file(path: str | os.PathLike) -> Path:

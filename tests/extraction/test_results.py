@@ -198,14 +198,22 @@ def test_a_file_that_is_not_ours_is_never_replaced_unasked(tmp_path, content):
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
-def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, overwrite):
-    source, target = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/clip.npz"
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, ending, overwrite):
+    source, target = write_sound(tmp_path / "clip.wav", 0), tmp_path / f"out/clip.{ending}"
     target.parent.mkdir()
     os.mkfifo(target)
-    result = run("audio", source, "--output", tmp_path / "out", *overwrite)
+    result = run("audio", source, "--output", tmp_path / "out", "--format", ending, *overwrite)
     assert result.exit_code == 1
     assert str(target) in result.stderr
     assert target.is_fifo()
+
+
+def test_a_pipe_of_the_name_of_a_record_is_not_waited_for(tmp_path):
+    source, record = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/.clip.npz.died"
+    record.parent.mkdir()
+    os.mkfifo(record)
+    assert "1 done" in run("audio", source, "--output", tmp_path / "out").stdout
 
 
 @pytest.mark.parametrize("seed", range(5))

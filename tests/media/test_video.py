@@ -275,3 +275,11 @@ def test_titles_that_are_not_utf8_do_not_matter(tmp_path):
     path.write_bytes(data.replace(b"ENCODER", b"TITR\xc9ES"))  # Latin-1
     assert times_and_numbers(path)[1] == list(range(len(UNEVEN)))
     assert len(read_audio(path)[0]) == RATE
+
+
+def test_an_index_of_subtitles_does_not_open_the_file_beside_it(tmp_path):
+    """FFmpeg's reader of VobSub would open `index.sub`."""
+    index = tmp_path / "index.mkv"
+    index.write_text("# VobSub index file, v7 (do not modify this line!)\nid: en, index: 0\n")
+    with pytest.raises(OSError, match="it points to other files, and such lists aren't followed"):
+        Video(index)

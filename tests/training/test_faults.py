@@ -1,15 +1,18 @@
-"""What second processes and full disks do to the commands of training."""
+"""What second processes, damaged checkpoints and full disks do to the commands of training."""
 
 import contextlib
 import errno
 import importlib
+import io
 import os
+import pickle
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from test_training import recipe_file
 from tones import RECIPE
@@ -113,6 +116,56 @@ def test_curves_are_closed_though_the_log_cannot_be(tmp_path):
         close, log.file.close, board = log.file.close, fail, log.board
     close()
     assert board.file_writer is None  # as SummaryWriter.close leaves it
+
+
+# -------------------------------------------------------------------------------------------- damaged checkpoints
+
+
+def damaged(content: bytes) -> dict[str, bytes]:
+    """Return what may stand in the place of a checkpoint."""
+
+    def saved(state):
+        file = io.BytesIO()
+        torch.save(state, file)
+        return file.getvalue()
+
+    middle = len(content) // 2
+    return {
+        "empty": b"",
+        "junk": b"junk" * 1000,
+        "cut": content[:middle],
+        "changed": content[:middle] + bytes(byte ^ 255 for byte in content[middle : middle + 64]) + content[middle + 64 :],
+        "a pickle that runs code": pickle.dumps(print),
+        "a list": saved([1]),
+        "without a step": saved({"model": {}}),
+        "a step that is a word": saved({"step": "one"}),
+        "of no network": saved({"step": 1, "model": {}, "objective": {}, "optimizer": {}}),
+        "of another network": saved({"step": 1, "model": {"a": torch.ones(2)}}),
+        "of no parts": saved({"step": 1, "model": 3}),
+    }
+
+
+def test_a_damaged_checkpoint_is_named_and_stays(shards, tmp_path):
+    command = [*training(tmp_path, shards, tmp_path / "run"), "--stop-after", "1"]
+    assert run_here(command).exit_code == 0
+    path = tmp_path / "run/checkpoint.pt"
+    content = path.read_bytes()
+    for kind, changed in damaged(content).items():
+        path.write_bytes(changed)
+        done = run_here(command)
+        last = done.stderr.splitlines()[-1]
+        assert done.exit_code == 1 and last.startswith(f"Error: {path} is damaged, or isn't this run's checkpoint"), kind
+        assert "remove it to begin the run anew" in last and path.read_bytes() == changed
+    path.write_bytes(content)
+    assert run_here([*command[:-1], "2"]).exit_code == 0
+
+
+def test_a_checkpoint_that_is_a_pipe_is_refused(shards, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    os.mkfifo(run / "checkpoint.pt")
+    done = run_here(training(tmp_path, shards, run))
+    assert done.exit_code == 1 and "checkpoint.pt" in done.stderr.splitlines()[-1]
 
 
 # ------------------------------------------------------------------------------------------------------ full disks
