@@ -209,6 +209,35 @@ def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, ending, overwrite):
     assert target.is_fifo()
 
 
+@pytest.fixture
+def read_only(tmp_path):
+    """Mount a disk that can't be written; return its path."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize(("output", "status"), [("", 1), ("emb/", 2)])
+def test_an_output_that_cannot_be_written_is_named_in_one_line(tmp_path, read_only, output, status):
+    source = write_sound(tmp_path / "clip.wav", 0)
+    result = run("audio", source, "--output", f"{read_only}/{output}")
+    assert result.exit_code == status
+    (line,) = [line for line in result.stderr.splitlines() if "Read-only file system" in line]
+    assert str(read_only) in line and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["犬が吠える.wav", "собака и кошка.wav", "كلب.wav", "🐕 dog.wav"])
+def test_names_in_any_script_are_read_and_written(tmp_path, name):
+    (tmp_path / "sounds").mkdir()
+    write_sound(tmp_path / "sounds" / name, 0)
+    assert "1 done" in run("audio", tmp_path / "sounds", "--output", tmp_path / "out").stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name.replace(".wav", ".npz")]
+
+
 def test_a_pipe_of_the_name_of_a_record_is_not_waited_for(tmp_path):
     source, record = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/.clip.npz.died"
     record.parent.mkdir()
