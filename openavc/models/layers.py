@@ -16,6 +16,7 @@ Network = TypeVar("Network", bound=nn.Module)
 _LAYERS: dict[int, Any] = {2: (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d), 3: (nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d)}
 _CONVOLUTIONS, _POOLS = (nn.Conv2d, nn.Conv3d), (nn.MaxPool2d, nn.MaxPool3d)
 LARGEST_SIDE = 4096  # pixels; one such picture takes about a gigabyte in the first layers
+MOST_EVIDENCE = 10  # of a network that is far less sure than it might be
 _STILL = 0.005  # spread of values in [-1, 1] around a clip's mean picture below which noise isn't to be amplified
 _MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of a map's axes
 
@@ -176,8 +177,8 @@ def check_joint_size(size: int) -> None:
 
 def check_evidence(evidence: float) -> None:
     """Raise ValueError unless a window's logit can have that weight beside those of its neighbours."""
-    if not 0 < evidence <= 1:
-        raise ValueError(f"evidence must be above 0 and at most 1, got {evidence!r}")
+    if not 0 < evidence <= MOST_EVIDENCE:
+        raise ValueError(f"evidence must be above 0 and at most {MOST_EVIDENCE}, got {evidence!r}")
 
 
 def shortened(value: object) -> str:

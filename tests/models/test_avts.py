@@ -126,7 +126,7 @@ def test_a_moving_network_sees_the_same_of_a_clip_in_front_of_another_picture():
         ({"sound_widths": [1, 2]}, r"sound_widths must be the channels of 5 blocks, got \[1, 2\]"),
         ({"sound_widths": [1, 2, 3, 4, 0]}, "sound_widths"),
         ({"joint_size": 0}, "joint_size"),
-        ({"evidence": 0.0}, "evidence must be above 0 and at most 1, got 0.0"),
+        ({"evidence": 0.0}, "evidence must be above 0 and at most 10, got 0.0"),
         ({"frontend": "mel41"}, "unknown frontend 'mel41'"),
     ],
 )

@@ -20,7 +20,7 @@ from .bootstrap import Share, share
 
 SURE = 0.8  # confidence from which answers are to be right
 CLOSE = 0.2  # seconds, largest error of a close one
-WEIGHTS = np.geomspace(0.01, 1, 41)  # of evidence, among which `calibrate` chooses
+WEIGHTS = np.geomspace(0.01, 10, 61)  # of evidence, among which `calibrate` chooses
 
 
 @dataclass(frozen=True)
