@@ -75,7 +75,7 @@ class SyncResult:
     @property
     def _why_not(self) -> str:
         if np.isnan(self.scores).all():
-            return "nowhere do the pictures move while there is sound"
+            return "nowhere do the pictures move while there is sound for a whole clip"
         within = f"from {self.offsets[0]:g} to {self.offsets[-1]:g} s"
         return f"the network finds no offset {within} that clearly fits (confidence {self.confidence:.2f})"
 

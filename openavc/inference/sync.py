@@ -23,7 +23,7 @@ from ..progress import step
 from .arguments import check_file, get_model, shortened
 from .batches import batched, inference_of, represent_clips, represent_windows, to_numpy
 from .inputs import crop_to
-from .offsets import STEP, Block, SyncResult, candidates, conclude
+from .offsets import Block, SyncResult, candidates, conclude
 
 DEFAULT_MODEL = "multisensory-small"
 BLOCK = 5.0  # seconds of video within which the offset doesn't change
@@ -103,11 +103,8 @@ def synchronizing_model(model: Any = None, device: Any = None) -> Synchronizes:
 
 
 def hop_size(model: Synchronizes) -> float:
-    """Return the seconds from one clip of frames to the next: half a window, in steps of the offsets.
-
-    So the windows of sound that one clip is compared with serve its neighbours as well.
-    """
-    return max(1, round(model.sound.seconds / 2 / STEP)) * STEP
+    """Return the seconds from one clip of frames to the next: half a window."""
+    return model.sound.seconds / 2
 
 
 def to_blocks(model: Synchronizes, stretches: Iterable[Stretch], offsets: np.ndarray) -> Iterator[Block]:

@@ -10,9 +10,8 @@ from videos import write_sound, write_video
 
 import openavc
 from openavc.inference.offsets import candidates
-from openavc.inference.sync import Sounds, hop_size, offset_logits
+from openavc.inference.sync import Sounds, offset_logits
 from openavc.media.clips import video_stretches
-from openavc.models.contract import SoundInput
 
 MODEL = FlashNet()
 
@@ -85,13 +84,6 @@ def test_each_window_of_sound_is_represented_once(tmp_path):
     together = [offset_logits(model, clip, offsets, sounds) for clip in clips]
     np.testing.assert_allclose(together, one_by_one, atol=1e-6)
     assert model.heard <= 12 * FRAME_RATE < asked / 4
-
-
-@pytest.mark.parametrize(("seconds", "hop"), [(1.0, 0.48), (1.28, 0.64), (0.05, 0.04)])
-def test_clips_are_half_a_window_apart_in_steps_of_the_offsets(seconds, hop):
-    model = FlashNet()
-    model.sound = SoundInput(16_000, seconds)
-    assert hop_size(model) == pytest.approx(hop)
 
 
 def test_another_files_sound_can_be_compared(tmp_path):
