@@ -24,7 +24,13 @@ def save_checkpoint(run: Path, step: int, parts: dict[str, Any]) -> None:
 
 
 def steps_done(run: Path) -> int:
-    """Return the number of steps done at a run's checkpoint, 0 if there is none; OSError if it is damaged."""
+    """Return the number of steps done at a run's checkpoint, 0 if there is none.
+
+    Raises
+    ------
+    OSError
+        If it can't be read, or is damaged.
+    """
     state = _read(run / NAME, mmap=True)
     return state["step"] if state else 0
 
@@ -35,7 +41,7 @@ def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
     Raises
     ------
     OSError
-        If the checkpoint is damaged, or of other parts.
+        If the checkpoint can't be read, is damaged, or has other parts.
     """
     state = _read(run / NAME)
     if not state:
@@ -43,8 +49,11 @@ def load_checkpoint(run: Path, parts: dict[str, Any]) -> int:
     try:
         for name, part in parts.items():
             part.load_state_dict(state[name])
+    except torch.OutOfMemoryError:
+        raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise _unusable(run / NAME, error) from error
+        reason = " ".join(str(error).split())[:300]
+        raise OSError(f"{run / NAME} isn't of this recipe's network, objective and optimizer: {reason}") from error
     return state["step"]
 
 
@@ -53,18 +62,16 @@ def _read(path: Path, **options: Any) -> dict[str, Any] | None:
         return None
     try:
         state = torch.load(existing_file(path), map_location="cpu", weights_only=True, **options)
-        if type(state["step"]) is not int:
-            raise TypeError(f"step is {type(state['step']).__name__}")
+        if type(state["step"]) is not int or state["step"] < 0:
+            raise ValueError(f"its step is {state['step']!r}")
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # what is damaged raises errors of any type
-        raise _unusable(path, error) from error
+        raise OSError(
+            f"{path} ({path.stat().st_size} bytes) is damaged, or no checkpoint of training.train; without it, the run "
+            "would begin anew"
+        ) from error
     return state
-
-
-def _unusable(path: Path, error: Exception) -> OSError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return OSError(
-        f"{path} is damaged, or isn't this run's checkpoint ({reason[:200]}); remove it to begin the run anew"
-    )
 
 
 def save_weights(path: Path, model: nn.Module, architecture: dict, dtype: torch.dtype = torch.float16) -> None:

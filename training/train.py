@@ -273,6 +273,8 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
     own = {name: value for name, value in model.state_dict().items() if name.startswith(kept)}
     if prefix:  # all that isn't of the part is fresh, too
         own |= {name: value for name, value in model.state_dict().items() if not name.startswith(prefix)}
+    if not any(name in model.state_dict() and not name.startswith(kept) for name in weights):
+        raise ValueError(f"{path} doesn't fit the configuration's [model]: it has nothing of that network")
     left_out = sorted({name.split(".")[0] for name in weights} - {name.split(".")[0] for name in model.state_dict()})
     weights = {name: value for name, value in weights.items() if name.split(".")[0] not in left_out}
     try:
@@ -286,6 +288,15 @@ def begin_with(model: AudioVisualModel, path: Path, fresh: Sequence[str] = ()) -
             tell(f"begins with {path}, except {', '.join(fresh)}, which begins anew")
         if left_out:
             tell(f"leaves out {', '.join(left_out)} of {path}, which the network hasn't")
+        _tell_differences(given, model, path)
+
+
+def _tell_differences(given: AudioVisualModel, model: AudioVisualModel, path: Path) -> None:
+    """Tell the options of two networks of one kind that differ; most change what is seen and no weight's shape."""
+    if type(given) is type(model) or not set(given.state_dict()).isdisjoint(model.state_dict()):
+        for key in sorted(given.architecture.keys() & model.architecture.keys() - {"architecture"}):
+            if given.architecture[key] != model.architecture[key]:
+                tell(f"{key} was {given.architecture[key]!r} in {path}, and is {model.architecture[key]!r} here")
 
 
 # -------------------------------------------------------------------------------------------------------- command

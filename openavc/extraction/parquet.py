@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..atomic import write_atomically
+from ..media.container import existing_file
 from ..progress import step
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def read_table_metadata(path: Path) -> dict:
     """Return the metadata of a result; any error if it is none."""
     from pyarrow.parquet import read_metadata
 
-    return json.loads(read_metadata(path).metadata[_KEY])
+    return json.loads(read_metadata(existing_file(path)).metadata[_KEY])
 
 
 def column_of(name: str) -> str:

@@ -209,7 +209,7 @@ def read_metadata(path: Path) -> dict | None:
     """Return the metadata of a result, or None if there is none that can be read."""
     try:
         if path.suffix == parquet.ENDING:
-            metadata = parquet.read_table_metadata(existing_file(path))
+            metadata = parquet.read_table_metadata(path)
         else:
             with opened_result(path) as archive:
                 metadata = json.loads(str(archive["metadata"]))

@@ -142,7 +142,8 @@ def conclude(offsets: np.ndarray, blocks: list[Block], weight: float) -> SyncRes
     blocks : list of Block
         At least one, in order.
     weight : float
-        Weight of each window's evidence; below 1, as neighbouring windows aren't independent.
+        Weight of each window's evidence: below 1 where neighbouring windows say the same, above 1 for a network that is
+        less sure than it might be.
     """
     logits = np.stack([block.logits for block in blocks])
     segments: list[SyncSegment] = []

@@ -15,7 +15,6 @@ import numpy as np
 
 from ..extraction import parquet
 from ..extraction.results import check_unpacked, opened_result
-from ..media.container import existing_file
 from ..media.loudness import QUIETEST
 from .table import MODALITIES, to_unit_length
 
@@ -50,7 +49,7 @@ def joint_metadata(path: Path) -> dict:
         parquet.check_parquet()
     try:
         if path.suffix == parquet.ENDING:
-            metadata = parquet.read_table_metadata(existing_file(path))
+            metadata = parquet.read_table_metadata(path)
         else:
             with opened_result(path) as archive:
                 metadata = json.loads(str(archive["metadata"]))

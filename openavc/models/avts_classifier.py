@@ -1,4 +1,4 @@
-"""AVTS fine-tuned to tell what happens in a clip (Korbar et al., NeurIPS 2018, section 4.2).
+"""AVTS fine-tuned to tell what happens in a clip (Korbar et al., NeurIPS 2018).
 
 The network of frames alone, with a layer for the classes on top, as the paper's tables of UCF-101 and HMDB-51 have it.
 """

@@ -192,7 +192,7 @@ class Synchronizes(Compares):
     The difference of its logits is the logarithm of how much likelier being in step makes what it sees and hears.
     """
 
-    evidence: float  # weight of a window's logits where those of neighbouring windows are added up, in (0, 10]
+    evidence: float  # weight of a window's logits where those of neighbouring windows are added up, above 0
 
 
 class HasStreams(Compares):

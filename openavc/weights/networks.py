@@ -33,7 +33,9 @@ def build_model(architecture: dict) -> AudioVisualModel:
     unknown = [option for option in options if option not in known]
     if unknown:
         raise ValueError(f"{kind} has no option {', '.join(map(repr, unknown))}; it has {', '.join(known)}")
-    return ARCHITECTURES[kind](**options)
+    model = ARCHITECTURES[kind](**options)
+    model.architecture = architecture
+    return model
 
 
 def outline(path: Path, architecture: dict) -> AudioVisualModel:

@@ -197,6 +197,10 @@ def test_a_file_that_is_not_ours_is_never_replaced_unasked(tmp_path, content):
     assert "1 done" in run("audio", source, "--output", tmp_path / "out", "--overwrite").stdout
 
 
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+
+
+@needs_pipes
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])
 @pytest.mark.parametrize("ending", ["npz", "parquet"])
 def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, ending, overwrite):
@@ -212,6 +216,8 @@ def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, ending, overwrite):
 @pytest.fixture
 def read_only(tmp_path):
     """Mount a disk that can't be written; return its path."""
+    if not shutil.which("mount"):
+        pytest.skip("no disk can be mounted here: there is no `mount`")
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, text=True)
@@ -238,6 +244,7 @@ def test_names_in_any_script_are_read_and_written(tmp_path, name):
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name.replace(".wav", ".npz")]
 
 
+@needs_pipes
 def test_a_pipe_of_the_name_of_a_record_is_not_waited_for(tmp_path):
     source, record = write_sound(tmp_path / "clip.wav", 0), tmp_path / "out/.clip.npz.died"
     record.parent.mkdir()

@@ -127,6 +127,7 @@ def test_a_moving_network_sees_the_same_of_a_clip_in_front_of_another_picture():
         ({"sound_widths": [1, 2, 3, 4, 0]}, "sound_widths"),
         ({"joint_size": 0}, "joint_size"),
         ({"evidence": 0.0}, "evidence must be above 0 and at most 10, got 0.0"),
+        ({"evidence": 11}, "evidence must be above 0 and at most 10, got 11"),
         ({"frontend": "mel41"}, "unknown frontend 'mel41'"),
     ],
 )

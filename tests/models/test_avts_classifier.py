@@ -6,6 +6,7 @@ from torch import nn
 
 from openavc.models.avts import AVTSNet
 from openavc.models.avts_classifier import AVTSClassifier
+from openavc.weights.networks import build_model
 from training.checkpoint import save_weights
 from training.train import begin_with
 
@@ -57,6 +58,22 @@ def test_weights_of_the_pretext_network_are_taken_over_without_its_sound(classif
         expected = nn.functional.linear(features, fresh, model.logit.bias)
         torch.testing.assert_close(model.classify(frames, torch.empty(0)), expected)
     assert f"leaves out audio_head, audio_tower, decision, image_head of {path}" in capsys.readouterr().err
+
+
+def test_options_that_differ_from_those_of_the_weights_are_told(tmp_path, capsys):
+    path, options = tmp_path / "avts.safetensors", {"classes": CLASSES, "moving": False, "frames": 8}
+    save_weights(path, built(1, AVTSNet), {"architecture": "avts", **SMALL}, torch.float32)
+    begin_with(build_model({"architecture": "avts-classifier", **SMALL, **options}), path, ["logit"])
+    said = capsys.readouterr().err
+    assert f"moving was True in {path}, and is False here" in said and "frames was 6" in said
+    assert "widths" not in said and "time_parts" not in said
+
+
+def test_weights_of_which_nothing_is_taken_are_refused(classifier, tmp_path):
+    path = tmp_path / "avts.safetensors"
+    save_weights(path, built(1, AVTSNet), {"architecture": "avts", **SMALL}, torch.float32)
+    with pytest.raises(ValueError, match="it has nothing of that network"):
+        begin_with(built(classes=CLASSES), path, ["logit", "image_tower"])
 
 
 def test_a_network_that_lacks_a_part_is_refused(tmp_path):

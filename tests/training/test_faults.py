@@ -18,6 +18,7 @@ from test_training import recipe_file
 from tones import RECIPE
 
 from benchmarks import kills
+from training.checkpoint import steps_done
 from training.corpora.shards import Shards
 from training.record import Log, open_log, read_lines
 
@@ -139,6 +140,7 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "a list": saved([1]),
         "without a step": saved({"model": {}}),
         "a step that is a word": saved({"step": "one"}),
+        "a step below 0": saved({"step": -5}),
         "of no network": saved({"step": 1, "model": {}, "objective": {}, "optimizer": {}}),
         "of another network": saved({"step": 1, "model": {"a": torch.ones(2)}}),
         "of no parts": saved({"step": 1, "model": 3}),
@@ -153,13 +155,26 @@ def test_a_damaged_checkpoint_is_named_and_stays(shards, tmp_path):
     for kind, changed in damaged(content).items():
         path.write_bytes(changed)
         done = run_here(command)
-        last, said = done.stderr.splitlines()[-1], f"Error: {path} is damaged, or isn't this run's checkpoint"
-        assert done.exit_code == 1 and last.startswith(said), kind
-        assert "remove it to begin the run anew" in last and path.read_bytes() == changed
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+        said = f"{path} isn't of this recipe's" if kind.startswith("of") else "is damaged, or no checkpoint"
+        assert done.exit_code == 1 and str(path) in line and said in line, kind
+        assert path.read_bytes() == changed
     path.write_bytes(content)
     assert run_here([*command[:-1], "2"]).exit_code == 0
 
 
+@pytest.mark.parametrize("error", [PermissionError("no right"), MemoryError("none left")])
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(shards, tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    (tmp_path / "checkpoint.pt").write_bytes(b"whole")
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(type(error), match=str(error)):
+        steps_done(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
 def test_a_checkpoint_that_is_a_pipe_is_refused(shards, tmp_path):
     run = tmp_path / "run"
     run.mkdir()

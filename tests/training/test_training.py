@@ -79,9 +79,11 @@ def tiny(path: Path) -> Recipe:
     if tables["model"]["architecture"].startswith("multisensory"):
         small["model"] |= {"frames": 8, "frame_rate": FRAME_RATE}
         small["model"] |= {} if "frontend" in tables["model"] else {"sample_rate": 8000}
-    if tables["model"]["architecture"] == "avts":
-        small["model"] |= {"sound_widths": [4, 4, 4, 8, 8], "frames": 3, "frame_rate": FRAME_RATE, "joint_size": 6}
+    if tables["model"]["architecture"].startswith("avts"):
+        small["model"] |= {"frames": 3, "frame_rate": FRAME_RATE}
         small["model"] |= {"time_parts": 2} if "time_parts" in tables["model"] else {}
+    if tables["model"]["architecture"] == "avts":
+        small["model"] |= {"sound_widths": [4, 4, 4, 8, 8], "joint_size": 6}
     if tables["objective"]["name"] == "alignment":
         small["objective"] = {"channels": [4, 4]}
     if tables["model"]["architecture"] == "separation":

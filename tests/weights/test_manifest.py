@@ -52,6 +52,7 @@ def test_every_entry_of_the_manifest_has_its_fields(entry):
             assert file["url"].startswith("https://")
             assert is_digest(file["git_blob_sha1"], 40) and is_digest(file.get("sha256", "a" * 64), 64)
     assert all(metric["command"] for metric in entry["metrics"])
+    assert entry["metrics"] or PACKAGE not in entry["sources"]
 
 
 def test_names_are_unique_and_the_default_ships_with_the_package():
@@ -90,5 +91,6 @@ def test_every_packaged_model_gives_the_embeddings_of_the_manifest(entry):
             embedded, modality = model.embed_fused(frames, sound, embedding), "video"
         else:
             embedded, modality = model.embed_audio(sound, embedding), "audio"
+        size = size[modality] if isinstance(size, dict) else size
         assert embedded.shape == (1, size)
         assert model.embedding_sizes[modality][embedding] == size

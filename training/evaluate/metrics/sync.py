@@ -13,6 +13,7 @@ import numpy as np
 from openavc.inference.offsets import NEAR, STEP, Block, best, candidates, conclude, log_posterior
 from openavc.inference.sync import offset_logits, to_blocks
 from openavc.models.contract import Synchronizes
+from openavc.models.layers import MOST_EVIDENCE
 
 from ...corpora.shards import Shards, clip_middles
 from ..datasets.shifted import Shifted, motion
@@ -20,7 +21,7 @@ from .bootstrap import Share, share
 
 SURE = 0.8  # confidence from which answers are to be right
 CLOSE = 0.2  # seconds, largest error of a close one
-WEIGHTS = np.geomspace(0.01, 10, 61)  # of evidence, among which `calibrate` chooses
+WEIGHTS = np.geomspace(0.01, MOST_EVIDENCE, 61)  # of evidence, among which `calibrate` chooses
 
 
 @dataclass(frozen=True)
