@@ -236,13 +236,20 @@ def test_a_disk_that_is_full_in_the_middle_of_a_training_costs_no_line_and_no_ch
 
 
 def test_a_full_disk_keeps_the_shards_that_are_written(videos, tmp_path, disk):
+    subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
+    assert run_here(preparing(videos, disk / "output")).exit_code == 0
+    for path in (disk / "output").glob("000000.*"):
+        path.unlink()
+    written = (disk / "output/000001.tar").read_bytes()
+    subprocess.run(["mount", "-o", "remount,size=2m", disk], check=True)
     done = run(*preparing(videos, disk / "output"))
     assert done.returncode == 1
     assert done.stderr.splitlines() == [f"Error: [Errno 28] No space left on device: '{disk}/output/000000.tar'"]
     assert [path.name for path in (disk / "output").glob("*.tar")] == ["000001.tar"]
+    assert (disk / "output/000001.tar").read_bytes() == written
     with pytest.warns(UserWarning, match=r"lacks 1 of 2 shards \(000000\.tar\)"):
         assert len({clip.source for clip in Shards(disk / "output").clips}) == 1
-    assert sorted(path.suffix for path in (disk / "output").iterdir()) == [".failed", ".json", ".tar"]
+    assert sorted(path.suffix for path in (disk / "output").iterdir()) == [".failed", ".json", ".jsonl", ".tar"]
     subprocess.run(["mount", "-o", "remount,size=20m", disk], check=True)
     assert run_here(preparing(videos, disk / "output")).exit_code == 0
     assert len({clip.source for clip in Shards(disk / "output").clips}) == 21
