@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
+from disks import mounted
 
 import openavc
 from openavc.cli import main
@@ -216,15 +217,8 @@ def test_a_pipe_of_a_results_name_is_left_alone(tmp_path, ending, overwrite):
 @pytest.fixture
 def read_only(tmp_path):
     """Mount a disk that can't be written; return its path."""
-    if not shutil.which("mount"):
-        pytest.skip("no disk can be mounted here: there is no `mount`")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", "ro") as folder:
+        yield folder
 
 
 @pytest.mark.parametrize(("output", "status"), [("", 1), ("emb/", 2)])

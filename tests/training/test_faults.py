@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from disks import mounted
 from test_training import recipe_file
 from tones import RECIPE
 
@@ -189,13 +190,8 @@ def test_a_checkpoint_that_is_a_pipe_is_refused(shards, tmp_path):
 @pytest.fixture
 def disk(tmp_path):
     """Mount a disk of 2 MB; return its path."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(tmp_path / "disk", "size=2m") as folder:
+        yield folder
 
 
 def fill(disk, left):
